@@ -1,0 +1,60 @@
+# Two commands: `make demo` and `make test`. Both make .venv when it is not there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo uv pip install --quiet --python $(BIN)/python || echo $(BIN)/python -m pip install --quiet)
+
+.PHONY: demo test test-all lint format types docs bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/meshlib demo $(ARGS)
+
+test: $(VENV)/.test lint types
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The suite on every interpreter from 3.11 to 3.14 that this machine has.
+test-all:
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  if python$$version -c '' >/dev/null 2>&1; then \
+	    echo "== python$$version"; $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else echo "== python$$version is not here: not run"; fi; done
+
+docs: $(VENV)/.docs
+	$(BIN)/zensical build --clean --strict
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/hot_path.py
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("meshlib needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test,bench]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-* site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,79 @@
+"""The things that travel: a `Call` goes down through the layers, a `Verdict` comes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from math import inf
+from typing import Any, TypeAlias, TypeVar
+
+from .errors import DeadlineExceeded, Rejected
+
+R = TypeVar("R")
+
+
+class Verdict(Enum):
+    """What one attempt says about the server. One classifier decides it, and every layer hears the same word."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"  # the server failed; another attempt may succeed
+    FINAL = "final"  # the server failed, and trying again cannot help
+    IGNORED = (
+        "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
+    )
+
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
+
+    @property
+    def failed(self) -> bool:
+        return self is Verdict.FAILURE or self is Verdict.FINAL
+
+
+SUCCESS, FAILURE, FINAL, IGNORED = Verdict.SUCCESS, Verdict.FAILURE, Verdict.FINAL, Verdict.IGNORED
+
+
+class Call:
+    """One attempt on its way down. Layers never change it; they pass on a copy (`again`, `by`).
+
+    `what` is whatever the innermost step understands. `deadline` is in monotonic seconds (`inf`: none), `attempt`
+    counts from 1, and `replayable` says whether `what` may be sent a second time at all.
+    """
+
+    __slots__ = ("attempt", "deadline", "replayable", "what")
+
+    def __init__(self, what: Any, deadline: float = inf, attempt: int = 1, replayable: bool = True) -> None:
+        self.what = what
+        self.deadline = deadline
+        self.attempt = attempt
+        self.replayable = replayable
+
+    def again(self) -> Call:
+        """The next attempt at the same thing."""
+        return Call(self.what, self.deadline, self.attempt + 1, self.replayable)
+
+    def by(self, deadline: float) -> Call:
+        """The same call, to be answered by `deadline` at the latest. Deadlines only ever shorten."""
+        return self if deadline >= self.deadline else Call(self.what, deadline, self.attempt, self.replayable)
+
+    def __repr__(self) -> str:
+        return f"Call({self.what!r}, deadline={self.deadline}, attempt={self.attempt}, replayable={self.replayable})"
+
+
+Step: TypeAlias = Callable[[Call], R]
+AsyncStep: TypeAlias = Callable[[Call], Coroutine[Any, Any, R]]
+Classifier: TypeAlias = Callable[[Call, object, BaseException | None], Verdict]
+
+
+def raised(call: Call, result: object, error: BaseException | None) -> Verdict:
+    """The default classifier: an exception is a failure, a returned value is a success.
+
+    Our own refusals and deadlines that passed before anything was sent say nothing about the server. Whatever is
+    no `Exception` (a cancellation, `KeyboardInterrupt`, `GeneratorExit`) is nobody's failure.
+    """
+    if error is None:
+        return SUCCESS
+    if isinstance(error, Rejected) or not isinstance(error, Exception):
+        return IGNORED
+    if isinstance(error, DeadlineExceeded) and not error.sent:
+        return IGNORED
+    return FAILURE

@@ -1,0 +1,103 @@
+"""Every exception that meshlib raises, drawn as a tree.
+
+    MeshError
+    ├─ Rejected                          refused here: nothing was sent, so it is safe to try elsewhere
+    │  ├─ BreakerOpen  ├─ BulkheadFull  ├─ RateLimited  ├─ Throttled  └─ NoEndpoint
+    ├─ DeadlineExceeded (TimeoutError)   `.sent` says whether the request left
+    └─ ConfigError (ValueError)          where in which file, what was found, what was expected
+
+A refusal is raised at every call of an outage, so its sentence is put together only when it is read.
+"""
+
+from __future__ import annotations
+
+
+class MeshError(Exception):
+    """The root: `except MeshError` catches whatever meshlib itself decided, and nothing that your code raised."""
+
+
+class Rejected(MeshError):
+    """A policy refused the call before anything was sent.
+
+    `by` names the policy that refused, `reason` says why in a few words, and `retry_after` is the number of
+    seconds after which asking again may succeed (`None`: unknown). A refusal is no evidence about the server:
+    no breaker, balancer or budget counts it as a failure.
+    """
+
+    def __init__(self, by: str, reason: str = "refused", *, retry_after: float | None = None) -> None:
+        super().__init__(by, reason)
+        self.by = by
+        self.reason = reason
+        self.retry_after = retry_after
+
+    def _until(self) -> str:
+        return "" if self.retry_after is None else f"; try again in {_seconds(self.retry_after)}"
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.reason}{self._until()}"
+
+
+class BreakerOpen(Rejected):
+    """The circuit breaker `by` is open (or forced open, or its half-open probes are all in use)."""
+
+    def _until(self) -> str:
+        return "" if self.retry_after is None else f"; next probe in {_seconds(self.retry_after)}"
+
+
+class BulkheadFull(Rejected):
+    """The bulkhead or pool `by` has no place left, and none came free within the longest wait."""
+
+
+class RateLimited(Rejected):
+    """The rate limit or quota `by` is used up; `retry_after` is when the next token comes."""
+
+
+class Throttled(Rejected):
+    """The adaptive throttle `by` sheds load, because the server has been refusing or failing."""
+
+
+class NoEndpoint(Rejected):
+    """The cluster `by` has no endpoint that may be asked."""
+
+
+class DeadlineExceeded(MeshError, TimeoutError):
+    """The time for the call is over. `by` names who kept the time.
+
+    `sent` is True when the request may have reached the server: then only an idempotent call is safe to repeat.
+    `limit` is the time that was allowed, in seconds (`None`: the deadline came from outside).
+    """
+
+    def __init__(self, by: str, *, limit: float | None = None, sent: bool = True) -> None:
+        super().__init__(by)
+        self.by = by
+        self.limit = limit
+        self.sent = sent
+
+    def __str__(self) -> str:
+        limit = (
+            "the deadline has passed" if self.limit is None else f"no answer within {_seconds(self.limit)}"
+        )
+        return f"{self.by}: {limit}{'' if self.sent else '; nothing was sent'}"
+
+
+class ConfigError(MeshError, ValueError):
+    """A configuration that cannot be used: says which file, where in it, what was found and what was expected."""
+
+    def __init__(
+        self, where: str, expected: str, *, file: str | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(where, expected)
+        self.where = where
+        self.expected = expected
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        file = (
+            "" if self.file is None else f"{self.file}:" if self.line is None else f"{self.file}:{self.line}:"
+        )
+        return f"{file} {self.where}: {self.expected}".strip()
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

@@ -1,0 +1,200 @@
+"""What can be told: facts in the past tense, and the port through which they go out.
+
+The hot path asks `if port.listeners:` and nothing else. Listeners are plain functions of one event. They are called
+outside every lock, each event once, in the order in which the events happened. One that raises is logged once and
+dropped: telling must never break a call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeAlias
+
+_log = logging.getLogger("meshlib")
+
+
+class Event:
+    """A fact. `name` is the policy, cluster or endpoint that it is about."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        slots = [slot for cls in reversed(type(self).__mro__) for slot in getattr(cls, "__slots__", ())]
+        return f"{type(self).__name__}({', '.join(f'{slot}={getattr(self, slot)!r}' for slot in slots)})"
+
+
+class BreakerChanged(Event):
+    """A circuit breaker went from one state to another; `reason` says why in words."""
+
+    __slots__ = ("after", "before", "now", "reason")
+
+    def __init__(self, name: str, before: str, after: str, reason: str, now: float) -> None:
+        super().__init__(name)
+        self.before = before
+        self.after = after
+        self.reason = reason
+        self.now = now
+
+
+class CallRejected(Event):
+    """A policy refused a call; `reason` is the sentence that the caller got."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name)
+        self.reason = reason
+
+
+class RetrySpent(Event):
+    """Attempt number `attempt` failed with `error` and is repeated after `delay` seconds."""
+
+    __slots__ = ("attempt", "delay", "error")
+
+    def __init__(self, name: str, attempt: int, delay: float, error: BaseException | None) -> None:
+        super().__init__(name)
+        self.attempt = attempt
+        self.delay = delay
+        self.error = error
+
+
+class RetryGivenUp(Event):
+    """A retry stopped after `attempt` attempts; `reason` says why (attempts, budget, deadline, not replayable …)."""
+
+    __slots__ = ("attempt", "reason")
+
+    def __init__(self, name: str, attempt: int, reason: str) -> None:
+        super().__init__(name)
+        self.attempt = attempt
+        self.reason = reason
+
+
+class BudgetExhausted(Event):
+    """A retry or a hedge was wanted, and the budget `name` had nothing left."""
+
+    __slots__ = ()
+
+
+class EndpointEjected(Event):
+    """The endpoint `address` of cluster `name` gets no traffic until `until` (monotonic seconds)."""
+
+    __slots__ = ("address", "reason", "until")
+
+    def __init__(self, name: str, address: str, reason: str, until: float) -> None:
+        super().__init__(name)
+        self.address = address
+        self.reason = reason
+        self.until = until
+
+
+class EndpointProbed(Event):
+    """The ejected endpoint `address` of cluster `name` is being asked once, to see whether it is well."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, name: str, address: str) -> None:
+        super().__init__(name)
+        self.address = address
+
+
+class EndpointRestored(Event):
+    """The endpoint `address` of cluster `name` is back in the rotation."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, name: str, address: str) -> None:
+        super().__init__(name)
+        self.address = address
+
+
+class CallFinished(Event):
+    """One logical call ended: `verdict` is a `Verdict`, `took` its seconds, `attempts` how often it was sent."""
+
+    __slots__ = ("attempts", "error", "took", "verdict")
+
+    def __init__(
+        self, name: str, verdict: Any, took: float, attempts: int, error: BaseException | None
+    ) -> None:
+        super().__init__(name)
+        self.verdict = verdict
+        self.took = took
+        self.attempts = attempts
+        self.error = error
+
+
+class SnapshotPublished(Event):
+    """The mesh `name` shows a new picture of the world: `version`."""
+
+    __slots__ = ("version",)
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(name)
+        self.version = version
+
+
+class ConfigRefused(Event):
+    """A changed configuration was refused and the last good one stays; `error` says what is wrong with it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(name)
+        self.error = error
+
+
+Listener: TypeAlias = Callable[[Event], object]
+
+
+class Port:
+    """Where one object tells its events. `port.listeners` is falsy as long as nobody listens.
+
+    Events are queued and delivered by whichever thread comes first, so that two threads cannot swap them, and a
+    listener may itself use the object that it listens to.
+    """
+
+    __slots__ = ("_delivering", "_queue", "listeners")
+
+    def __init__(self) -> None:
+        self.listeners: tuple[Listener, ...] = ()
+        self._queue: deque[Event] = deque()
+        self._delivering = Lock()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event from now on. The function returned ends it."""
+        self.listeners = (*self.listeners, listener)
+        return lambda: self._drop(listener)
+
+    def post(self, event: Event) -> None:
+        """Queue an event; safe to call while holding a lock. Follow with `flush` after letting it go."""
+        self._queue.append(event)
+
+    def flush(self) -> None:
+        """Deliver what is queued, unless somebody (perhaps a caller of ours) is already at it."""
+        while self._queue and self._delivering.acquire(blocking=False):
+            try:
+                while self._queue:
+                    self._deliver(self._queue.popleft())
+            finally:
+                self._delivering.release()
+
+    def send(self, event: Event) -> None:
+        """Tell one event now."""
+        self._queue.append(event)
+        self.flush()
+
+    def _deliver(self, event: Event) -> None:
+        for listener in self.listeners:
+            try:
+                listener(event)
+            except Exception:
+                self._drop(listener)
+                _log.exception("listener %r raised at %r and is dropped", listener, event)
+
+    def _drop(self, listener: Listener) -> None:
+        self.listeners = tuple(other for other in self.listeners if other is not listener)

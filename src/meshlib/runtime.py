@@ -1,0 +1,67 @@
+"""The only door to time, chance, sleeping and tasks. Everything else is told the time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Coroutine
+from math import inf
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+R = TypeVar("R")
+
+
+class Runtime(Protocol):
+    """What a driver may ask of the world. `meshlib.testing.ManualClock` is one in which time is a number."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def random(self) -> float:
+        """A uniform draw from [0, 1)."""
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Let other tasks run."""
+
+    async def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> R:
+        """Await `work`; at `deadline` (monotonic seconds) cancel it and raise the bare `TimeoutError`.
+
+        A cancellation from outside stays a cancellation, also when it comes together with the deadline.
+        """
+
+
+class System:
+    """The real clock, the real dice; asyncio and trio, whichever is running."""
+
+    __slots__ = ()
+
+    now = staticmethod(time.monotonic)
+    random = staticmethod(random.random)
+    sleep = staticmethod(time.sleep)
+
+    async def sleep_async(self, seconds: float) -> None:
+        if _asyncio_loop() is not None:  # a tenth of anyio's price, and anyio would do the same
+            await asyncio.sleep(seconds)
+        else:
+            await anyio.sleep(seconds)
+
+    async def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> R:
+        if deadline == inf:
+            return await work
+        # asyncio's loop.time() may be replaced and trio's clock has an offset of its own: only what remains counts.
+        remaining = deadline - time.monotonic()
+        if _asyncio_loop() is not None:
+            async with asyncio.timeout(remaining):
+                return await work
+        with anyio.fail_after(max(remaining, 0.0)):
+            return await work
+
+
+SYSTEM: Runtime = System()
