@@ -18,9 +18,7 @@ class Verdict(Enum):
     SUCCESS = "success"
     FAILURE = "failure"  # the server failed; another attempt may succeed
     FINAL = "final"  # the server failed, and trying again cannot help
-    IGNORED = (
-        "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
-    )
+    IGNORED = "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
 
     __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
 

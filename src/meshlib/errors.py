@@ -74,18 +74,14 @@ class DeadlineExceeded(MeshError, TimeoutError):
         self.sent = sent
 
     def __str__(self) -> str:
-        limit = (
-            "the deadline has passed" if self.limit is None else f"no answer within {_seconds(self.limit)}"
-        )
+        limit = "the deadline has passed" if self.limit is None else f"no answer within {_seconds(self.limit)}"
         return f"{self.by}: {limit}{'' if self.sent else '; nothing was sent'}"
 
 
 class ConfigError(MeshError, ValueError):
     """A configuration that cannot be used: says which file, where in it, what was found and what was expected."""
 
-    def __init__(
-        self, where: str, expected: str, *, file: str | None = None, line: int | None = None
-    ) -> None:
+    def __init__(self, where: str, expected: str, *, file: str | None = None, line: int | None = None) -> None:
         super().__init__(where, expected)
         self.where = where
         self.expected = expected
@@ -93,9 +89,7 @@ class ConfigError(MeshError, ValueError):
         self.line = line
 
     def __str__(self) -> str:
-        file = (
-            "" if self.file is None else f"{self.file}:" if self.line is None else f"{self.file}:{self.line}:"
-        )
+        file = "" if self.file is None else f"{self.file}:" if self.line is None else f"{self.file}:{self.line}:"
         return f"{file} {self.where}: {self.expected}".strip()
 
 

@@ -118,9 +118,7 @@ class CallFinished(Event):
 
     __slots__ = ("attempts", "error", "took", "verdict")
 
-    def __init__(
-        self, name: str, verdict: Any, took: float, attempts: int, error: BaseException | None
-    ) -> None:
+    def __init__(self, name: str, verdict: Any, took: float, attempts: int, error: BaseException | None) -> None:
         super().__init__(name)
         self.verdict = verdict
         self.took = took

@@ -1,0 +1,1 @@
+"""One file per policy: state and decisions first, its two short drivers last."""
