@@ -25,7 +25,7 @@ class Rejected(MeshError):
     """
 
     def __init__(self, by: str, reason: str = "refused", *, retry_after: float | None = None) -> None:
-        super().__init__(by, reason)
+        # BaseException.__new__ has kept the arguments already; calling its __init__ would only cost.
         self.by = by
         self.reason = reason
         self.retry_after = retry_after

@@ -1,0 +1,45 @@
+"""Refusing nonsense at construction: each check returns its value, or says which field is wrong and why."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+
+def seconds(field: str, value: Any, *, zero: bool = False, infinite: bool = False) -> float:
+    """A time span: above 0 (or from 0 with `zero=True`), finite unless `infinite=True`."""
+    least = "0 or more" if zero else "above 0"
+    number = _number(field, value, f"seconds, {least}")
+    if number < 0 or (number == 0 and not zero) or not (isfinite(number) or infinite):
+        raise ValueError(f"{field}={value!r}: expected seconds, {least}{'' if infinite else ' and finite'}")
+    return number
+
+
+def ratio(field: str, value: Any, *, zero: bool = False, above_one: bool = False) -> float:
+    """A share between 0 and 1; 0 itself only with `zero=True`, more than 1 only with `above_one=True`."""
+    wanted = f"a ratio {'from' if zero else 'above'} 0{'' if above_one else ' up to 1'}"
+    number = _number(field, value, wanted)
+    if not isfinite(number) or number < 0 or (number == 0 and not zero) or (number > 1 and not above_one):
+        raise ValueError(f"{field}={value!r}: expected {wanted}")
+    return number
+
+
+def count(field: str, value: Any, *, least: int = 1) -> int:
+    """A whole number, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{field}={value!r}: expected a whole number, {least} or more")
+    return value
+
+
+def number(field: str, value: Any, *, least: float) -> float:
+    """A finite number, `least` or more."""
+    result = _number(field, value, f"a number, {least:g} or more")
+    if not isfinite(result) or result < least:
+        raise ValueError(f"{field}={value!r}: expected a number, {least:g} or more")
+    return result
+
+
+def _number(field: str, value: Any, wanted: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"{field}={value!r}: expected {wanted}")
+    return float(value)
