@@ -1,0 +1,283 @@
+"""What do we know about one address: who it is, what it is doing for us, how quick it is, and is it well?
+
+An `Endpoint` outlives balancers and pictures of the world: it is carried over by address, so that a call in flight,
+a latency average or an ejection is never forgotten. Every balancer reads the same object.
+
+Each attempt says `enter` before it sends and `leave` when it is over. From these two an endpoint learns
+
+* how many calls are in flight (`pending`),
+* what a call costs (`burden`: peak-sensitive latency, after Finagle's PeakEwma, plus a price for failures),
+* what is usual (smoothed time and deviation, as TCP keeps them) and hence when the oldest unanswered call is overdue,
+* whether it is ill: too many failures (ejected) or an overdue answer (slow). An ill endpoint gets one probe per backoff
+  and is back after one good answer.
+
+`well` is the flag that hot paths glance at; everything else about illness is behind it and behind the ward's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from math import exp, inf
+from typing import Any
+
+from ..call import IGNORED, SUCCESS, Verdict
+from ..policies import _check
+from .ward import Illness, Ward
+
+NO_LABELS: Mapping[str, str] = {}
+_HEARD = inf  # in `_open`: the headers have come and the latency is known already
+
+
+class Endpoint:
+    """One address of a cluster, and everything that outlives a picture of the world.
+
+    `address` is its identity: "host:port", or "unix:/path" (then `port` is 0). `weight` is its share of the traffic,
+    relative to the others; 0 means no traffic unless nobody else is left. `labels` say what it is (version, env …).
+    `carrier` belongs to whoever sends: the HTTP room keeps the connection pool there.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_bad",
+        "_calls",
+        "_open",
+        "_patience",
+        "_permit",
+        "_srtt",
+        "_swing",
+        "_waiting",
+        "address",
+        "burden",
+        "carrier",
+        "cost",
+        "host",
+        "illness",
+        "labels",
+        "overdue_at",
+        "port",
+        "priority",
+        "report",
+        "run",
+        "stamp",
+        "ward",
+        "weight",
+        "well",
+        "zone",
+    )
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 0,
+        *,
+        weight: float = 1.0,
+        labels: Mapping[str, str] = NO_LABELS,
+        zone: str = "",
+        priority: int = 0,
+        ward: Ward | None = None,
+    ) -> None:
+        self.host = host
+        self.port = _check.count("port", port, least=0)
+        self.address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.weight = _check.number("weight", weight, least=0.0)
+        self.labels = labels
+        self.zone = zone
+        self.priority = _check.count("priority", priority, least=0)
+        self.carrier: Any = None
+        self.ward = ward or Ward()
+        self._permit = count(1).__next__
+        self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
+        self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
+        self.well = True
+        self.overdue_at = inf  # when the oldest watched call is overdue
+        self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
+        self.burden = 0.0  # the same plus the price of the recent failures
+        self.stamp = 0.0  # of the last observation; 0.0 = there was none
+        self.run = 0  # failures in a row
+        self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
+        self._srtt = self._swing = 0.0
+        self._patience = 0.0  # seconds until an answer is overdue; 0.0 = not known yet, ask the ward
+        self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
+        self.report: Any = None  # the server's newest word about its own load
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.address} {self.state}, {self.pending} in flight>"
+
+    @property
+    def pending(self) -> int:
+        """Calls in flight: entered, and not left."""
+        return len(self._waiting) + len(self._open)
+
+    @property
+    def state(self) -> str:
+        """For people: "ok", "slow" (an answer is overdue), "ejected", or "probing"."""
+        illness = self.illness
+        return "ok" if self.well or illness is None else illness.state
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which an answer is overdue (`inf`: nothing is known yet)."""
+        return self._patience or self.ward.patience
+
+    def ewma(self, now: float) -> float:
+        """Peak-sensitive latency in seconds, as of `now`; 0.0 if there was no answer yet. Reading never writes."""
+        return self.cost * exp(min(0.0, self.stamp - now) / self.ward.decay)
+
+    def enter(self, now: float) -> int:
+        """A call is about to be sent. Returns the permit, with which it must `leave`."""
+        permit = self._permit()
+        self._waiting[permit] = now
+        if self.overdue_at == inf:
+            self.overdue_at = now + (self._patience or self.ward.patience)
+        if not self.well:
+            self._enter_ill(permit)
+        return permit
+
+    def heard(self, permit: int, now: float) -> None:
+        """The headers have come; the body may take its time. Optional: `leave` alone is enough for short answers."""
+        started = self._waiting.pop(permit, None)
+        if started is not None:
+            self._open[permit] = started
+            if self.well:
+                self._open[permit] = _HEARD
+                self._observe(now - started, now)
+                self._watch(permit, now - started)
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
+        """The call is over: `verdict` says how it ended, `took` is the time to its headers in seconds.
+
+        `IGNORED` (cancelled, refused by ourselves) gives the permit back and is evidence of nothing. Leaving twice
+        is harmless.
+        """
+        started = self._waiting.pop(permit, None)
+        if started is None:
+            started = self._open.pop(permit, None)
+            if started is None:
+                return
+        if not self.well:
+            self._leave_ill(permit, verdict, now, took)
+        elif verdict is SUCCESS:
+            if self.run:
+                self.run = 0
+            if started != _HEARD:
+                self._observe(took, now)
+                if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
+                    self.ward.observe(took)
+                self._watch(permit, took)
+        elif verdict is IGNORED:
+            self._watch(0, inf)
+        else:
+            self._blame(took, now)
+            self._watch(0, inf)
+
+    def _observe(self, took: float, now: float) -> None:
+        ward = self.ward
+        elapsed = now - self.stamp
+        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
+        cost = self.cost
+        self.cost = cost = took if took > cost else took + (cost - took) * kept
+        self._calls = calls = self._calls * kept + 1.0
+        if self._bad:
+            self._bad = bad = self._bad * kept
+            cost += ward.penalty * bad / (calls + 1.0)
+        self.burden = cost
+        self.stamp = now
+        if self._patience:
+            off = took - self._srtt
+            self._srtt = srtt = self._srtt + off * 0.125
+            self._swing = swing = self._swing + ((off if off > 0.0 else -off) - self._swing) * 0.25
+        else:
+            self._srtt = srtt = took
+            self._swing = swing = took * 0.5
+        slack = swing * ward.deviations
+        self._patience = srtt + (slack if slack > ward.slack else ward.slack)
+
+    def _blame(self, took: float, now: float) -> None:
+        """A failure costs more than its time: else the endpoint that fails fastest looks best."""
+        ward = self.ward
+        elapsed = now - self.stamp
+        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
+        self.cost = cost = max(took, self.cost * kept)
+        self._calls = calls = self._calls * kept + 1.0
+        self._bad = bad = self._bad * kept + 1.0
+        self.burden = cost + ward.penalty * bad / (calls + 1.0)
+        self.stamp = now
+        self.run = run = self.run + 1
+        if self.well and ward.failures:
+            if run >= ward.failures:
+                self.fall_ill("ejected", f"{run} failures in a row", now)
+            elif calls >= ward.volume and bad > calls * ward.failure_share:
+                self.fall_ill("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
+
+    def _watch(self, permit: int, took: float) -> None:
+        """Find out when the next answer is overdue.
+
+        An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
+        merely long, and are not watched any more.
+        """
+        waiting = self._waiting
+        try:
+            for first in waiting:
+                if first > permit or took > self.patience:
+                    self.overdue_at = waiting[first] + self.patience
+                    return
+                break
+            else:
+                self.overdue_at = inf
+                return
+            while first < permit:
+                started = waiting.pop(first, None)
+                if started is not None:
+                    self._open[first] = started
+                first = next(iter(waiting))
+            self.overdue_at = waiting[first] + self.patience
+        except StopIteration:
+            self.overdue_at = inf
+        except (KeyError, RuntimeError):
+            pass  # another thread was faster, and does this work after us
+
+    # What follows happens only to the ill, under the ward's lock.
+
+    def overdue(self, now: float) -> None:
+        """Called by a balancer that found `now` past `overdue_at`."""
+        if self.well and now > self.overdue_at:
+            self.fall_ill("slow", f"an answer is overdue by {now - self.overdue_at:.3f} s", now)
+
+    def fall_ill(self, state: str, reason: str, now: float) -> None:
+        """Take it out of the rotation until a probe comes back well."""
+        ward = self.ward
+        with ward.lock:
+            if self.well:
+                if self.illness is None:
+                    self.illness = Illness()
+                self.well = False
+                ward.admit(self, self.illness, state, reason, self._permit(), now)
+        ward.port.flush()
+
+    def _enter_ill(self, permit: int) -> None:
+        with self.ward.lock:
+            illness = self.illness
+            if not self.well and illness is not None and illness.claimed:
+                illness.claimed = False
+                illness.probe = permit
+
+    def _leave_ill(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
+        ward = self.ward
+        with ward.lock:
+            illness = self.illness
+            if self.well or illness is None:
+                return
+            if verdict is SUCCESS and took <= illness.bound(permit, self.patience, ward.typical):
+                self.cost = self.burden = took
+                self._calls, self._bad = 1.0, 0.0
+                self.stamp = now
+                self.overdue_at = inf
+                while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
+                    first, started = self._waiting.popitem()
+                    self._open[first] = started
+                self.well = True
+                ward.discharge(self, illness, now)
+            elif permit == illness.probe:
+                ward.return_probe(self, illness, now, lost=verdict is IGNORED)
+        ward.port.flush()

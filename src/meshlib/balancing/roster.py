@@ -1,0 +1,155 @@
+"""Who stands for election: the endpoints of one cluster, their weights, who of them is well, and what to do in a panic.
+
+Every algorithm is a `Roster` with its own `pick`. A roster never copies state: it holds the same `Endpoint` objects as
+the roster before it, so algorithms can be swapped under load.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
+from math import inf
+from typing import TypeAlias
+
+from ..errors import NoEndpoint
+from ..policies import _check
+from .endpoint import Endpoint
+from .ward import Ward
+
+Random: TypeAlias = Callable[[], float]
+
+
+class Picture:
+    """An immutable view of the endpoints in the order given, with what drawing by weight needs."""
+
+    __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total")
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        weighty = tuple(e for e in endpoints if e.weight > 0.0)
+        self.endpoints = weighty or tuple(endpoints)  # a weight of 0 means: only if nobody else is left
+        self.size = len(self.endpoints)
+        weights = [e.weight for e in weighty] or [1.0] * self.size
+        self.equal = not weights or min(weights) == max(weights)
+        self.ends = list(accumulate(weights))
+        self.total = self.ends[-1] if weights else 0.0
+        self.mean = self.total / self.size if weights else 1.0
+
+    def draw(self, random: Random) -> Endpoint:
+        """One endpoint, at random by weight."""
+        if self.equal:
+            return self.endpoints[int(random() * self.size)]
+        return self.endpoints[min(bisect(self.ends, random() * self.total), self.size - 1)]
+
+
+class Roster:
+    """What all algorithms share: membership, the ward, and the way out when the first draw does not do.
+
+    `panic` is the share of well endpoints below which health is ignored (0: never; then a cluster whose endpoints are
+    all ill refuses with `NoEndpoint`).
+    """
+
+    name = ""
+
+    def __init__(
+        self,
+        cluster: str = "cluster",
+        endpoints: Sequence[Endpoint] = (),
+        *,
+        ward: Ward | None = None,
+        panic: float = 0.5,
+    ) -> None:
+        self.cluster = cluster
+        self.ward = ward or Ward(cluster)
+        self.panic = _check.ratio("panic", panic, zero=True)
+        self._picture = Picture(())
+        self._well: tuple[Picture, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
+        self.update(endpoints)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self._picture.endpoints
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the membership. Who stays is the same object; use `carry` if the addresses come afresh."""
+        ward = self.ward
+        for endpoint in endpoints:
+            if endpoint.ward is not ward:
+                endpoint.ward = ward
+        self._picture = Picture(endpoints)
+
+    def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
+        raise NotImplementedError
+
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        """What one more call would cost there; only comparisons have a meaning."""
+        return (len(endpoint._waiting) + len(endpoint._open) + 1) / (endpoint.weight or 1.0)
+
+    def _probe(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint | None:
+        """An ill endpoint that is due for its probe, if any."""
+        probe = self.ward.probe(random, now)
+        return None if probe is None or probe in avoid else probe
+
+    def _rescue(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+        """Pick when the quick draw found nobody: look at all, once per change of health.
+
+        Whoever is to be avoided gets the call only if there is nobody else. In a panic all are used, but the draw
+        always has somebody well in it, so that ill ones are taken only as far as the well ones are loaded.
+        """
+        picture = self._picture
+        if not picture.size:
+            raise NoEndpoint(self.cluster, "it has no endpoints")
+        well = self._all_well(picture)
+        panic = len(well) < self.panic * picture.size
+        if not well and not panic:
+            due = self.ward.due
+            raise NoEndpoint(
+                self.cluster,
+                f"all {picture.size} endpoints are ill",
+                retry_after=None if due == inf else max(0.0, due - now),
+            )
+        draw = [self._one_of(well, random, avoid), self._one_of(well, random, avoid)]
+        if panic:
+            draw += [self._one_of(picture.endpoints, random, avoid), self._one_of(picture.endpoints, random, avoid)]
+        found = [endpoint for endpoint in draw if endpoint is not None]
+        if found:
+            return min(found, key=lambda endpoint: self.load(endpoint, now))
+        others = [endpoint for endpoint in picture.endpoints if endpoint not in avoid]
+        return self._one_of(others or well or picture.endpoints, random, ()) or picture.endpoints[0]
+
+    def _all_well(self, picture: Picture) -> tuple[Endpoint, ...]:
+        known, version, well = self._well
+        if known is not picture or version != self.ward.version:
+            version = self.ward.version
+            well = tuple(endpoint for endpoint in picture.endpoints if endpoint.well)
+            self._well = (picture, version, well)
+        return well
+
+    def _one_of(self, among: Sequence[Endpoint], random: Random, avoid: Collection[Endpoint]) -> Endpoint | None:
+        if not among:
+            return None
+        endpoint = among[int(random() * len(among))]
+        if endpoint not in avoid:
+            return endpoint
+        others = [endpoint for endpoint in among if endpoint not in avoid]
+        return others[int(random() * len(others))] if others else None
+
+
+def carry(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints of `seen`, where those whose address is in `known` are the old objects, told what is new.
+
+    Weight, labels, zone and priority are taken over; calls in flight, latency, illness and connections stay. Of two
+    with the same address the last counts.
+    """
+    old = {endpoint.address: endpoint for endpoint in known}
+    result: dict[str, Endpoint] = {}
+    for new in seen:
+        endpoint = old.get(new.address)
+        if endpoint is None:
+            result[new.address] = new
+        else:
+            if endpoint is not new:
+                endpoint.weight, endpoint.labels = new.weight, new.labels
+                endpoint.zone, endpoint.priority = new.zone, new.priority
+            result[new.address] = endpoint
+    return tuple(result.values())

@@ -1,0 +1,191 @@
+"""Who of a cluster is ill, when is the next probe due, and what is usual in this cluster?
+
+One `Ward` per cluster is shared by all its endpoints and by every balancer over them. It holds the settings of failure
+accrual, the queue of probes, and the one lock under which endpoints fall ill and recover. The healthy never come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from ..events import EndpointEjected, EndpointProbed, EndpointRestored, Port
+from ..policies import _check
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+_CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not eat the traffic
+
+
+class Illness:
+    """One endpoint's state while it is ill, and its memory of that afterwards."""
+
+    __slots__ = ("claimed", "due", "level", "probe", "reason", "since", "state", "well_at")
+
+    def __init__(self) -> None:
+        self.state = self.reason = ""
+        self.since = 0  # permits above this one were given after it fell ill
+        self.level = 0  # how many backoffs have been used
+        self.due = inf  # when it may be probed
+        self.probe = 0  # the probe's permit
+        self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
+        self.well_at = -inf  # when it last recovered
+
+    def bound(self, permit: int, patience: float, typical: float) -> float:
+        """How long an answer may have taken in order to count as good.
+
+        A probe may be three times slower than what is typical in the cluster: that is a matter for weighing, not for
+        exclusion. An answer to an older call counts if it was only a little late.
+        """
+        if permit > self.since:
+            return max(patience, 3.0 * typical) or inf
+        return 2.0 * patience if self.state == "slow" else -1.0
+
+
+class Ward:
+    """What the endpoints of one cluster share.
+
+    `decay` is the time constant in seconds with which latency and failures are forgotten. An answer is overdue after
+    the smoothed time plus `deviations` deviations, but at least `slack` seconds more than usual. An endpoint is
+    ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
+    and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
+    doubles in between. `penalty` is the price of a failure in seconds, for balancers that weigh latency.
+    """
+
+    __slots__ = (
+        "_backoff",
+        "_credit",
+        "_queue",
+        "_swing",
+        "_tie",
+        "decay",
+        "deviations",
+        "due",
+        "failure_share",
+        "failures",
+        "lock",
+        "name",
+        "patience",
+        "penalty",
+        "port",
+        "sick",
+        "slack",
+        "typical",
+        "version",
+        "volume",
+    )
+
+    def __init__(
+        self,
+        name: str = "cluster",
+        *,
+        port: Port | None = None,
+        decay: float = 10.0,
+        deviations: float = 6.0,
+        slack: float = 0.02,
+        failures: int = 5,
+        failure_share: float = 0.5,
+        volume: float = 10.0,
+        penalty: float = 5.0,
+        backoff: tuple[float, float] = (0.25, 4.0),
+    ) -> None:
+        self.name = name
+        self.port = port or Port()
+        self.decay = _check.seconds("decay", decay)
+        self.deviations = _check.number("deviations", deviations, least=0.0)
+        self.slack = _check.seconds("slack", slack)
+        self.failures = _check.count("failures", failures, least=0)
+        self.failure_share = _check.ratio("failure_share", failure_share)
+        self.volume = _check.number("volume", volume, least=1.0)
+        self.penalty = _check.seconds("penalty", penalty, zero=True)
+        first, longest = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
+        if longest < first:
+            raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
+        self._backoff = (first, longest)
+        self.lock = Lock()
+        self.sick: dict[Endpoint, None] = {}
+        self.version = 0  # grows whenever somebody falls ill or recovers
+        self.due = inf  # when the next probe is due
+        self.typical = self._swing = 0.0  # smoothed time of an answer from any endpoint, and its deviation
+        self.patience = inf  # for endpoints about which nothing is known yet
+        self._queue: list[tuple[float, int, Endpoint]] = []
+        self._tie = count().__next__
+        self._credit = 1.0
+
+    def observe(self, took: float) -> None:
+        """An answer took `took` seconds, whoever gave it."""
+        if self.typical:
+            off = took - self.typical
+            self.typical += off / 16
+            self._swing += (abs(off) - self._swing) / 8
+        else:
+            self.typical, self._swing = took, took / 2
+        self.patience = self.typical + max(self.deviations * self._swing, self.slack)
+
+    def wait(self, level: int) -> float:
+        """Seconds until the probe after `level` earlier ones, before jitter."""
+        first, longest = self._backoff
+        return float(min(longest, first * 2.0 ** min(level, 64)))
+
+    def probe(self, random: Callable[[], float], now: float) -> Endpoint | None:
+        """Whom a balancer shall ask next in order to see whether it is well; `None` if nobody is due.
+
+        Whoever is returned counts as being probed: the next backoff runs from now on, so a probe that never comes
+        back costs that one backoff. The waits are shortened at random by up to a fifth, so that many clients do not
+        probe in step.
+        """
+        self._credit = credit = min(1.0, self._credit + _CREDIT)
+        if now < self.due or credit < 1.0:
+            return None
+        chosen = None
+        with self.lock:
+            while chosen is None and self._queue and self._queue[0][0] <= now:
+                due, _, endpoint = heappop(self._queue)
+                illness = endpoint.illness
+                if endpoint.well or illness is None or illness.due != due:
+                    continue  # an entry of an earlier illness
+                chosen = endpoint
+                self._credit -= 1.0
+                illness.state, illness.claimed, illness.probe = "probing", True, 0
+                self._schedule(endpoint, illness, now + self.wait(illness.level) * (1.0 - 0.2 * random()))
+                illness.level += 1
+                self.port.post(EndpointProbed(self.name, endpoint.address))
+            self.due = self._queue[0][0] if self._queue else inf
+        self.port.flush()
+        return chosen
+
+    # The rest is called by endpoints, with the lock held.
+
+    def admit(self, endpoint: Endpoint, illness: Illness, state: str, reason: str, since: int, now: float) -> None:
+        illness.state, illness.reason, illness.since = state, reason, since
+        illness.claimed, illness.probe = False, 0
+        if now - illness.well_at > 2.0 * self.wait(illness.level):
+            illness.level = 0  # it was well for so long that this is a new illness, and not a relapse
+        self._schedule(endpoint, illness, now + self.wait(illness.level))
+        illness.level += 1
+        self.sick[endpoint] = None
+        self.version += 1
+        self.port.post(EndpointEjected(self.name, endpoint.address, reason, illness.due))
+
+    def discharge(self, endpoint: Endpoint, illness: Illness, now: float) -> None:
+        illness.well_at, illness.due = now, inf
+        self.sick.pop(endpoint, None)
+        self.version += 1
+        self.port.post(EndpointRestored(self.name, endpoint.address))
+
+    def return_probe(self, endpoint: Endpoint, illness: Illness, now: float, *, lost: bool) -> None:
+        """The probe told nothing good. A cancelled one told nothing at all: the next may go at once."""
+        illness.probe, illness.state = 0, "ejected"
+        if lost:
+            illness.level -= 1
+            self._schedule(endpoint, illness, now)
+
+    def _schedule(self, endpoint: Endpoint, illness: Illness, due: float) -> None:
+        illness.due = due
+        heappush(self._queue, (due, self._tie(), endpoint))
+        self.due = self._queue[0][0]

@@ -1,0 +1,158 @@
+"""The default rule: quick to leave the slow and the failing, quick to come back, and never stuck."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from meshlib.balancing import Endpoint, make
+from meshlib.call import FAILURE, IGNORED, SUCCESS
+from meshlib.errors import NoEndpoint
+from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
+
+
+def three() -> list[Endpoint]:
+    return [Endpoint("10.0.0.1", port) for port in (1, 2, 3)]
+
+
+def warm(endpoints: list[Endpoint], now: float = 1.0, took: float = 0.1) -> None:
+    for endpoint in endpoints:
+        for _ in range(20):
+            endpoint.leave(endpoint.enter(now), SUCCESS, now + took, took)
+
+
+def kill(endpoint: Endpoint, now: float, times: int = 5) -> None:
+    for _ in range(times):
+        endpoint.leave(endpoint.enter(now), FAILURE, now, 0.001)
+
+
+def test_address_is_the_identity() -> None:
+    assert Endpoint("a", 80).address == "a:80"
+    assert Endpoint("::1", 80).address == "[::1]:80"
+    assert Endpoint("unix:/run/a.sock").address == "unix:/run/a.sock"
+
+
+def test_no_endpoints_is_refused_with_a_sentence() -> None:
+    with pytest.raises(NoEndpoint, match="users: it has no endpoints"):
+        make("default", "users").pick(Random(1).random, 0.0)
+
+
+def test_pending_counts_entered_and_not_left_and_leaving_twice_is_harmless() -> None:
+    endpoint = Endpoint("a", 1)
+    first, second = endpoint.enter(1.0), endpoint.enter(1.0)
+    assert endpoint.pending == 2
+    endpoint.heard(first, 1.1)
+    assert endpoint.pending == 2
+    endpoint.leave(first, SUCCESS, 5.0, 0.1)
+    endpoint.leave(first, SUCCESS, 5.0, 0.1)
+    assert endpoint.pending == 1
+    endpoint.leave(second, IGNORED, 5.0, 4.0)
+    assert endpoint.pending == 0
+    assert endpoint.ewma(1.1) == pytest.approx(0.1)
+
+
+def test_five_failures_eject_and_the_others_get_everything() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    assert endpoints[0].state == "ejected"
+    assert all(balancer.pick(random, 2.1) is not endpoints[0] for _ in range(200))
+
+
+def test_one_probe_per_backoff_and_one_good_probe_restores() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    seen: list[Event] = []
+    balancer.ward.port.subscribe(seen.append)
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    picks = [balancer.pick(random, 2.25) for _ in range(50)]
+    assert picks.count(endpoints[0]) == 1
+    assert endpoints[0].state == "probing"
+    endpoints[0].leave(endpoints[0].enter(2.25), SUCCESS, 2.35, 0.1)
+    assert endpoints[0].state == "ok"
+    assert [type(event) for event in seen] == [EndpointEjected, EndpointProbed, EndpointRestored]
+    assert sum(balancer.pick(random, 2.4) is endpoints[0] for _ in range(3000)) > 800
+
+
+def test_a_failed_probe_waits_twice_as_long_up_to_four_seconds() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    probes: list[float] = []
+    for tick in range(3000):
+        now = 2.0 + tick / 100
+        if balancer.pick(random, now) is endpoints[0]:
+            probes.append(now - 2.0)
+            endpoints[0].leave(endpoints[0].enter(now), FAILURE, now, 0.001)
+    waits = [after - before for before, after in zip([0.0, *probes], probes, strict=False)]
+    longest = [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert all(0.8 * most - 0.01 <= wait <= most + 0.02 for wait, most in zip(waits, longest, strict=False))
+
+
+def test_a_cancelled_probe_gives_its_lease_back() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
+    endpoints[0].leave(endpoints[0].enter(2.25), IGNORED, 2.26, 0.01)
+    assert endpoints[0] in [balancer.pick(random, 2.26) for _ in range(20)]
+
+
+def test_a_probe_that_never_comes_back_costs_one_backoff() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
+    endpoints[0].enter(2.25)
+    assert endpoints[0] not in [balancer.pick(random, 2.6) for _ in range(20)]
+    assert endpoints[0] in [balancer.pick(random, 2.75) for _ in range(20)]
+
+
+def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    missing = endpoints[0].enter(2.0)
+    for _ in range(20):
+        balancer.pick(random, 2.2)
+    assert endpoints[0].state == "slow"
+    endpoints[0].leave(missing, SUCCESS, 4.0, 2.0)
+    assert endpoints[0].state == "slow"
+
+
+def test_a_call_that_was_overtaken_is_merely_long() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    endpoints[0].enter(2.0)
+    quick = endpoints[0].enter(2.0)
+    endpoints[0].leave(quick, SUCCESS, 2.1, 0.1)
+    for _ in range(20):
+        balancer.pick(random, 9.0)
+    assert endpoints[0].state == "ok"
+
+
+def test_state_survives_membership_changes() -> None:
+    from meshlib.balancing import carry
+
+    endpoints = three()
+    balancer = make("default", "users", endpoints)
+    kill(endpoints[0], 2.0)
+    fresh = [Endpoint("10.0.0.1", port, weight=2.0) for port in (1, 3, 4)]
+    balancer.update(carry(balancer.endpoints, fresh))
+    assert balancer.endpoints[0] is endpoints[0]
+    assert balancer.endpoints[0].state == "ejected"
+    assert balancer.endpoints[0].weight == 2.0
+
+
+def test_the_endpoint_to_be_avoided_is_taken_only_if_there_is_no_other() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    assert all(balancer.pick(random, 1.0, avoid=[endpoints[0]]) is not endpoints[0] for _ in range(100))
+    assert balancer.pick(random, 1.0, avoid=endpoints) in endpoints
