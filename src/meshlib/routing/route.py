@@ -1,0 +1,134 @@
+"""What does a rule say, and what comes out of it? `Route` is written by people, `Decision` is read by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .request import RouteRequest
+from .split import Chooser, Destination, Split
+
+if TYPE_CHECKING:
+    from .actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
+
+
+class Matcher(Protocol):
+    """One alternative of a rule's condition. `routing.match.Match` is ours."""
+
+    def matches(self, request: RouteRequest) -> bool: ...
+
+
+class Route:
+    """One rule: if any of `match` holds (none given: always), do this and look no further.
+
+    Exactly one of `to` (a split), `redirect` and `direct` says where the request goes. `timeout` is the total time in
+    seconds (None: the service's own), `retry` and `policies` are names or objects that routing only hands on.
+    `response_headers` is to be applied to the answer, the other edits to the request.
+    """
+
+    __slots__ = (
+        "direct",
+        "fault",
+        "headers",
+        "match",
+        "mirrors",
+        "name",
+        "policies",
+        "redirect",
+        "response_headers",
+        "retry",
+        "rewrite",
+        "timeout",
+        "to",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        match: Iterable[Matcher] | Matcher = (),
+        to: Split | None = None,
+        redirect: Redirect | None = None,
+        direct: DirectResponse | None = None,
+        rewrite: Rewrite | None = None,
+        headers: HeaderEdit | None = None,
+        response_headers: HeaderEdit | None = None,
+        mirrors: Iterable[Mirror] = (),
+        fault: Fault | None = None,
+        timeout: float | None = None,
+        retry: Any = None,
+        policies: Any = None,
+    ) -> None:
+        given = [
+            field for field, value in (("to", to), ("redirect", redirect), ("direct", direct)) if value is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(f"to: {' and '.join(given) or 'nothing'} found, expected one of to, redirect and direct")
+        if timeout is not None and not (isfinite(timeout) and timeout > 0):
+            raise ValueError(f"timeout: {timeout!r} found, expected seconds above 0")
+        self.name = name
+        self.match: tuple[Matcher, ...] = tuple(match) if isinstance(match, Iterable) else (match,)
+        self.to = to
+        self.redirect = redirect
+        self.direct = direct
+        self.rewrite = rewrite
+        self.headers = headers
+        self.response_headers = response_headers
+        self.mirrors = tuple(mirrors)
+        self.fault = fault
+        self.timeout = timeout
+        self.retry = retry
+        self.policies = policies
+
+    def __repr__(self) -> str:
+        return f"Route({self.name!r})"
+
+
+class Decision:
+    """Where one request goes. Made when the table is compiled, shared by all requests, never changed.
+
+    `cluster` is None if the answer is a redirect or a direct response, or if the request is refused (`refused` says
+    why, for the error message). `rule` is the rule's place in its service, from 0, and -1 for the service's default;
+    `route` is the rule itself. `plain` is True if there is nothing to do but to send: no rewrite, header edit,
+    mirror or fault. `matched` is the alternative of the rule that held, for rewrites of the matched prefix.
+    """
+
+    __slots__ = ("cluster", "destination", "matched", "plain", "refused", "route", "rule", "service")
+
+    def __init__(
+        self,
+        service: str,
+        cluster: str | None,
+        *,
+        route: Route,
+        rule: int = -1,
+        destination: Destination | None = None,
+        matched: Matcher | None = None,
+        refused: str | None = None,
+    ) -> None:
+        self.service = service
+        self.cluster = cluster
+        self.route = route
+        self.rule = rule
+        self.destination = destination
+        self.matched = matched
+        self.refused = refused
+        edits = route.headers or route.response_headers or (destination is not None and destination.headers)
+        self.plain = cluster is not None and not (edits or route.rewrite or route.mirrors or route.fault)
+
+    def __repr__(self) -> str:
+        where = self.cluster or self.refused or "answered here"
+        return f"Decision({self.service!r} -> {where!r}, rule {self.rule} {self.route.name!r})"
+
+
+def decisions(service: str, route: Route, rule: int, matched: Matcher | None) -> Chooser[Decision]:
+    """The compiled right-hand side of a rule: a function that draws one of its ready-made decisions."""
+    if route.to is None:
+        only = Decision(service, None, route=route, rule=rule, matched=matched)
+        return lambda request, random: only
+    outcomes: Sequence[Decision] = [
+        Decision(service, arm.cluster, route=route, rule=rule, destination=arm, matched=matched)
+        for arm in route.to.destinations
+    ]
+    return route.to.chooser(outcomes)
