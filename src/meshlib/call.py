@@ -35,15 +35,19 @@ class Call:
 
     `what` is whatever the innermost step understands. `deadline` is in monotonic seconds (`inf`: none), `attempt`
     counts from 1, and `replayable` says whether `what` may be sent a second time at all.
+
+    `later` is None for a call that is over when its step returns. A streamed answer is not: then the gates hang their
+    `leave` into this list, outermost last, and whoever closes the stream calls each with the verdict.
     """
 
-    __slots__ = ("attempt", "deadline", "replayable", "what")
+    __slots__ = ("attempt", "deadline", "later", "replayable", "what")
 
     def __init__(self, what: Any, deadline: float = inf, attempt: int = 1, replayable: bool = True) -> None:
         self.what = what
         self.deadline = deadline
         self.attempt = attempt
         self.replayable = replayable
+        self.later: list[Callable[[Verdict], None]] | None = None
 
     def again(self) -> Call:
         """The next attempt at the same thing."""

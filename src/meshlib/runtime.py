@@ -15,6 +15,14 @@ import anyio
 R = TypeVar("R")
 
 
+class Signal(Protocol):
+    """Something that one task waits for and any thread may set, once."""
+
+    def set(self) -> None: ...
+
+    async def wait(self) -> None: ...
+
+
 class Runtime(Protocol):
     """What a driver may ask of the world. `meshlib.testing.ManualClock` is one in which time is a number."""
 
@@ -35,6 +43,9 @@ class Runtime(Protocol):
 
         A cancellation from outside stays a cancellation, also when it comes together with the deadline.
         """
+
+    def signal(self) -> Signal:
+        """A signal for the running event loop."""
 
 
 class System:
@@ -62,6 +73,41 @@ class System:
                 return await work
         with anyio.fail_after(max(remaining, 0.0)):
             return await work
+
+    def signal(self) -> Signal:
+        return _AsyncioSignal() if _asyncio_loop() is not None else _AnyioSignal()
+
+
+class _AsyncioSignal:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._done = self._loop.create_future()
+
+    def set(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        await self._done
+
+
+class _AnyioSignal:
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self._token = anyio.lowlevel.current_token()
+
+    def set(self) -> None:
+        # trio's own entry point for other threads; anyio has no call that does not wait for its result.
+        self._token.native_token.run_sync_soon(self._event.set)
+
+    async def wait(self) -> None:
+        await self._event.wait()
 
 
 SYSTEM: Runtime = System()

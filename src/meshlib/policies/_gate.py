@@ -67,8 +67,11 @@ class Gate:
             try:
                 result = step(call)
             except BaseException as error:
-                self._failed(permit, judge(call, None, error), now, start)
+                self._end(permit, judge(call, None, error), now, start)
                 raise
+            if call.later is not None:
+                call.later.append(lambda verdict: self._end(permit, verdict, now, start))
+                return result
             if not (self.quiet and judge is raised):
                 end = now()
                 leave(permit, judge(call, result, None), end, end - start if self.timed else 0.0)
@@ -86,8 +89,11 @@ class Gate:
             try:
                 result = await step(call)
             except BaseException as error:
-                self._failed(permit, judge(call, None, error), now, start)
+                self._end(permit, judge(call, None, error), now, start)
                 raise
+            if call.later is not None:
+                call.later.append(lambda verdict: self._end(permit, verdict, now, start))
+                return result
             if not (self.quiet and judge is raised):
                 end = now()
                 leave(permit, judge(call, result, None), end, end - start if self.timed else 0.0)
@@ -95,7 +101,7 @@ class Gate:
 
         return gated
 
-    def _failed(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
+    def _end(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
         end = now()
         self.leave(permit, verdict, end, end - start if self.timed else 0.0)
 

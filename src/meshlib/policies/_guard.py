@@ -71,7 +71,7 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
         **lines,
     )
     scope = {
-        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_leave": gate.leave, "_failed": gate._failed, "_now": run.now,
+        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_leave": gate.leave, "_failed": gate._end, "_now": run.now,
         "_judge": judge, "_no_call": _NO_CALL, "_success": SUCCESS, "_start": 0.0,
     }  # fmt: skip
     wrapper = _compile(source, name, scope)
@@ -149,9 +149,9 @@ def _async_generator(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Cl
                 else:
                     item = await inner.asend(sent)
         except StopAsyncIteration:
-            gate._failed(permit, judge(_NO_CALL, None, None), run.now, start)
+            gate._end(permit, judge(_NO_CALL, None, None), run.now, start)
         except BaseException as error:
-            gate._failed(permit, judge(_NO_CALL, None, error), run.now, start)
+            gate._end(permit, judge(_NO_CALL, None, error), run.now, start)
             raise
 
     return guarded

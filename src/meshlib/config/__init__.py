@@ -1,0 +1,1 @@
+"""The only room that knows pydantic and YAML: models, loading, building."""

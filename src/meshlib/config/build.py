@@ -1,0 +1,162 @@
+"""From models to the objects that do the work. What has not changed is the same object as before.
+
+So a reload keeps what the objects know: a breaker stays open, a budget stays spent, an endpoint stays ejected, as long
+as their own lines in the file stay as they were. Nothing of pydantic survives this step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..balancing import Endpoint, Ward, carry, make
+from ..mesh import Cluster, Mesh, Service, Snapshot
+from ..pipeline import Pipeline
+from ..policies._gate import Gate
+from ..policies.breaker import CircuitBreaker
+from ..policies.budget import RetryBudget
+from ..policies.bulkhead import Bulkhead
+from ..policies.timeout import Timeout
+from ..routing.split import Split
+from ..routing.table import RouteTable
+from ..routing.table import Service as Routed
+from .document import Document
+from .endpoints import endpoint
+from .models import AccrualModel, ClusterModel, MeshModel, ServiceModel
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that one reading of the files brought: the checked model, and each cluster's endpoints."""
+
+    model: MeshModel
+    endpoints: Mapping[str, Sequence[Endpoint]]
+    files: frozenset[Path]
+
+
+class Builder:
+    """Builds one mesh's snapshots, one after the other; remembers what it built from what."""
+
+    def __init__(
+        self, mesh: Mesh, service_pipeline: Callable[[str, ServiceModel, RetryBudget, Mesh], Pipeline]
+    ) -> None:
+        self._mesh = mesh
+        self._service_pipeline = service_pipeline
+        self._clusters: dict[str, tuple[ClusterModel, Cluster]] = {}
+        self._services: dict[str, tuple[ServiceModel, Service, RetryBudget]] = {}
+
+    def snapshot(self, loaded: Loaded) -> Snapshot:
+        """The picture that `loaded` describes."""
+        clusters = {name: self._cluster(name, loaded) for name in loaded.model.clusters}
+        services = {name: self._service(name, model) for name, model in loaded.model.services.items()}
+        self._clusters = {name: (loaded.model.clusters[name], cluster) for name, cluster in clusters.items()}
+        self._services = {name: (loaded.model.services[name], *built) for name, built in services.items()}
+        return Snapshot(
+            routes=_routes(loaded.model),
+            services=MappingProxyType({name: service for name, (service, _) in services.items()}),
+            clusters=MappingProxyType(clusters),
+        )
+
+    def _cluster(self, name: str, loaded: Loaded) -> Cluster:
+        model = loaded.model.clusters[name]
+        before, old = self._clusters.get(name, (None, None))
+        known = old.balancer.endpoints if old is not None else ()
+        endpoints = carry(known, loaded.endpoints[name])
+        if old is not None and before is not None and _without_members(before) == _without_members(model):
+            if endpoints != known:
+                old.balancer.update(endpoints)
+            return old
+        ward = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
+        if ward is None:
+            ward = _ward(name, model.accrual)
+            ward.port = self._mesh.port
+        balancer = make(model.balancer, name, endpoints, ward=ward, panic=model.panic)
+        return Cluster(name, balancer, self._gates(name, model, before, old), tls_name=model.tls_name, settings=model)
+
+    def _gates(self, name: str, model: ClusterModel, before: ClusterModel | None, old: Cluster | None) -> list[Gate]:
+        gates: list[Gate] = []
+        kinds: tuple[tuple[str, Any], ...] = (("breaker", CircuitBreaker), ("bulkhead", Bulkhead))
+        for field, kind in kinds:
+            settings = getattr(model, field)
+            if settings is None:
+                continue
+            same = before is not None and getattr(before, field) == settings
+            gate = next((gate for gate in old.gates if isinstance(gate, kind)), None) if old and same else None
+            if gate is None:
+                gate = kind(name=name, runtime=self._mesh.runtime, **settings.model_dump())
+                gate.port = self._mesh.port
+            gates.append(gate)
+        return gates
+
+    def _service(self, name: str, model: ServiceModel) -> tuple[Service, RetryBudget]:
+        before, old, budget = self._services.get(name, (None, None, None))
+        if old is not None and budget is not None and before == model:
+            return old, budget
+        if budget is None or before is None or before.budget != model.budget:
+            budget = RetryBudget(name=name, **model.budget.model_dump())
+        pipeline = self._service_pipeline(name, model, budget, self._mesh)
+        return Service(name, pipeline, budget=budget, per_try_timeout=model.per_try_timeout), budget
+
+
+def check(document: Document, model: MeshModel) -> None:
+    """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
+    for name, service in model.services.items():
+        for cluster, weight in service.split.items():
+            place = ("services", name, "split", cluster)
+            if cluster not in model.clusters:
+                raise document.error(place, f"no such cluster; expected one of {_names(model.clusters)}")
+            if not 0 <= weight < float("inf"):
+                raise document.error(place, f"expected a weight of 0 or more, found {weight!r}")
+        if service.split and not any(service.split.values()):
+            raise document.error(("services", name, "split"), "expected at least one weight above 0")
+        if not service.split and name not in model.clusters:
+            raise document.error(
+                ("services", name), f"no cluster of this name, and no split to others: {_names(model.clusters)}"
+            )
+
+
+def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:
+    """The endpoints that stand in the cluster itself. Raises `ConfigError`."""
+    found = []
+    for index, one in enumerate(model.endpoints):
+        try:
+            found.append(endpoint(one))
+        except ValueError as error:
+            raise document.error(("clusters", name, "endpoints", index), str(error)) from None
+    return found
+
+
+def _routes(model: MeshModel) -> RouteTable:
+    table = [
+        Routed(name, hosts=service.hosts, default=Split(service.split or name))
+        for name, service in model.services.items()
+    ]
+    return RouteTable(
+        table, unknown="egress is refused, and no service has this name" if model.egress == "refuse" else None
+    )
+
+
+def _ward(name: str, model: AccrualModel | None) -> Ward:
+    if model is None:
+        return Ward(name, failures=0, volume=1 << 30)
+    return Ward(
+        name,
+        failures=model.failures,
+        failure_share=model.failure_share,
+        volume=model.volume,
+        backoff=model.backoff,
+    )
+
+
+def _without_members(model: ClusterModel) -> ClusterModel:
+    return model.model_copy(update={"endpoints": (), "endpoints_from": None})
+
+
+def _names(clusters: Mapping[str, object]) -> str:
+    return ", ".join(clusters) or "(there are no clusters)"
+
+
+__all__ = ["Builder", "Loaded", "Timeout", "check", "static_endpoints"]

@@ -1,0 +1,62 @@
+"""From pydantic's report to one sentence of ours: which place, what was found, what was expected."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import ConfigError
+from .document import Document, Place
+
+
+def first_error(
+    document: Document, error: ValidationError, prefix: Place = (), model: type[BaseModel] | None = None
+) -> ConfigError:
+    """The first thing that is wrong; the others are noted on it."""
+    problems = error.errors(include_url=False)
+    first, *others = [_sentence(document, problem, prefix, model) for problem in problems]
+    for other in others:
+        first.add_note(str(other))
+    return first
+
+
+def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseModel] | None) -> ConfigError:
+    place = prefix + tuple(step for step in problem["loc"] if _in_file(step))
+    if problem["type"] == "extra_forbidden":
+        name = str(place[-1])
+        near = get_close_matches(name, _keys_beside(model, problem["loc"]), n=1)
+        return document.error(place, f"unknown key{f'; did you mean {near[0]!r}?' if near else ''}")
+    if problem["type"] == "missing":
+        return document.error(place, "missing")
+    expected = problem["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+    return document.error(place, f"{expected[0].lower()}{expected[1:]}{found}")
+
+
+def _in_file(step: object) -> bool:
+    """pydantic also names the members of a union and its own wrappers; those do not stand in the file."""
+    return not (isinstance(step, str) and ("[" in step or step.endswith("Model")))
+
+
+def _keys_beside(model: type[BaseModel] | None, place: tuple[Any, ...]) -> list[str]:
+    """The keys that would have been right at a place: walks the model's fields down to it."""
+    if model is None:
+        return []
+    here: Any = model
+    for step in place[:-1]:
+        fields = getattr(here, "model_fields", None)
+        if fields is not None and step in fields:
+            here = _model_in(fields[step].annotation)
+    return list(getattr(here, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_in(part)
+        if found is not None:
+            return found
+    return None

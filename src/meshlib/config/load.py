@@ -1,0 +1,103 @@
+"""Reading mesh.yaml, now and again: a file that makes no sense is refused, and the last good picture stays."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from ..balancing import Endpoint
+from ..discovery.file import FileWatch
+from ..errors import ConfigError
+from ..events import ConfigRefused
+from ..mesh import Mesh
+from ..runtime import Runtime
+from .build import Builder, Loaded, check, static_endpoints
+from .document import Document, read
+from .endpoints import read_endpoints
+from .errors import first_error
+from .models import ClusterModel, MeshModel
+
+M = TypeVar("M", bound=Mesh)
+_log = logging.getLogger("meshlib")
+
+
+def mesh_from_file(kind: type[M], path: str | os.PathLike[str], *, watch: bool, runtime: Runtime) -> M:
+    """See `Mesh.from_file`."""
+    file = Path(path)
+    mesh = kind(name=file.stem, runtime=runtime)
+    reader = Reader(mesh, file)
+    reader.load()
+    if watch:
+        watcher = FileWatch(reader.files, reader.reload)
+        mesh.on_close(watcher.close)
+    return mesh
+
+
+def load(path: Path) -> Loaded:
+    """Read and check a mesh.yaml and the endpoints files that it names. Raises `ConfigError`."""
+    document = read(path)
+    data = document.data if document.data is not None else {}
+    if not isinstance(data, dict):
+        raise document.error((), f"expected services and clusters, found {type(data).__name__}")
+    try:
+        model = MeshModel.model_validate(data)
+    except ValidationError as error:
+        raise first_error(document, error, model=MeshModel) from None
+    check(document, model)
+    files = {path}
+    endpoints = {}
+    for name, cluster in model.clusters.items():
+        if cluster.endpoints_from is not None:
+            files.add(path.parent / cluster.endpoints_from.file)
+        endpoints[name] = _endpoints(document, name, cluster, path)
+    return Loaded(model, endpoints, frozenset(files))
+
+
+def _endpoints(document: Document, name: str, cluster: ClusterModel, path: Path) -> list[Endpoint]:
+    origin = cluster.endpoints_from
+    if origin is None:
+        return static_endpoints(document, name, cluster)
+    found = read_endpoints(path.parent / origin.file)
+    return [one for one in found if all(one.labels.get(key) == value for key, value in origin.labels.items())]
+
+
+class Reader:
+    """Keeps one mesh in step with its files."""
+
+    def __init__(self, mesh: Mesh, file: Path) -> None:
+        self._mesh = mesh
+        self._file = file
+        self._builder = Builder(mesh)
+        self._files: frozenset[Path] = frozenset({file})
+        self._loading = Lock()
+
+    def files(self) -> frozenset[Path]:
+        """All files that the picture was read from."""
+        return self._files
+
+    def load(self) -> None:
+        """Read everything and publish it. Raises `ConfigError`, and then nothing has changed."""
+        with self._loading:
+            loaded = load(self._file)
+            self._mesh.labels = dict(loaded.model.labels)
+            self._mesh.publish(lambda old: self._builder.snapshot(loaded))
+            self._files = loaded.files
+
+    def reload(self) -> None:
+        """`load`, but an error is told and swallowed: the last good picture stays."""
+        try:
+            self.load()
+        except ConfigError as error:
+            self._refuse(error)
+        except Exception as error:  # a reader that dies would leave the mesh blind for ever
+            _log.exception("%s: the change could not be built", self._file)
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        _log.error("%s: the change is refused, the last good configuration stays: %s", self._file, error)
+        self._mesh.tell(ConfigRefused(self._mesh.name, error))

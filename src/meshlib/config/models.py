@@ -1,0 +1,135 @@
+"""What a mesh.yaml may say: one frozen model per policy, with the field names and defaults of its constructor.
+
+services:
+  users:                                  # http://users/…
+    split: {users-v1: 90, users-v2: 10}   # clusters and weights; left out: the cluster of the same name
+    timeout: 2s                           # for the whole call, all attempts and waits together
+    per_try_timeout: 500ms
+    retry: {attempts: 3}
+    budget: {ratio: 20%}
+clusters:
+  users-v1:
+    endpoints: [127.0.0.1:8001, {address: 127.0.0.1:8002, weight: 2}]
+    breaker: {failure_rate: 50%, window: 10s, minimum_calls: 20, cooldown: 5s}
+  users-v2:
+    endpoints_from: {file: endpoints.yaml, labels: {version: v2}}
+egress: allow
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .values import Ratio, Seconds
+
+
+class Model(BaseModel):
+    """Unknown keys are errors: a typing mistake must not switch a policy off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def _off(value: Any) -> Any:
+    """`breaker: false` (or `off`) is how people say none."""
+    return None if value is False else value
+
+
+class BreakerModel(Model):
+    consecutive_failures: int | None = Field(None, ge=1)
+    failure_rate: Ratio | None = Field(0.5, gt=0, le=1)
+    slow_call_rate: Ratio | None = Field(None, gt=0, le=1)
+    slow_call: Seconds = Field(60.0, gt=0)
+    window: Seconds | None = Field(None, gt=0)
+    window_calls: int | None = Field(None, ge=1)
+    minimum_calls: int = Field(20, ge=1)
+    cooldown: Seconds = Field(5.0, gt=0)
+    cooldown_factor: float = Field(1.5, ge=1)
+    cooldown_max: Seconds = Field(60.0, gt=0)
+    cooldown_jitter: Ratio = Field(0.0, ge=0, le=1)
+    probes: int = Field(1, ge=1)
+    probe_successes: int | None = Field(None, ge=1)
+    probe_concurrency: int | None = Field(None, ge=1)
+    probe_lease: Seconds | None = Field(None, gt=0)
+
+
+class BulkheadModel(Model):
+    max_concurrent: int = Field(100, ge=1)
+    max_queue: int = Field(0, ge=0)
+    max_wait: Seconds = Field(0.0, ge=0)
+
+
+class RetryModel(Model):
+    attempts: int = Field(3, ge=1)
+    statuses: tuple[int, ...] = (502, 503, 504)
+    backoff: Seconds = Field(0.005, ge=0)
+    backoff_max: Seconds = Field(0.2, ge=0)
+    retry_after_max: Seconds = Field(10.0, ge=0)
+
+
+class BudgetModel(Model):
+    ratio: Ratio = Field(0.2, ge=0, le=1000)
+    min_per_second: float = Field(10.0, ge=0)
+    ttl: Seconds = Field(10.0, ge=1, le=60)
+
+
+class AccrualModel(Model):
+    """When one endpoint is taken out, and how it is asked again (see docs/balancing.md)."""
+
+    failures: int = Field(5, ge=0)
+    failure_share: Ratio = Field(0.5, gt=0, le=1)
+    volume: int = Field(10, ge=1)
+    backoff: tuple[Seconds, Seconds] = (0.25, 4.0)
+
+
+class EndpointModel(Model):
+    address: str
+    weight: float = Field(1.0, ge=0)
+    labels: dict[str, str] = {}
+    zone: str = ""
+    priority: int = Field(0, ge=0)
+
+
+def _endpoint(value: Any) -> Any:
+    return {"address": value} if isinstance(value, str) else value
+
+
+class EndpointsFrom(Model):
+    """Endpoints that stand in a file of their own; `labels` picks those that have all of these."""
+
+    file: str
+    labels: dict[str, str] = {}
+
+
+class ClusterModel(Model):
+    endpoints: tuple[Annotated[EndpointModel, BeforeValidator(_endpoint)], ...] = ()
+    endpoints_from: EndpointsFrom | None = None
+    balancer: str = "default"
+    panic: Ratio = Field(0.5, ge=0, le=1)
+    breaker: Annotated[BreakerModel | None, BeforeValidator(_off)] = BreakerModel()
+    bulkhead: Annotated[BulkheadModel | None, BeforeValidator(_off)] = None
+    accrual: Annotated[AccrualModel | None, BeforeValidator(_off)] = AccrualModel()
+    tls_name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ClusterModel:
+        if self.endpoints and self.endpoints_from is not None:
+            raise ValueError("endpoints and endpoints_from: expected one of the two")
+        return self
+
+
+class ServiceModel(Model):
+    hosts: tuple[str, ...] = ()
+    split: dict[str, float] = {}
+    timeout: Seconds | None = Field(None, gt=0)
+    per_try_timeout: Seconds | None = Field(None, gt=0)
+    retry: Annotated[RetryModel | None, BeforeValidator(_off)] = RetryModel()
+    budget: BudgetModel = BudgetModel()
+
+
+class MeshModel(Model):
+    services: dict[str, ServiceModel] = {}
+    clusters: dict[str, ClusterModel] = {}
+    egress: Literal["allow", "refuse"] = "allow"
+    labels: dict[str, str] = {}

@@ -1,0 +1,41 @@
+"""How people write times and shares: "250ms", "2s", "1m30s", "20%"; plain numbers are seconds and ratios."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
+
+
+def duration(value: Any) -> Any:
+    """Seconds as a float, from a number of seconds or a text such as "1m30s"."""
+    if isinstance(value, bool):
+        raise ValueError("expected a time, such as 250ms, 2s or 1m30s")
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+        raise ValueError("expected a time, such as 250ms, 2s or 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def ratio(value: Any) -> Any:
+    """A share between 0 and 1, from a number or a text such as "20%"."""
+    if isinstance(value, bool):
+        raise ValueError("expected a share, such as 0.2 or 20%")
+    if not isinstance(value, str):
+        return value
+    try:
+        text = value.strip()
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError("expected a share, such as 0.2 or 20%") from None
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(duration)]
+Ratio: TypeAlias = Annotated[float, BeforeValidator(ratio)]

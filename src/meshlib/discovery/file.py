@@ -1,0 +1,75 @@
+"""Noticing that a file has changed: one thread for all the files of a mesh, whatever editors do to them.
+
+The folders are watched, not the files: an editor that writes a new file and renames it over the old one, a
+Kubernetes ConfigMap that turns a symbolic link, and a file that appears later are all seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import watchfiles
+
+QUIET = 50  # milliseconds without a change before one is told: writers need a moment
+
+
+class FileWatch:
+    """Calls `changed` in a thread of its own after one of `files()` may have changed, until `close`.
+
+    `files` is asked again after each change, since the new content may name other files. `changed` must not raise.
+    """
+
+    def __init__(self, files: Callable[[], Iterable[Path]], changed: Callable[[], None]) -> None:
+        self._files = files
+        self._changed = changed
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meshlib file watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Safe to call twice, and from the thread itself."""
+        self._stop.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            folders = self._folders()
+            known = {path: _stamp(path) for path in self._files()}
+            for _ in watchfiles.watch(
+                *folders,
+                watch_filter=None,
+                debounce=QUIET * 4,
+                step=QUIET,
+                stop_event=self._stop,
+                rust_timeout=250,
+                yield_on_timeout=True,  # so that a change between reading and watching is seen too
+                recursive=False,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                now = {path: _stamp(path) for path in self._files()}
+                if now != known:
+                    known = now
+                    self._changed()
+                if self._folders() != folders:
+                    break
+
+    def _folders(self) -> set[Path]:
+        found: set[Path] = set()
+        for path in self._files():
+            found.add(path.parent)
+            found.add(path.resolve().parent)
+        return {folder for folder in found if folder.is_dir()} or {Path()}
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the content does: None while there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

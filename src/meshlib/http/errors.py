@@ -1,0 +1,85 @@
+"""Whatever the mesh raises through a client is also the fitting exception of httpx (or httpx2).
+
+    BreakerOpen, NoEndpoint                 ConnectError      nothing was sent
+    BulkheadFull, RateLimited, Throttled    PoolTimeout       nothing was sent: our own limits
+    DeadlineExceeded                        ReadTimeout       ConnectTimeout when nothing was sent
+
+So code written for httpx keeps catching what it caught, and code written for meshlib can be exact.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from ..errors import (
+    BreakerOpen,
+    BulkheadFull,
+    DeadlineExceeded,
+    MeshError,
+    NoEndpoint,
+    RateLimited,
+    Rejected,
+    Throttled,
+)
+
+_TWINS: dict[type[MeshError], str] = {
+    BreakerOpen: "ConnectError",
+    NoEndpoint: "ConnectError",
+    BulkheadFull: "PoolTimeout",
+    RateLimited: "PoolTimeout",
+    Throttled: "PoolTimeout",
+    Rejected: "ConnectError",
+    DeadlineExceeded: "ReadTimeout",
+}
+
+
+class Errors:
+    """The exceptions of one family: which of its own mean what, and ours in its dress."""
+
+    def __init__(self, lib: ModuleType) -> None:
+        source: Any = lib
+        self.transport: type[Exception] = source.TransportError
+        self.not_sent: tuple[type[Exception], ...] = (source.ConnectError, source.ConnectTimeout)
+        self.own_fault: tuple[type[Exception], ...] = (
+            source.PoolTimeout,
+            source.LocalProtocolError,
+            source.UnsupportedProtocol,
+            source.ProxyError,
+        )
+        self.decoding: type[Exception] = source.DecodingError
+        self._dressed: dict[tuple[type[MeshError], str], type[MeshError]] = {}
+        self._lib = source
+
+    def dress(self, error: MeshError, request: Any) -> MeshError:
+        """The same error as an exception of this family, with `.request` set."""
+        if isinstance(error, self.transport):
+            return error
+        twin = next((twin for kind, twin in _TWINS.items() if type(error) is kind), None)
+        if twin is None:
+            twin = next((twin for kind, twin in _TWINS.items() if isinstance(error, kind)), "TransportError")
+        if twin == "ReadTimeout" and not getattr(error, "sent", True):
+            twin = "ConnectTimeout"
+        kind = self._class(type(error), twin)
+        dressed = kind.__new__(kind, *error.args)
+        dressed.__dict__.update(error.__dict__)
+        dressed._request = request  # type: ignore[attr-defined]
+        dressed.__cause__, dressed.__context__ = error.__cause__, error.__context__
+        return dressed.with_traceback(error.__traceback__)
+
+    def _class(self, ours: type[MeshError], twin: str) -> type[MeshError]:
+        kind = self._dressed.get((ours, twin))
+        if kind is None:
+            theirs = getattr(self._lib, twin)
+            body = {
+                "__doc__": ours.__doc__,
+                "__module__": __name__,
+                "__reduce__": lambda error: (_plain, (ours, error.args)),
+            }
+            kind = self._dressed[ours, twin] = type(ours.__name__, (ours, theirs), body)
+        return kind
+
+
+def _plain(kind: type[MeshError], args: tuple[Any, ...]) -> MeshError:
+    """What a pickled error comes back as: ours, without the client's dress."""
+    return kind(*args)

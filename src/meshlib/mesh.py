@@ -1,0 +1,188 @@
+"""Who is out there, and who should be asked: an immutable picture, replaced whole.
+
+`Mesh.current` is one attribute that holds a frozen `Snapshot`; reading it needs no lock. Writers (a configuration
+reload, discovery) build the next picture beside it and publish it. What must outlive a picture lives in objects that
+are carried over: an `Endpoint` by its address, a `Cluster` as long as its settings stay, so that calls in flight,
+latencies and open circuits survive every change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .balancing import Balancer, Endpoint
+from .events import Event, Listener, Port, SnapshotPublished
+from .policies.breaker import CircuitBreaker
+from .routing.request import RouteRequest
+from .routing.table import RouteTable
+from .runtime import SYSTEM, Runtime, Signal
+
+if TYPE_CHECKING:
+    import os
+
+    from .pipeline import Pipeline
+    from .policies._gate import Gate
+    from .policies.budget import RetryBudget
+
+__all__ = ["Cluster", "Endpoint", "Mesh", "RouteRequest", "Service", "Snapshot"]
+
+
+class Service:
+    """The logical name that callers use, and the policies of the whole call: deadline, retries, hedging, fallback.
+
+    `steps` is where the doors (`http`, `grpc`) keep the pipeline that they have compiled over their own innermost step.
+    """
+
+    __slots__ = ("budget", "name", "per_try_timeout", "pipeline", "steps")
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: Pipeline,
+        *,
+        budget: RetryBudget | None = None,
+        per_try_timeout: float | None = None,
+    ) -> None:
+        self.name = name
+        self.pipeline = pipeline
+        self.budget = budget
+        self.per_try_timeout = per_try_timeout
+        self.steps: dict[Any, Any] = {}
+
+
+class Cluster:
+    """A set of endpoints that are one and the same thing (a version, a subset), and the gates in front of them.
+
+    `gates` are asked outermost first, for each attempt. `tls_name` is the name that certificates are checked against
+    when the service is called by https (None: the name that the caller used).
+    """
+
+    __slots__ = ("balancer", "gates", "name", "settings", "steps", "tls_name")
+
+    def __init__(
+        self,
+        name: str,
+        balancer: Balancer,
+        gates: Sequence[Gate] = (),
+        *,
+        tls_name: str | None = None,
+        settings: Any = None,
+    ) -> None:
+        self.name = name
+        self.balancer = balancer
+        self.gates = tuple(gates)
+        self.tls_name = tls_name
+        self.settings = settings
+        self.steps: dict[Any, Any] = {}
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The circuit breaker among the gates, if there is one."""
+        return next((gate for gate in self.gates if isinstance(gate, CircuitBreaker)), None)
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.name}, {len(self.balancer.endpoints)} endpoints>"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent world. A call reads it once per attempt."""
+
+    version: int = 0
+    routes: RouteTable = field(default_factory=RouteTable)
+    services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
+    clusters: Mapping[str, Cluster] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Mesh:
+    """The one shared state of a process: who is out there, and who should be asked.
+
+    Clients, functions and threads share it. Events of the mesh itself and of everything in it come out of one port:
+    `mesh.subscribe(listener)`.
+    """
+
+    def __init__(self, snapshot: Snapshot | None = None, *, name: str = "mesh", runtime: Runtime = SYSTEM) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.port = Port()
+        self.current = snapshot or Snapshot()
+        self.labels: Mapping[str, str] = {}
+        """The caller's own labels (app, version, env …), which routing rules may ask for."""
+        self._publishing = Lock()
+        self._waiting: set[Signal] = set()
+        self._closers: list[Callable[[], None]] = []
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], *, watch: bool = True, runtime: Runtime = SYSTEM) -> Mesh:
+        """The mesh that the file `path` (mesh.yaml) describes.
+
+        With `watch`, an edit of it or of an endpoints file that it names takes effect in under a second. An edit that
+        makes no sense is refused with a `ConfigRefused` event, and the last good picture stays. Raises `ConfigError`
+        if it makes no sense now.
+        """
+        from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
+
+        return mesh_from_file(cls, path, watch=watch, runtime=runtime)
+
+    def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
+        """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.
+
+        If `change` raises, nothing has happened. The new picture gets the next version, whatever it says itself.
+        """
+        with self._publishing:
+            old = self.current
+            new = change(old)
+            new = Snapshot(old.version + 1, new.routes, new.services, new.clusters)
+            self.current = new
+            waiting, self._waiting = self._waiting, set()
+            for signal in waiting:
+                signal.set()
+            self.port.post(SnapshotPublished(self.name, new.version))
+        self.port.flush()
+        return new
+
+    async def newer_than(self, version: int) -> Snapshot:
+        """The first picture with a version above `version`, waiting for it if need be. asyncio and trio."""
+        while True:
+            signal = self.runtime.signal()
+            with self._publishing:
+                if self.current.version > version:
+                    return self.current
+                self._waiting.add(signal)
+            try:
+                await signal.wait()
+            finally:
+                self._waiting.discard(signal)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event of the mesh, its breakers and endpoints; the function returned ends that."""
+        return self.port.subscribe(listener)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event of something in the mesh on to whoever listens to the mesh."""
+        if self.port.listeners:
+            self.port.send(event)
+
+    def on_close(self, closer: Callable[[], None]) -> None:
+        """Have `closer` called by `close`: file watches, discovery."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Stop watching. What is known stays usable."""
+        closers, self._closers = self._closers, []
+        for closer in closers:
+            closer()
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        now = self.current
+        return f"<Mesh {self.name}, version {now.version}: {', '.join(now.services) or 'no services'}>"
