@@ -113,6 +113,20 @@ class EndpointRestored(Event):
         self.address = address
 
 
+class AttemptFinished(Event):
+    """The endpoint `address` of cluster `name` was asked once: `verdict`, and `took` seconds to the headers."""
+
+    __slots__ = ("address", "attempt", "service", "took", "verdict")
+
+    def __init__(self, name: str, service: str, address: str, attempt: int, verdict: Any, took: float) -> None:
+        super().__init__(name)
+        self.service = service
+        self.address = address
+        self.attempt = attempt
+        self.verdict = verdict
+        self.took = took
+
+
 class CallFinished(Event):
     """One logical call ended: `verdict` is a `Verdict`, `took` its seconds, `attempts` how often it was sent."""
 

@@ -8,7 +8,7 @@ latencies and open circuits survive every change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
@@ -34,10 +34,11 @@ __all__ = ["Cluster", "Endpoint", "Mesh", "RouteRequest", "Service", "Snapshot"]
 class Service:
     """The logical name that callers use, and the policies of the whole call: deadline, retries, hedging, fallback.
 
-    `steps` is where the doors (`http`, `grpc`) keep the pipeline that they have compiled over their own innermost step.
+    `statuses` are the HTTP statuses that another attempt may cure. `steps` is where the doors (`http`, `grpc`) keep the
+    pipeline that they have compiled over their own innermost step.
     """
 
-    __slots__ = ("budget", "name", "per_try_timeout", "pipeline", "steps")
+    __slots__ = ("budget", "name", "per_try_timeout", "pipeline", "statuses", "steps")
 
     def __init__(
         self,
@@ -46,11 +47,13 @@ class Service:
         *,
         budget: RetryBudget | None = None,
         per_try_timeout: float | None = None,
+        statuses: Container[int] = (502, 503, 504),
     ) -> None:
         self.name = name
         self.pipeline = pipeline
         self.budget = budget
         self.per_try_timeout = per_try_timeout
+        self.statuses = statuses
         self.steps: dict[Any, Any] = {}
 
 
@@ -112,6 +115,8 @@ class Mesh:
         self.current = snapshot or Snapshot()
         self.labels: Mapping[str, str] = {}
         """The caller's own labels (app, version, env …), which routing rules may ask for."""
+        self.doors: dict[Any, Any] = {}
+        """What the doors (`http`, `grpc`) keep for all clients of this mesh."""
         self._publishing = Lock()
         self._waiting: set[Signal] = set()
         self._closers: list[Callable[[], None]] = []

@@ -100,7 +100,7 @@ class _AsyncioSignal:
 class _AnyioSignal:
     def __init__(self) -> None:
         self._event = anyio.Event()
-        self._token = anyio.lowlevel.current_token()
+        self._token: Any = anyio.lowlevel.current_token()
 
     def set(self) -> None:
         # trio's own entry point for other threads; anyio has no call that does not wait for its result.

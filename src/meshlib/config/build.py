@@ -6,20 +6,19 @@ as their own lines in the file stay as they were. Nothing of pydantic survives t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..balancing import Endpoint, Ward, carry, make
+from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
-from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.breaker import CircuitBreaker
 from ..policies.budget import RetryBudget
 from ..policies.bulkhead import Bulkhead
-from ..policies.timeout import Timeout
 from ..routing.split import Split
 from ..routing.table import RouteTable
 from ..routing.table import Service as Routed
@@ -40,11 +39,8 @@ class Loaded:
 class Builder:
     """Builds one mesh's snapshots, one after the other; remembers what it built from what."""
 
-    def __init__(
-        self, mesh: Mesh, service_pipeline: Callable[[str, ServiceModel, RetryBudget, Mesh], Pipeline]
-    ) -> None:
+    def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
-        self._service_pipeline = service_pipeline
         self._clusters: dict[str, tuple[ClusterModel, Cluster]] = {}
         self._services: dict[str, tuple[ServiceModel, Service, RetryBudget]] = {}
 
@@ -97,8 +93,27 @@ class Builder:
             return old, budget
         if budget is None or before is None or before.budget != model.budget:
             budget = RetryBudget(name=name, **model.budget.model_dump())
-        pipeline = self._service_pipeline(name, model, budget, self._mesh)
-        return Service(name, pipeline, budget=budget, per_try_timeout=model.per_try_timeout), budget
+        retry = model.retry
+        pipeline = service_pipeline(
+            name,
+            self._mesh.runtime,
+            timeout=model.timeout,
+            per_try_timeout=model.per_try_timeout,
+            budget=budget,
+            rejections=len(model.split) > 1,
+            attempts=retry.attempts if retry is not None else 1,
+            **({} if retry is None else retry.model_dump(exclude={"attempts", "statuses"})),
+        )
+        for policy in pipeline.policies:
+            policy.port = self._mesh.port
+        service = Service(
+            name,
+            pipeline,
+            budget=budget,
+            per_try_timeout=model.per_try_timeout,
+            statuses=frozenset(retry.statuses if retry is not None else ()),
+        )
+        return service, budget
 
 
 def check(document: Document, model: MeshModel) -> None:
@@ -157,6 +172,3 @@ def _without_members(model: ClusterModel) -> ClusterModel:
 
 def _names(clusters: Mapping[str, object]) -> str:
     return ", ".join(clusters) or "(there are no clusters)"
-
-
-__all__ = ["Builder", "Loaded", "Timeout", "check", "static_endpoints"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..balancing import Endpoint
 from ..routing.request import RouteRequest
-from .classify import IDEMPOTENT
+from .classify import IDEMPOTENT, STATUSES
 
 if TYPE_CHECKING:
     from ..mesh import Cluster
@@ -21,13 +21,15 @@ class Exchange:
     """What a `Call` carries through the layers (`call.what`)."""
 
     __slots__ = (
-        "answer", "attempts", "cluster", "endpoint", "family", "repeatable", "replayable", "request", "road", "route",
-        "service", "stream", "tried",
+        "attempts", "cluster", "curable", "decision", "endpoint", "family", "repeatable", "replayable", "request",
+        "road", "route", "service", "stream", "tried",
     )  # fmt: skip
 
-    def __init__(self, request: Any, service: str, family: Family, road: Any, *, stream: bool) -> None:
+    def __init__(self, request: Any, family: Family, road: Any, *, stream: bool) -> None:
         self.request = request
-        self.service = service
+        self.service = ""
+        self.decision: Any = None  # what routing said for the first attempt
+        self.curable: Container[int] = STATUSES
         self.family = family
         self.road = road
         self.stream = stream  # the caller reads the body himself
@@ -47,7 +49,6 @@ class Exchange:
         self.attempts = 0
         self.cluster: Cluster | None = None
         self.endpoint: Endpoint | None = None
-        self.answer: Any = None  # the response of the last attempt, while its body may still be open
 
     def note(self, error: BaseException) -> None:
         """Say on an error where it happened."""

@@ -7,18 +7,15 @@ from types import ModuleType
 from typing import Any
 
 from .errors import Errors
+from .stream import AsyncGuarded, SyncGuarded
 
 
 class Family:
-    """One of the two libraries, and the exceptions of ours that are also its own."""
-
-    __slots__ = ("AsyncByteStream", "Request", "Response", "SyncByteStream", "errors", "lib", "log", "request_context")
+    """One of the two libraries, and those of our classes that must also be its own."""
 
     def __init__(self, lib: ModuleType) -> None:
         self.lib: Any = lib
-        self.Request = self.lib.Request
-        self.Response = self.lib.Response
-        self.AsyncByteStream = self.lib.AsyncByteStream
-        self.SyncByteStream = self.lib.SyncByteStream
         self.errors = Errors(lib)
         self.log = logging.getLogger(lib.__name__)
+        self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
+        self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})

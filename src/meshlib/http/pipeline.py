@@ -1,0 +1,56 @@
+"""The policies of a service, as HTTP wants them: how long, how often, and what is thrown away between attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pipeline import Pipeline
+from ..policies.backoff import decorrelated_jitter
+from ..policies.budget import RetryBudget
+from ..policies.retry import Retry
+from ..policies.timeout import Timeout
+from ..runtime import Runtime
+from .classify import classifier
+from .retry_after import retry_after
+
+
+def service_pipeline(
+    name: str,
+    runtime: Runtime,
+    *,
+    timeout: float | None = None,
+    per_try_timeout: float | None = None,
+    attempts: int = 3,
+    budget: RetryBudget | None = None,
+    backoff: float = 0.005,
+    backoff_max: float = 0.2,
+    retry_after_max: float = 10.0,
+    rejections: bool = False,
+) -> Pipeline:
+    """Total deadline, then retries under one budget, then the limit per try; all times in seconds.
+
+    `rejections`: try again at once when a cluster refuses, because routing may choose another.
+    """
+    policies: list[Any] = []
+    if timeout is not None or per_try_timeout is not None:
+        policies.append(Timeout(timeout, per_try=per_try_timeout, name=name, runtime=runtime))
+    if attempts > 1:
+        policies.append(
+            Retry(
+                attempts,
+                backoff=decorrelated_jitter(backoff, backoff_max) if backoff else 0.0,
+                budget=budget,
+                retry_after=retry_after,
+                retry_after_max=retry_after_max,
+                rejections=rejections,
+                discard=_close,
+                name=name,
+                runtime=runtime,
+            )
+        )
+    return Pipeline(*policies, classify=classifier(runtime.now), runtime=runtime)
+
+
+def _close(response: Any) -> Any:
+    """The answer of an attempt that is repeated. A streamed one is still open; a plain one was read."""
+    return None if response.is_closed else response.aclose()
