@@ -99,6 +99,17 @@ class Gate:
         end = now()
         self.leave(permit, verdict, end, end - start if self.timed else 0.0)
 
+    async def _enter_async(self, run: Runtime) -> int:
+        return self.enter(run.now())
+
+    def _lines(self, wait: str) -> dict[str, str]:
+        """Lines of `_guard`'s template that this kind of gate writes in its own way; `wait` is "await " or nothing."""
+        return {}
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        """What those lines speak of."""
+        return {}
+
     def __call__(self, fn: F) -> F:
         """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
         return guard(fn, self, self.runtime, self.classify or raised)
@@ -121,7 +132,9 @@ class Gate:
     # entered from (a closed async generator). What stays the same is the frame in which the block stands.
     def _come_in(self, frame: int) -> None:
         now = self.runtime.now()
-        permit = self.enter(now)
+        self._note(frame, self.enter(now), now)
+
+    def _note(self, frame: int, permit: int, now: float) -> None:
         with self._entering:
             self._entered.setdefault(frame, []).append((permit, now))
 
