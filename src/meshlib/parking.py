@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Callable
 from math import inf
-from threading import TIMEOUT_MAX, Lock
+from threading import TIMEOUT_MAX, Lock, Thread
 from typing import Any, Protocol, TypeAlias
 
 from .runtime import SYSTEM, Runtime
@@ -109,3 +110,8 @@ def in_event_loop() -> bool:
 def _done(future: Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def start_thread(work: Callable[[], object], name: str) -> None:
+    """Run `work` in a new thread that does not keep the process alive."""
+    Thread(target=work, name=name, daemon=True).start()
