@@ -67,10 +67,10 @@ class Gate:
             try:
                 result = step(call)
             except BaseException as error:
-                self._end(permit, judge(call, None, error), now, start)
+                self._failed(permit, judge(call, None, error), now, start)
                 raise
             if call.later is not None:
-                call.later.append(lambda verdict: self._end(permit, verdict, now, start))
+                call.later.append(lambda verdict: self._failed(permit, verdict, now, start))
                 return result
             if not (self.quiet and judge is raised):
                 end = now()
@@ -89,10 +89,10 @@ class Gate:
             try:
                 result = await step(call)
             except BaseException as error:
-                self._end(permit, judge(call, None, error), now, start)
+                self._failed(permit, judge(call, None, error), now, start)
                 raise
             if call.later is not None:
-                call.later.append(lambda verdict: self._end(permit, verdict, now, start))
+                call.later.append(lambda verdict: self._failed(permit, verdict, now, start))
                 return result
             if not (self.quiet and judge is raised):
                 end = now()
@@ -101,9 +101,20 @@ class Gate:
 
         return gated
 
-    def _end(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
+    def _failed(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
         end = now()
         self.leave(permit, verdict, end, end - start if self.timed else 0.0)
+
+    async def _enter_async(self, run: Runtime) -> int:
+        return self.enter(run.now())
+
+    def _lines(self, wait: str) -> dict[str, str]:
+        """Lines of `_guard`'s template that this kind of gate writes in its own way; `wait` is "await " or nothing."""
+        return {}
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        """What those lines speak of."""
+        return {}
 
     def __call__(self, fn: F) -> F:
         """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
@@ -127,7 +138,9 @@ class Gate:
     # entered from (a closed async generator). What stays the same is the frame in which the block stands.
     def _come_in(self, frame: int) -> None:
         now = self.runtime.now()
-        permit = self.enter(now)
+        self._note(frame, self.enter(now), now)
+
+    def _note(self, frame: int, permit: int, now: float) -> None:
         with self._entering:
             self._entered.setdefault(frame, []).append((permit, now))
 

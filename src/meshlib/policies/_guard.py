@@ -33,11 +33,12 @@ _BODY = """\
     try:
         result = {call}
     except BaseException as _error:
-        _failed(_permit, _judge(_no_call, None, _error), _now, _start)
+        {failed}
         raise
     {settle}
     return result
 """
+_FAILED = "_failed(_permit, _judge(_no_call, None, _error), _now, _start)"
 _GLANCE = {
     "permit": "_permit = _gate.generation if _gate.admits else _enter(_now())",
     "settle": "if not _gate.quiet: _leave(_permit, _success, _now())",
@@ -62,6 +63,7 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
     params, args = _signature(fn)
     call = f"_fn({args})"
     lines = _TIMED if gate.timed else _GLANCE if judge is raised and not generator else _JUDGED
+    lines = {"failed": _FAILED, **lines, **gate._lines("await " if is_async else "")}
     name = fn.__name__ if getattr(fn, "__name__", "").isidentifier() else "guarded"
     source = _BODY.format(
         def_="async def" if is_async else "def",
@@ -71,8 +73,8 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
         **lines,
     )
     scope = {
-        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_leave": gate.leave, "_failed": gate._end, "_now": run.now,
-        "_judge": judge, "_no_call": _NO_CALL, "_success": SUCCESS, "_start": 0.0,
+        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_leave": gate.leave, "_failed": gate._failed, "_now": run.now,
+        "_judge": judge, "_no_call": _NO_CALL, "_success": SUCCESS, "_start": 0.0, **gate._names(is_async),
     }  # fmt: skip
     wrapper = _compile(source, name, scope)
     functools.update_wrapper(wrapper, fn)
@@ -134,7 +136,7 @@ def _async_generator(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Cl
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         start = run.now()
-        permit = gate.enter(start)
+        permit = await gate._enter_async(run)
         inner = fn(*args, **kwargs)
         try:
             item = await inner.__anext__()
@@ -149,9 +151,9 @@ def _async_generator(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Cl
                 else:
                     item = await inner.asend(sent)
         except StopAsyncIteration:
-            gate._end(permit, judge(_NO_CALL, None, None), run.now, start)
+            gate._failed(permit, judge(_NO_CALL, None, None), run.now, start)
         except BaseException as error:
-            gate._end(permit, judge(_NO_CALL, None, error), run.now, start)
+            gate._failed(permit, judge(_NO_CALL, None, error), run.now, start)
             raise
 
     return guarded

@@ -1,0 +1,252 @@
+"""The bulkhead: so many calls at once and no more, so that one slow server cannot take every thread, task and socket.
+
+    a call ──▶ a place free? ── yes ──▶ runs ──▶ gives its place to the head of the line
+                     │ no
+                     ├── room in the line ──▶ waits up to `max_wait`, first come, first served
+                     └── none ──▶ BulkheadFull
+
+After resilience4j's SemaphoreBulkhead (`max_wait`), Finagle's RequestSemaphoreFilter (`max_queue`), Hystrix's
+semaphore isolation (neither) and tower's ConcurrencyLimit (`max_wait=inf`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from threading import Lock
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
+from ..errors import BulkheadFull
+from ..events import CallRejected
+from ..runtime import SYSTEM, Runtime
+from . import _check
+from ._gate import _READY
+from ._line import NONE, Line, longest_wait
+from ._waiting import WaitingGate
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class BulkheadMetrics:
+    """A bulkhead at one moment. `available` places are free, `waiting` callers stand in the line."""
+
+    max_concurrent: int
+    in_flight: int
+    available: int
+    waiting: int
+    rejected: int
+
+
+class Bulkhead(WaitingGate):
+    """At most `max_concurrent` calls at once; safe under threads, tasks and any number of event loops.
+
+    A call that finds no place is refused with `BulkheadFull`, unless it may wait: `max_wait` seconds at most (`inf`: as
+    long as it takes), with at most `max_queue` callers in the line. One of the two alone leaves the other unbounded.
+    The line is served first come, first served; a waiter that is cancelled leaves it and holds up nobody. A call
+    whose own deadline comes first ends with `DeadlineExceeded`. A thread that runs an event loop never waits:
+    a plain function called there is refused at once. Raises ValueError for values without sense.
+
+    A success costs no lock and no look at the clock.
+    """
+
+    def __init__(
+        self,
+        max_concurrent: int = 100,
+        *,
+        max_queue: int | None = None,
+        max_wait: float | None = None,
+        name: str = "bulkhead",
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(name, runtime=runtime)
+        self.max_concurrent = _check.count("max_concurrent", max_concurrent)
+        if max_queue is not None:
+            _check.count("max_queue", max_queue, least=0)
+        if max_wait is not None:
+            max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
+        queue, wait = longest_wait(max_queue, max_wait)
+        # One item per free place. A deque's append and pop are atomic, also without a global interpreter lock.
+        self._free: deque[int] = deque([0] * max_concurrent)
+        self._debt = 0  # places to take away as soon as they come back, after a `resize`
+        self._rejected = 0
+        self._lock = Lock()
+        self._watched = False  # whether somebody cares for a place that comes back: then, and only then, the lock
+        self._line = Line(self._lock, self._match, self._give, self._refuse, max_queue=queue, max_wait=wait)
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def enter(self, now: float = 0.0) -> int:
+        """Take a place, or raise `BulkheadFull`. Never waits."""
+        if self.take() < 0:
+            raise self._refuse("")
+        return 0
+
+    def take(self, now: float = 0.0) -> int:
+        """Take a place if there is one: 0, or −1."""
+        if self._watched and self._line.waiters:
+            return NONE
+        try:
+            return self._free.pop()
+        except IndexError:
+            return NONE
+
+    def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
+        """Give the place back. How the call ended does not matter."""
+        self._free.append(0)
+        if self._watched:
+            self._settle()
+
+    def wait(self, run: Runtime, deadline: float = inf) -> int:
+        return self._line.wait(run, deadline, self.name)
+
+    async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
+        return await self._line.wait_async(run, deadline, self.name)
+
+    def _settle(self) -> None:
+        with self._lock:
+            self._match()
+
+    # Whoever leaves first puts the place back and then looks at `_watched`; whoever comes first sets `_watched` and
+    # then looks for a place. In whatever order two threads do this, one of them sees the other.
+    def _match(self) -> None:
+        self._watched = True
+        free, line = self._free, self._line
+        while free and (self._debt or line.waiters):
+            try:
+                free.pop()
+            except IndexError:  # a newcomer in another thread was quicker
+                break
+            if self._debt:
+                self._debt -= 1
+            elif not line.grant(0):
+                free.append(0)
+        self._watched = bool(self._debt or line.waiters)
+
+    def _give(self, permit: int) -> None:
+        self.leave()
+
+    def _refuse(self, detail: str) -> BulkheadFull:
+        self._rejected += 1
+        error = BulkheadFull(self.name, f"all {self.max_concurrent} places are taken{detail}")
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        return error
+
+    # --- by hand, and looking --------------------------------------------------------------------------------------
+
+    def resize(self, max_concurrent: int) -> None:
+        """Change the number of places now. Running calls stay; too many of them are not replaced when they end."""
+        _check.count("max_concurrent", max_concurrent)
+        with self._lock:
+            more = max_concurrent - self.max_concurrent
+            self.max_concurrent = max_concurrent
+            if more < 0:
+                self._debt -= more
+            else:
+                paid = min(self._debt, more)
+                self._debt -= paid
+                self._free.extend([0] * (more - paid))
+            self._match()
+
+    def metrics(self) -> BulkheadMetrics:
+        """Everything at one moment, for a live view."""
+        with self._lock:
+            available = max(0, len(self._free))
+            return BulkheadMetrics(
+                max_concurrent=self.max_concurrent,
+                in_flight=self.max_concurrent + self._debt - available,
+                available=available,
+                waiting=len(self._line.waiters),
+                rejected=self._rejected,
+            )
+
+    # --- the shells ------------------------------------------------------------------------------------------------
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        take, give, wait = self.take, self.leave, self.wait
+
+        def gated(call: Call) -> R:
+            if take() < 0:
+                wait(run, call.deadline)
+            try:
+                return step(call)
+            finally:
+                give()
+
+        return gated
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        take, give, wait = self.take, self.leave, self.wait_async
+
+        async def gated(call: Call) -> R:
+            if take() < 0:
+                await wait(run, call.deadline)
+            try:
+                return await step(call)
+            finally:
+                give()
+
+        return gated
+
+    def _lines(self, wait: str) -> dict[str, str]:
+        # A method call saved is a third of the price: taking and giving back a place is written into the wrapper.
+        give = "_put(0)\n{0}if _gate._watched: _gate._settle()"
+        return {
+            "permit": "try:\n        if _gate._watched: raise IndexError\n        _take()\n"
+            f"    except IndexError:\n        {wait}_wait()",
+            "failed": give.format(" " * 8),
+            "settle": give.format(" " * 4),
+        }
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        wait = self._come_async if is_async else self._come
+        return {"_take": self._free.pop, "_put": self._free.append, "_wait": wait}
+
+    def _come(self) -> None:
+        if self.take() < 0:
+            self.wait(self.runtime)
+
+    async def _come_async(self) -> None:
+        if self.take() < 0:
+            await self.wait_async(self.runtime)
+
+    # Every place is as good as any other, so a `with` block need not remember which one it has.
+    def __enter__(self) -> None:
+        if self.take() < 0:
+            self.wait(self.runtime)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
+
+    def __aenter__(self) -> Any:
+        return _READY if self.take() >= 0 else self.wait_async(self.runtime)
+
+    def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> Any:
+        self.leave()
+        return _READY
+
+
+@overload
+def bulkhead(fn: F, /) -> F: ...
+@overload
+def bulkhead(
+    max_concurrent: int = 100,
+    /,
+    *,
+    max_queue: int | None = None,
+    max_wait: float | None = None,
+    name: str | None = None,
+) -> Callable[[F], F]: ...
+def bulkhead(target: Any = 100, /, *, name: str | None = None, **settings: Any) -> Any:
+    """Guard a function by a bulkhead of its own: `@bulkhead`, `@bulkhead(10)` or `@bulkhead(10, max_wait=0.5)`.
+
+    The settings are those of `Bulkhead`; the name is the function's, unless given.
+    """
+    if callable(target):
+        return Bulkhead(name=target.__qualname__)(target)
+    return lambda fn: Bulkhead(target, name=name or fn.__qualname__, **settings)(fn)
