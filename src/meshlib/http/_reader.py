@@ -231,7 +231,8 @@ class Reader:
                 start = max(position, after_data)
                 if data[start:end] != b"\r\n"[start - after_data : end - after_data]:
                     raise RemoteProtocolError(f"malformed chunk footer: {data[start:end]!r} (expected b'\\r\\n')")
-            self._keep(data[position : min(end, after_data)])
+            if after_data > position:
+                self._keep(data[position : min(end, after_data)])
             self._left -= end - position
             position = end
         self._buffer = data[position:]
@@ -295,8 +296,8 @@ class Reader:
                     if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
                         self.reusable = False  # accepted, as h11 does, but no second request follows such an answer
             elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
-                clean = reader.our_state is h11.DONE and reader.their_state is h11.DONE and not reader.trailing_data[0]
-                return self._done(self.reusable and clean)
+                over = reader.our_state is h11.DONE and reader.their_state is h11.DONE
+                return self._done(self.reusable and over and reader.trailing_data == (b"", False))
 
 
 def _tokens(value: bytes) -> list[bytes]:
