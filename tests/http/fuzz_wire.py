@@ -82,16 +82,87 @@ def agree(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tupl
 
 
 NAMES = [b"Content-Length", b"content-length", b"Transfer-Encoding", b"TRANSFER-ENCODING", b"Connection", b"connection"]
-NAMES += [b"Date", b"X-Y", b"Set-Cookie", b"Upgrade", b"keep-alive", b"x" * 10, b"x" * 14, b"x" * 17, b"", b"a b", b"\xff"]
-VALUES = [b"0", b"5", b"05", b"5, 5", b"5,6", b"+5", b"-1", b"5 ", b"1" * 19, b"1" * 21, b"chunked", b"Chunked", b"gzip"]
-VALUES += [b"gzip, chunked", b"close", b"keep-alive", b"Close, x", b"x, CLOSE ,", b"", b" \t", b"a\tb  c", b"\x01", b"\x00"]
+NAMES += [
+    b"Date",
+    b"X-Y",
+    b"Set-Cookie",
+    b"Upgrade",
+    b"keep-alive",
+    b"x" * 10,
+    b"x" * 14,
+    b"x" * 17,
+    b"",
+    b"a b",
+    b"\xff",
+]
+VALUES = [
+    b"0",
+    b"5",
+    b"05",
+    b"5, 5",
+    b"5,6",
+    b"+5",
+    b"-1",
+    b"5 ",
+    b"1" * 19,
+    b"1" * 21,
+    b"chunked",
+    b"Chunked",
+    b"gzip",
+]
+VALUES += [
+    b"gzip, chunked",
+    b"close",
+    b"keep-alive",
+    b"Close, x",
+    b"x, CLOSE ,",
+    b"",
+    b" \t",
+    b"a\tb  c",
+    b"\x01",
+    b"\x00",
+]
 VALUES += [b"caf\xe9", b"a\x0bb", b"a\x7fb", b"websocket", b"a\r\n folded", b"a\nb", b"a\rb"]
 STARTS = [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 x"]
-STARTS += [b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1  200 OK", b"HTTP/1.2 200 OK", b"HTTP/2.0 200 OK", b"HTTP/0.9 200"]
-STARTS += [b"HTTP/1.1 099 x", b"HTTP/1.1 999 x", b"HTTP/1.1 2000 x", b"http/1.1 200 OK", b"HTTP/1.1 200 \xff", b"\x16\x03"]
+STARTS += [
+    b"HTTP/1.1 200",
+    b"HTTP/1.1 200 ",
+    b"HTTP/1.1  200 OK",
+    b"HTTP/1.2 200 OK",
+    b"HTTP/2.0 200 OK",
+    b"HTTP/0.9 200",
+]
+STARTS += [
+    b"HTTP/1.1 099 x",
+    b"HTTP/1.1 999 x",
+    b"HTTP/1.1 2000 x",
+    b"http/1.1 200 OK",
+    b"HTTP/1.1 200 \xff",
+    b"\x16\x03",
+]
 STARTS += [b"HTTP/1.1 200 a\tb ", b"HTTP/1.1 200 \x00", b"HTTP/1.1 101 Switching Protocols", b"", b" HTTP/1.1 200 OK"]
-INFORMATIONAL = [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 102\n\n"]
-SIZES = [b"5", b"05", b"A", b"a", b"0", b"5;x=y", b"5 ", b"5\t", b" 5", b"g", b"", b"-1", b"f" * 15, b"f" * 16, b"0" * 20]
+INFORMATIONAL = [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    b"HTTP/1.1 102\n\n",
+]
+SIZES = [
+    b"5",
+    b"05",
+    b"A",
+    b"a",
+    b"0",
+    b"5;x=y",
+    b"5 ",
+    b"5\t",
+    b" 5",
+    b"g",
+    b"",
+    b"-1",
+    b"f" * 15,
+    b"f" * 16,
+    b"0" * 20,
+]
 SIZES += [b"0" * 21, b"5;" + b"x" * 40, b'5;a="\r"']
 ENDS = [b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b""]
 
@@ -100,7 +171,7 @@ def response(rng: random.Random) -> bytes:
     """A response: mostly sound, with oddities of every kind thrown in."""
     pick, chance = rng.choice, rng.random
     odd = chance() < 0.5
-    end = (lambda: pick(ENDS) if odd and chance() < 0.1 else b"\r\n")
+    end = lambda: pick(ENDS) if odd and chance() < 0.1 else b"\r\n"
     out = [pick(INFORMATIONAL)] if chance() < 0.1 else []
     out += [pick(STARTS) if odd else pick(STARTS[:5]), end()]
     framing = rng.randrange(4)
