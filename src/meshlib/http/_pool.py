@@ -1,0 +1,290 @@
+"""Which connection carries the next exchange? A pool of HTTP/1.1 connections to one endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl as _ssl
+from asyncio import get_running_loop
+from collections import OrderedDict
+from typing import TypedDict, Unpack
+
+from meshlib.http._dial import Dialer
+from meshlib.http._faults import PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
+from meshlib.http._reader import Answer
+from meshlib.http._stream import Stream
+from meshlib.http._wire import Connection, Stale
+
+
+class How(TypedDict, total=False):
+    """What `Pool.exchange` and `Pool.open` may be told; explained at `exchange`."""
+
+    connect: float | None
+    read: float | None
+    write: float | None
+    pool: float | None
+    replayable: bool
+    keep: bool
+
+
+class Pool:
+    """Connections to one endpoint: most recently used first, at most `max_connections` at a time.
+
+    `host` and `port` say where the socket goes, `uds` a Unix socket's path instead. With `ssl`, the certificate is
+    checked against `server_hostname` (default: `host`), which is also sent as SNI. `max_connections` (None: no limit)
+    counts idle, busy and opening ones; beyond it exchanges wait, first come, first served, at most `max_pending` of
+    them. An idle connection is closed after `keepalive_expiry` seconds (None: never), or at once when `max_keepalive`
+    others are idle.
+
+    A pool belongs to the event loop that uses it first. It moves to another loop when it holds no connection, when that
+    loop is closed, or after a fork; otherwise a second loop gets a RuntimeError.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        uds: str | None = None,
+        ssl: _ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        max_connections: int | None = None,
+        max_pending: int | None = None,
+        max_keepalive: int | None = None,
+        keepalive_expiry: float | None = 5.0,
+    ) -> None:
+        for field, limit, least in (
+            ("max_connections", max_connections, 1),
+            ("max_pending", max_pending, 0),
+            ("max_keepalive", max_keepalive, 0),
+        ):
+            if limit is not None and limit < least:
+                raise ValueError(f"{field}: found {limit!r}, expected None or a whole number of at least {least}")
+        if keepalive_expiry is not None and not keepalive_expiry >= 0:
+            raise ValueError(f"keepalive_expiry: found {keepalive_expiry!r}, expected None or seconds, 0 or more")
+        self._dialer = Dialer(host, port, uds=uds, ssl=ssl, server_hostname=server_hostname)
+        self._name = self._dialer.name
+        self._max_connections = max_connections
+        self._max_pending = max_pending
+        self._max_keepalive = max_keepalive
+        self._keepalive_expiry = keepalive_expiry
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._leaving = False  # no new exchange
+        self._cut = False  # nor any that had begun to wait or to connect
+        self.opened = 0  # connections opened so far
+        self._forget()
+
+    def _forget(self) -> None:
+        self._all: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}  # in the order of their last use
+        self._places = 0  # taken: by connections, and by attempts to connect
+        # A waiter's future gets an idle connection, or None for the right to open one.
+        self._waiting: OrderedDict[asyncio.Future[Connection | None], None] = OrderedDict()
+        self._empty: asyncio.Future[None] | None = None
+
+    @property
+    def active(self) -> int:
+        """Connections that are opening or busy."""
+        return self._places - len(self._idle)
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def pending(self) -> int:
+        """Exchanges that wait for a connection."""
+        return len(self._waiting)
+
+    def __repr__(self) -> str:
+        counts = f"{self.active} active, {self.idle} idle, {self.pending} pending, {self.opened} opened"
+        return f"<Pool {self._name}: {counts}>"
+
+    # Exchanges.
+
+    async def exchange(
+        self,
+        head: bytes,
+        body: bytes = b"",
+        *,
+        method: bytes,
+        connect: float | None = None,
+        read: float | None = None,
+        write: float | None = None,
+        pool: float | None = None,
+        replayable: bool = False,
+        keep: bool = True,
+        streaming: bool = False,
+    ) -> Answer:
+        """Send a request and read the whole answer (only its head if `streaming`, which is for `open`).
+
+        `head` is the request's head as it goes over the wire, its empty line included; `body` its framed body. The
+        limits are seconds (None: none): for the connection to open, for each wait for bytes from the server, for the
+        request to be taken by the network, and for a connection to come free. `replayable`: it does no harm if the
+        server sees the request twice; such a one is sent again, on a new connection, when one that was at rest turns
+        out to be dead. `keep=False` when the head says `Connection: close`. Raises WireError.
+        """
+        if get_running_loop() is not self._loop:
+            self._move()
+        if self._leaving:
+            raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
+        connection = self._rested(replayable) if self._idle else None
+        if connection is None:
+            connection = await self._acquire(connect, pool)
+        while True:
+            waiter = connection.exchange(
+                head, body, method, read=read, write=write, replayable=replayable, keep=keep, streaming=streaming
+            )
+            try:
+                return await waiter
+            except WireError:
+                raise
+            except Stale:
+                connection.place = False  # the next one takes it
+            except BaseException:
+                connection.abandon(waiter)
+                raise
+            connection = await self._connect(connect)
+
+    async def open(self, head: bytes, body: bytes = b"", *, method: bytes, **how: Unpack[How]) -> Stream:
+        """Send a request and read the head of the answer; the body comes by the stream. All else as in `exchange`."""
+        answer = await self.exchange(head, body, method=method, streaming=True, **how)
+        connection, reader = answer.source
+        answer.source = None  # it would be a cycle
+        return Stream(answer, connection, reader)
+
+    # Ending.
+
+    def drain(self) -> None:
+        """The endpoint leaves: refuse new exchanges, close idle connections, let those that wait or run finish."""
+        self._leaving = True
+        for connection in list(self._idle):
+            connection.close()
+
+    async def aclose(self, *, grace: float = 0.0) -> None:
+        """Drain, wait up to `grace` seconds, then cut what still runs: such an exchange raises ReadError."""
+        self._leaving = self._cut = True
+        if self._loop is None:
+            return
+        if get_running_loop() is not self._loop:
+            self._move()
+        self.drain()
+        if grace > 0 and self._places:
+            self._cut = False
+            self._empty = self._loop.create_future()
+            await asyncio.wait([self._empty], timeout=grace)
+            self._cut = True
+        while self._waiting:
+            waiter, _ = self._waiting.popitem()
+            if not waiter.done():
+                waiter.set_exception(PoolClosed(f"{self._name}: the client was closed"))
+        for connection in list(self._all):
+            connection.fail(ReadError("the client was closed"))
+        for _ in range(2):  # turns of the loop in which the transports let go of their sockets
+            await asyncio.sleep(0)
+
+    # Places.
+
+    def _rested(self, replayable: bool) -> Connection | None:
+        """The idle connection used last. What cannot be replayed gets none that the server has closed meanwhile."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if replayable or not connection.readable():
+                return connection
+            connection.close()
+        return None
+
+    async def _acquire(self, connect: float | None, patience: float | None) -> Connection:
+        """A connection that is ours, at the latest after `patience` seconds of waiting for a place."""
+        if self._max_connections is None or self._places < self._max_connections:
+            self._places += 1
+            return await self._connect(connect)
+        if self._max_pending is not None and len(self._waiting) >= self._max_pending:
+            raise PoolFull(f"{self._name}: {len(self._waiting)} exchanges wait for a connection already")
+        assert self._loop is not None
+        timer: asyncio.TimerHandle | None = None
+        while True:
+            waiter: asyncio.Future[Connection | None] = self._loop.create_future()
+            self._waiting[waiter] = None
+            if patience is not None and timer is None:
+                timer = self._loop.call_later(patience, self._out_of_patience, waiter)
+            try:
+                connection = await waiter
+            except WireError:
+                raise
+            except BaseException:
+                self._waiting.pop(waiter, None)
+                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                    self._rest(waiter.result())
+                raise
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                    timer = None
+            if connection is None:
+                return await self._connect(connect)
+            if connection.open:
+                return connection
+
+    def _out_of_patience(self, waiter: asyncio.Future[Connection | None]) -> None:
+        if not waiter.done():
+            self._waiting.pop(waiter, None)
+            waiter.set_exception(PoolTimeout(f"{self._name}: no connection came free in time"))
+
+    def _rest(self, connection: Connection | None) -> None:
+        """A connection, or (None) the place for one, is free: to the exchange that has waited longest, or aside."""
+        if connection is not None and not connection.open:
+            return
+        while self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                if connection is not None:
+                    connection.limit(None)
+                waiter.set_result(connection)
+                return
+        if connection is None:
+            self._places -= 1
+            if not self._places and self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
+        elif self._leaving or (self._max_keepalive is not None and len(self._idle) >= self._max_keepalive):
+            connection.close()
+        else:
+            self._idle[connection] = None
+            connection.limit(self._keepalive_expiry)
+
+    def _closed(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        self._idle.pop(connection, None)
+        self._rest(None)
+
+    # Connecting.
+
+    async def _connect(self, limit: float | None) -> Connection:
+        """A new connection in a place that is ours already, and is given back if this fails."""
+        try:
+            assert self._loop is not None
+            connection = Connection(self._loop, self._rest, self._closed)
+            await self._dialer.connect(connection, limit)
+            if self._cut:
+                connection.transport.abort()
+                raise PoolClosed(f"{self._name}: the client was closed")
+        except BaseException:
+            self._rest(None)
+            raise
+        self._all.add(connection)
+        self.opened += 1
+        return connection
+
+    def _move(self) -> None:
+        """Settle on the running loop. Connections of a closed loop, or of the process we were forked from, are lost."""
+        loop = get_running_loop()
+        old = self._loop
+        if old is not None and self._places and not old.is_closed() and self._process == os.getpid():
+            raise RuntimeError(
+                f"{self._name}: this pool has connections on another event loop that is still open; "
+                "give each event loop a client of its own, or close the client before the next loop uses it"
+            )
+        self._forget()
+        self._loop = loop
+        self._process = os.getpid()

@@ -1,0 +1,304 @@
+"""What did the server answer? Reads one HTTP/1.1 response from bytes; pure, no sockets.
+
+Two roads lead to the same answer. Nearly every response is plain: a head of printable characters with CRLF line ends,
+at most one `Content-Length` or one `Transfer-Encoding: chunked`, no 1xx before it. Those are read here, by regular
+expressions that accept a strict subset of h11's grammar. Whatever does not fit (folded lines, bare LF, repeated or
+doubled framing, 1xx, upgrades, chunk extensions, trailers, nonsense) is handed, with all its bytes, to h11 itself.
+So acceptance and refusal equal those of httpx's own road by construction, not by imitation. That is also why no
+llhttp is used here: it refuses what h11 accepts (both framings at once, repeated lengths, folds) and accepts what h11
+refuses (an unknown transfer coding, an empty line before the status), and it saves one microsecond.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import h11
+
+from meshlib.http._faults import RemoteProtocolError
+
+SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its limits between reads
+LONGEST_HEAD: Final = 100 * 1024  # bytes of an incomplete head or chunk line that httpcore lets h11 hold
+
+_status = re.compile(rb"(HTTP/1\.[01]) ([2-9][0-9][0-9])(?: ([\t -~]*))?\r\n").match
+_fields = re.compile(
+    rb"(?m)^([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|)[ \t]*\r\n"
+).findall
+_chunk = re.compile(rb"([0-9a-fA-F]{1,15})\r\n").match
+_CHUNKED_SO_FAR = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+_HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
+
+
+class Answer:
+    """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
+
+    `source` is for streaming only: the connection and the reader from which the body is still to come.
+    """
+
+    __slots__ = ("body", "headers", "http_version", "reason", "source", "status")
+
+    def __init__(
+        self, status: int, reason: bytes, http_version: bytes, headers: list[tuple[bytes, bytes]], body: bytes = b""
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.http_version = http_version
+        self.headers = headers
+        self.body = body
+        self.source: Any = None
+
+
+class Reader:
+    """Reads the responses of one connection, one after the other: `begin`, then `feed` or `eof` until one is True.
+
+    `answer` is there once the head is complete. Body bytes gather in `parts`; `held` is their number.
+    `reusable`, once complete, says whether another request may follow on the connection.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_h11",
+        "_left",
+        "_length",
+        "_method",
+        "_request",
+        "_state",
+        "answer",
+        "held",
+        "parts",
+        "reusable",
+    )
+
+    def __init__(self) -> None:
+        self._h11: h11.Connection | None = None
+        self.begin(b"", b"")
+
+    def begin(self, request: bytes, method: bytes) -> None:
+        """Expect the response to `request`, which is the head that was sent, with its `method` in capitals."""
+        self._request = request
+        self._method = method
+        self._state = _HEAD
+        self._buffer = b""
+        self.answer: Answer | None = None
+        self.parts: list[bytes] = []
+        self.held = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._state == _DONE
+
+    def take(self) -> bytes:
+        """The body bytes that have come since the last time."""
+        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts.clear()
+        self.held = 0
+        return data
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes from the server; True when the response is complete. Raises RemoteProtocolError."""
+        state = self._state
+        if state == _HEAD:
+            return self._feed_head(self._buffer + data if self._buffer else data)
+        if state == _LENGTH:
+            return self._feed_length(data)
+        if state == _CHUNKS:
+            return self._feed_chunks(self._buffer + data if self._buffer else data)
+        if state == _UNTIL_CLOSE:
+            self._keep(data)
+            return False
+        if state == _H11:
+            return self._feed_h11(data)
+        self.reusable = False  # more than was asked for
+        return True
+
+    def eof(self) -> bool:
+        """The server closed its side; True when that completes the response. Raises RemoteProtocolError."""
+        state = self._state
+        if state == _UNTIL_CLOSE:
+            return self._done(reusable=False)
+        if state == _LENGTH:
+            raise RemoteProtocolError(
+                "peer closed connection without sending complete message body "
+                f"(received {self._length - self._left} bytes, expected {self._length})"
+            )
+        if state == _CHUNKS:
+            raise RemoteProtocolError(
+                "peer closed connection without sending complete message body (incomplete chunked read)"
+            )
+        if state == _H11 and self.answer is not None:
+            return self._feed_h11(b"")
+        if state == _DONE:
+            return True
+        raise RemoteProtocolError("Server disconnected without sending a response.")
+
+    def _feed_head(self, data: bytes) -> bool:
+        end = data.find(b"\r\n\r\n", 0, SLICE)
+        status = _status(data)
+        if end < 0 or status is None:
+            return self._feed_odd_head(data)
+        start = status.end()
+        headers: list[tuple[bytes, bytes]] = _fields(data, start, end + 2)
+        if len(headers) != data.count(b"\n", start, end + 2):  # every line is one field, and nothing else
+            return self._hand_over(data)
+        length = -1
+        chunked = False
+        version, code, reason = status.groups()
+        self.reusable = version == b"HTTP/1.1"
+        for name, value in headers:
+            size = len(name)
+            if size == 14:
+                if name.lower() == b"content-length":
+                    if length >= 0 or not value.isdigit() or len(value) > 18:
+                        return self._hand_over(data)
+                    length = int(value)
+            elif size == 10:
+                if name.lower() == b"connection" and value != b"keep-alive" and b"close" in _tokens(value):
+                    self.reusable = False
+            elif size == 17 and name.lower() == b"transfer-encoding":
+                if chunked or value != b"chunked":
+                    return self._hand_over(data)
+                chunked = True
+        if (chunked and length >= 0) or self._method == b"CONNECT":
+            return self._hand_over(data)
+        self.answer = Answer(int(code), reason or b"", version, headers)
+        body = data[end + 4 :]
+        if self._method == b"HEAD" or code in (b"204", b"304"):
+            length = 0
+        elif chunked:
+            self._state = _CHUNKS
+            self._left = 0
+            return self._feed_chunks(body)
+        elif length < 0:
+            self._state = _UNTIL_CLOSE
+            self._keep(body)
+            return False
+        if len(body) == length:  # the everyday case: all of it came at once
+            self._state = _DONE
+            self.parts.append(body)
+            self.held = length
+            return True
+        self._state = _LENGTH
+        self._length = self._left = length
+        return self._feed_length(body)
+
+    def _feed_odd_head(self, data: bytes) -> bool:
+        """The head is not plain, or not whole. Wait for more only while nothing speaks against a plain one."""
+        if len(data) >= SLICE or data[0] < 0x21 or b"\n\n" in data or b"\n\r\n" in data:
+            return self._hand_over(data)
+        self._buffer = data
+        return False
+
+    def _feed_length(self, data: bytes) -> bool:
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            self._keep(data)
+            return False
+        if left < 0:
+            self.reusable = False
+            data = data[:left]
+        self._keep(data)
+        return self._done(self.reusable)
+
+    def _feed_chunks(self, data: bytes) -> bool:
+        """`_left` counts the bytes that the current chunk still lacks, its CRLF included; 0 means a size comes next."""
+        position, size = 0, len(data)
+        while position < size:
+            if not self._left:
+                line = _chunk(data, position)
+                if line is None:
+                    if size - position > 16 or data.find(b"\r\n", position) >= 0:
+                        return self._hand_over(data[position:], _CHUNKED_SO_FAR)
+                    break
+                length = int(line[1], 16)
+                if length:
+                    self._left = length + 2
+                    position = line.end()
+                    continue
+                after = data[line.end() : line.end() + 2]
+                if after == b"\r\n":
+                    if line.end() + 2 < size:
+                        self.reusable = False
+                    return self._done(self.reusable)
+                if after not in (b"", b"\r"):
+                    return self._hand_over(data[position:], _CHUNKED_SO_FAR)
+                break
+            end = min(size, position + self._left)
+            after_data = position + self._left - 2
+            if end > after_data:
+                start = max(position, after_data)
+                if data[start:end] != b"\r\n"[start - after_data : end - after_data]:
+                    raise RemoteProtocolError(f"malformed chunk footer: {data[start:end]!r} (expected b'\\r\\n')")
+            if after_data > position:
+                self._keep(data[position : min(end, after_data)])
+            self._left -= end - position
+            position = end
+        self._buffer = data[position:]
+        return False
+
+    def _keep(self, data: bytes) -> None:
+        if data:
+            self.parts.append(data)
+            self.held += len(data)
+
+    def _done(self, reusable: bool) -> bool:
+        self._state = _DONE
+        self.reusable = reusable
+        return True
+
+    # The other road.
+
+    def _hand_over(self, data: bytes, so_far: bytes = b"") -> bool:
+        """Let h11 read on: from the response's first byte, or from a chunk's size line after a head like `so_far`."""
+        self._h11 = reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
+        lines = [line.partition(b":") for line in self._request.split(b"\r\n")[1:]]
+        telling = [(n, v.strip()) for n, _, v in lines if n.lower() in (b"connection", b"upgrade", b"expect")]
+        target = b"host:80" if self._method == b"CONNECT" else b"/"
+        reader.send(h11.Request(method=self._method or b"GET", target=target, headers=[(b"Host", b"host"), *telling]))
+        reader.send(h11.EndOfMessage())
+        if so_far:
+            reader.receive_data(so_far)
+            reader.next_event()
+        else:
+            self.reusable = True
+        self._buffer = b""
+        self._state = _H11
+        return self._feed_h11(data)
+
+    def _feed_h11(self, data: bytes) -> bool:
+        assert self._h11 is not None
+        reader = self._h11
+        for start in range(0, len(data) or 1, SLICE):
+            reader.receive_data(data[start : start + SLICE])
+            if self._pump(reader):
+                self._h11 = None
+                if start + SLICE < len(data):
+                    self.reusable = False
+                return True
+        return False
+
+    def _pump(self, reader: h11.Connection) -> bool:
+        while True:
+            try:
+                event = reader.next_event()
+            except h11.RemoteProtocolError as error:
+                raise RemoteProtocolError(str(error)) from error
+            if event is h11.NEED_DATA:
+                return False
+            if isinstance(event, h11.Data):
+                self._keep(bytes(event.data))
+            elif isinstance(event, h11.Response | h11.InformationalResponse):
+                if event.status_code >= 200 or event.status_code == 101:
+                    version = b"HTTP/" + event.http_version
+                    self.answer = Answer(event.status_code, event.reason, version, event.headers.raw_items())
+                    if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
+                        self.reusable = False  # accepted, as h11 does, but no second request follows such an answer
+            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                over = reader.our_state is h11.DONE and reader.their_state is h11.DONE
+                return self._done(self.reusable and over and reader.trailing_data == (b"", False))
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip() for token in value.lower().split(b",")]

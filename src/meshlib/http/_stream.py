@@ -1,0 +1,54 @@
+"""How is a long body read, piece by piece? The streaming form of an answer."""
+
+from __future__ import annotations
+
+from meshlib.http._faults import WireError
+from meshlib.http._reader import Answer, Reader
+from meshlib.http._wire import Connection
+
+
+class Stream:
+    """An answer whose body is still coming: `async for piece in stream`, and `await stream.aclose()` in any case.
+
+    A reader that is slow makes the server wait: no more than about 256 KiB lie here unread. Pieces come as the network
+    delivers them. A body that breaks raises what `Pool.exchange` would raise.
+    """
+
+    __slots__ = ("_connection", "_reader", "headers", "http_version", "reason", "status")
+
+    def __init__(self, answer: Answer, connection: Connection, reader: Reader) -> None:
+        self.status = answer.status
+        self.reason = answer.reason
+        self.http_version = answer.http_version
+        self.headers = answer.headers
+        self._connection = connection
+        self._reader = reader
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        reader = self._reader
+        while not reader.held:
+            if reader.complete:
+                raise StopAsyncIteration
+            waiter = self._connection.more()
+            try:
+                await waiter
+            except WireError:
+                raise
+            except BaseException:
+                self._connection.abandon(waiter)
+                raise
+        return reader.take()
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the body has come whole. Safe to call again."""
+        if not self._reader.complete:
+            self._connection.close()
+
+    def __del__(self) -> None:
+        # Forgotten half-read: without this its place in the pool would be lost for good.
+        connection = self._connection
+        if not self._reader.complete and connection.open and not connection.loop.is_closed():
+            connection.loop.call_soon_threadsafe(connection.close)

@@ -1,0 +1,365 @@
+"""How does one exchange travel over one connection? HTTP/1.1 on an asyncio transport.
+
+A connection is fresh, at rest in its pool, busy with one exchange, or over. It leaves "busy" in exactly one of two
+ways: the whole response was read and nothing was left over, and then it may rest; or anything else happened (error,
+time-out, cancellation, surplus bytes), and then it is closed. There is no third way, so nothing can poison a pool.
+
+One timer serves all exchanges of a connection: it is armed for the earliest moment that matters and looks, when it
+fires, at what the limit is by then. An exchange that ends in time costs no timer at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from math import inf
+from typing import Final, cast
+
+from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WireError, WriteTimeout
+from meshlib.http._reader import Answer, Reader
+
+ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
+HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
+
+
+class Stale(Exception):
+    """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to one server.
+
+    `rested(self)` is called when it can take another exchange, `closed(self)` once when it never will;
+    whoever catches `Stale` has been spared `closed` and keeps the place in the pool.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_busy",
+        "_closed",
+        "_due",
+        "_early",
+        "_early_eof",
+        "_error",
+        "_first",
+        "_heard",
+        "_held_back",
+        "_keep",
+        "_paused",
+        "_poll",
+        "_read",
+        "_replayable",
+        "_rested",
+        "_sent",
+        "_streaming",
+        "_time",
+        "_timer",
+        "_used",
+        "_waiter",
+        "loop",
+        "open",
+        "over",
+        "place",
+        "reader",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rested: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        self.loop = loop
+        self._time = loop.time
+        self._rested = rested
+        self._closed = closed
+        self.reader = Reader()
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = inf  # when the timer fires
+        self._due = inf  # when this exchange, or this rest, has lasted too long
+        self._busy = self._heard = self._sent = False
+        self._used = False
+        self._first = True  # whether this is the connection's first exchange
+        self._paused = False  # the transport has not yet taken the whole request
+        self._streaming = False
+        self._held_back = False  # we read nothing, because a stream's reader is behind
+        self._early: list[bytes] = []  # what the server said before it was asked
+        self._early_eof = False
+        self._error: BaseException | None = None
+        self._poll: select.poll | None = None
+        self.open = True  # False from the moment we decided to close
+        self.over = False  # True when the transport has let go of the socket
+        self.place = False  # whether it still counts against the pool's limit, though closed
+        self.transport: asyncio.Transport
+
+    # Exchanges.
+
+    def exchange(
+        self,
+        head: bytes,
+        body: bytes,
+        method: bytes,
+        *,
+        read: float | None,
+        write: float | None,
+        replayable: bool,
+        keep: bool,
+        streaming: bool,
+    ) -> asyncio.Future[Answer]:
+        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
+        self.reader.begin(head, method)
+        self._waiter = waiter = self.loop.create_future()
+        self._busy = True
+        self._heard = False
+        self._read = read
+        self._replayable = replayable
+        self._keep = keep
+        self._streaming = streaming
+        transport = self.transport
+        try:
+            if len(body) > ONE_WRITE:
+                transport.write(head)
+                transport.write(body)
+            else:
+                transport.write(head + body if body else head)
+            # The first write goes to the socket at once; if that is refused, it closes the transport instead.
+            self._sent = not transport.is_closing()
+        except RuntimeError:  # uvloop, when the socket is closed already
+            self._sent = False
+        self.limit(write if self._paused else read)
+        if self._used:
+            self._first = False
+        else:
+            self._used = True
+            if self._early or self._early_eof or self.over:
+                self._catch_up()
+        return waiter
+
+    def more(self) -> asyncio.Future[Answer]:
+        """Streaming: the future is done when there may be more in the reader. Raises what ended the exchange."""
+        self._waiter = waiter = self.loop.create_future()
+        if self._busy:
+            self.limit(self._read)
+            if self._held_back:
+                self._held_back = False
+                self.transport.resume_reading()
+        else:
+            waiter.set_exception(self._error or ReadError("the connection was closed", sent=True))
+        return waiter
+
+    def abandon(self, waiter: asyncio.Future[Answer]) -> None:
+        """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile."""
+        if self._waiter is waiter:
+            self.close()
+        elif self.place and not self.open:
+            self.place = False
+            self._closed(self)
+
+    def close(self) -> None:
+        """Close at once, whatever is going on."""
+        if self.open:
+            self._cut()
+            self._closed(self)
+
+    def fail(self, error: WireError) -> None:
+        """End the exchange, if there is one, with `error`; and the connection."""
+        if self._busy:
+            self._busy = False
+            error.sent = self._sent
+            waiter, self._waiter = self._waiter, None
+            if waiter is None:
+                self._error = error
+            elif not waiter.done():
+                waiter.set_exception(error)
+        self.close()
+
+    def readable(self) -> bool:
+        """Whether the idle socket has something to read, which can only be its end: asks the kernel, not the loop."""
+        if self._poll is None:
+            socket = self.transport.get_extra_info("socket")
+            if not hasattr(select, "poll"):
+                return bool(select.select([socket], [], [], 0)[0])
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def _cut(self) -> None:
+        self.open = self._busy = False
+        self._waiter = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.transport.abort()
+
+    def _finish(self) -> None:
+        """The response is complete, and so is the request."""
+        reader = self.reader
+        waiter, self._waiter = self._waiter, None
+        self._busy = False
+        answer = reader.answer
+        assert answer is not None
+        if self._streaming:
+            answer.source = self, reader
+            self.reader = Reader()  # the other one stays with the stream, which may not have taken all of it
+        else:
+            parts = reader.parts
+            answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            reader.answer = None  # an idle connection keeps no body alive
+            reader.parts = []
+        if reader.reusable and self._keep and not self.transport.is_closing():
+            self._rested(self)
+        else:
+            self.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(answer)
+
+    def _hand_out(self) -> None:
+        """Streaming: tell who waits that something came, and stop reading when too much lies here unread."""
+        reader = self.reader
+        waiter = self._waiter
+        if waiter is None:
+            if reader.held > HELD_BACK:
+                self._held_back = True
+                self.transport.pause_reading()
+        elif reader.answer is None:
+            self.limit(self._read)
+        else:
+            self._waiter = None
+            self._due = inf  # the time that the stream's reader takes does not count
+            reader.answer.source = self, reader
+            if not waiter.done():
+                waiter.set_result(reader.answer)
+
+    def _ended(self, error: WireError | None) -> None:
+        """The server's side is at its end: properly (None), or by an error."""
+        if self.reader.complete:
+            self._finish()
+            return
+        try:
+            if error is None and self.reader.eof():
+                self._finish()
+                return
+        except RemoteProtocolError as complaint:
+            error = complaint
+        assert error is not None
+        waiter = self._waiter
+        if (
+            not (self._first or self._heard)
+            and (self._replayable or not self._sent)
+            and waiter is not None
+            and not waiter.done()
+        ):
+            self._cut()
+            self.place = True
+            waiter.set_exception(Stale())
+        else:
+            self.fail(error)
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            if self._used:
+                self.close()  # nobody asked
+            else:
+                self._early.append(data)
+            return
+        self._heard = True
+        try:
+            complete = self.reader.feed(data)
+        except RemoteProtocolError as error:
+            self.fail(error)
+            return
+        if self._paused:  # an early answer counts when the request is out, as in httpcore
+            return
+        if complete:
+            self._finish()
+        elif self._streaming:
+            self._hand_out()
+        else:
+            self.limit(self._read)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if not self._busy:
+            return
+        if self.reader.complete:
+            self._finish()
+        elif self._early_eof:
+            self._ended(None)
+        else:
+            self.limit(self._read)
+            if self._streaming:
+                self._hand_out()
+
+    def eof_received(self) -> bool:
+        """True keeps our side open: to send what is left of a request, or the first one."""
+        half_open = self.transport.get_extra_info("ssl_object") is None
+        if self._busy and not self._paused:
+            self._ended(None)
+        elif self._busy or not self._used:
+            self._early_eof = True
+            return half_open
+        else:
+            self.close()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over = True
+        if self._busy:
+            self._ended(None if exc is None else ReadError(str(exc)))
+        elif self._used:
+            self.close()
+        else:
+            self._error = exc
+
+    def _catch_up(self) -> None:
+        for data in self._early:
+            if self._busy:
+                self.data_received(data)
+        self._early.clear()
+        if self._busy and self.over:
+            self._ended(None if self._error is None else ReadError(str(self._error)))
+        elif self._busy and self._early_eof and not self._paused:
+            self._ended(None)
+
+    # Time.
+
+    def limit(self, seconds: float | None) -> None:
+        """From now on, what goes on (or the rest, when nothing does) may last this long. None: for ever."""
+        if seconds is None:
+            self._due = inf
+            return
+        due = self._due = self._time() + seconds
+        if due < self._armed:
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = due
+        self._timer = self.loop.call_at(due, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._armed = inf
+        due = self._due
+        if due > self._time() + 0.001:  # uvloop counts whole milliseconds
+            if due < inf:
+                self._arm(due)
+        elif not self._busy:
+            self.close()
+        elif self._paused:
+            self.fail(WriteTimeout("the request was not taken in time"))
+        else:
+            self.fail(ReadTimeout("no answer in time"))
