@@ -105,7 +105,7 @@ class Builder:
             **({} if retry is None else retry.model_dump(exclude={"attempts", "statuses"})),
         )
         for policy in pipeline.policies:
-            policy.port = self._mesh.port
+            policy.port = self._mesh.port  # type: ignore[attr-defined]  # all of ours have one
         service = Service(
             name,
             pipeline,

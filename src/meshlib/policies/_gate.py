@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from math import inf
 from threading import Lock
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
+from ..call import FAILURE, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
 from ._guard import guard
@@ -89,7 +90,7 @@ class Gate:
             try:
                 result = await step(call)
             except BaseException as error:
-                self._failed(permit, judge(call, None, error), now, start)
+                self._failed(permit, _verdict(judge, call, error, now), now, start)
                 raise
             if call.later is not None:
                 call.later.append(lambda verdict: self._failed(permit, verdict, now, start))
@@ -155,6 +156,16 @@ class Gate:
         verdict = SUCCESS if error is None else (self.classify or raised)(NO_CALL, None, error)
         now = self.runtime.now()
         self.leave(permit, verdict, now, now - start)
+
+
+def _verdict(judge: Classifier, call: Call, error: BaseException, now: Callable[[], float]) -> Verdict:
+    """A cancellation is nobody's failure, unless it came because the server let the call's own deadline pass.
+
+    Event loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
+    """
+    if call.deadline < inf and not isinstance(error, Exception) and now() >= call.deadline - 0.002:
+        return FAILURE
+    return judge(call, None, error)
 
 
 class _Ready:

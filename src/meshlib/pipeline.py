@@ -1,0 +1,153 @@
+"""Many policies, one callable: turned once into nested closures. The first argument is the outermost, as it reads.
+
+The recommended order, outermost first (four tiers, see the docs):
+
+    Fallback, Timeout, Retry, Hedge          service: once per logical call
+    CircuitBreaker, throttle, rate limit, Bulkhead      cluster: once per attempt
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from math import inf
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from .call import AsyncStep, Call, Classifier, R, Step, raised
+from .policies._gate import Gate
+from .policies._guard import guard
+from .policies._loop import pack
+from .policies.fallback import Fallback
+from .policies.retry import Retry
+from .policies.timeout import Timeout, within, within_async
+from .runtime import SYSTEM, Runtime
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_TIERS = ("service", "binding", "cluster", "endpoint")
+
+
+class PolicyOrderWarning(UserWarning):
+    """An order of policies that is legal and defeats one of them."""
+
+
+class Policy(Protocol):
+    """All that a policy of your own must have. `tier` is optional: service, binding, cluster or endpoint."""
+
+    name: str
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]: ...
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]: ...
+
+
+class Pipeline:
+    """Policies around a call, outermost first. Use it as a decorator, or over a step that takes a `Call`.
+
+    `classify` is the one judge of outcomes, which every policy hears (unless it brought its own). A pipeline keeps no
+    state: its policies do, and they may stand in other pipelines too. Raises ValueError for an order that cannot work,
+    and warns with `PolicyOrderWarning` of one that works and makes no sense.
+    """
+
+    def __init__(self, *policies: Policy, classify: Classifier = raised, runtime: Runtime = SYSTEM) -> None:
+        for policy in policies:
+            if isinstance(policy, type) or not (hasattr(policy, "wrap") and hasattr(policy, "wrap_async")):
+                raise ValueError(f"{policy!r}: expected a policy, with `wrap` and `wrap_async`")
+        _check_order(policies)
+        self.policies = policies
+        self.classify = classify
+        self.runtime = runtime
+
+    def over(self, step: Step[R]) -> Step[R]:
+        """`step` behind all policies. Made once, called often."""
+        run, tries = self.runtime, _tries(self.policies)
+        for policy in reversed(self.policies):
+            for kept in tries.get(id(policy), ()):
+                step = within(step, run, kept.per_try or inf, kept.name)
+            step = policy.wrap(step, run, self.classify)
+        return step if self.policies and isinstance(self.policies[0], Timeout) else _bounded(step, run)
+
+    def over_async(self, step: AsyncStep[R], *, keeps_deadline: bool = False) -> AsyncStep[R]:
+        """`step` behind all policies. Made once, called often.
+
+        With `keeps_deadline` the step ends by `call.deadline` itself, so that a limit per try needs no timer of ours
+        (the limit of the whole call has one all the same).
+        """
+        run, tries = self.runtime, _tries(self.policies)
+        for place, policy in reversed(list(enumerate(self.policies))):
+            for kept in tries.get(id(policy), ()):
+                step = within_async(
+                    step, run, kept.per_try or inf, kept.name, outermost=False, cancels=not keeps_deadline
+                )
+            if isinstance(policy, Timeout):
+                step = within_async(step, run, policy.seconds, policy.name, outermost=place == 0)
+            else:
+                step = policy.wrap_async(step, run, self.classify)
+        return step if self.policies and isinstance(self.policies[0], Timeout) else _bounded_async(step, run)
+
+    def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
+        if not all(isinstance(policy, Gate) for policy in self.policies):
+            return pack(fn, self.over, self.over_async)
+        guarded = fn
+        for policy in reversed(self.policies):
+            gate = cast(Gate, policy)
+            guarded = guard(guarded, gate, self.runtime, gate.classify or self.classify)
+        return guarded
+
+    def __repr__(self) -> str:
+        return f"Pipeline({', '.join(f'{type(policy).__name__}({policy.name!r})' for policy in self.policies)})"
+
+
+def _bounded(step: Step[R], run: Runtime) -> Step[R]:
+    """Where no Timeout is outermost, a deadline from outside still ends the call; without one this costs a glance."""
+    kept = within(step, run, inf, "deadline")
+
+    def bounded(call: Call) -> R:
+        return step(call) if call.deadline == inf else kept(call)
+
+    return bounded
+
+
+def _bounded_async(step: AsyncStep[R], run: Runtime) -> AsyncStep[R]:
+    kept = within_async(step, run, inf, "deadline")
+
+    def bounded(call: Call) -> Any:
+        return step(call) if call.deadline == inf else kept(call)
+
+    return bounded
+
+
+def _tries(policies: tuple[Policy, ...]) -> dict[int, list[Timeout]]:
+    """Beneath which policy each limit per try belongs: the innermost loop that calls again, or its Timeout itself."""
+    places: dict[int, list[Timeout]] = {}
+    for at, policy in enumerate(policies):
+        if isinstance(policy, Timeout) and policy.per_try is not None:
+            inner = [other for other in policies[at:] if getattr(other, "repeats", False)]
+            places.setdefault(id(inner[-1] if inner else policy), []).append(policy)
+    return places
+
+
+def _check_order(policies: tuple[Policy, ...]) -> None:
+    tiers = [_TIERS.index(getattr(policy, "tier", "service")) for policy in policies]
+    for at, policy in enumerate(policies):
+        inner = policies[at + 1 :]
+        if any(other is policy for other in inner):
+            raise ValueError(f"{policy.name!r} stands twice in one pipeline: each call would be asked and told twice")
+        for other, tier in zip(inner, tiers[at + 1 :], strict=True):
+            # A cluster gate outside a retry counts logical calls: allowed. Binding and endpoint have one place each.
+            if tier < tiers[at] and (tier, tiers[at]) != (0, 2):
+                outside, inside = f"{policy.name!r} ({_TIERS[tiers[at]]})", f"{other.name!r} ({_TIERS[tier]})"
+                raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
+            sense = _senseless(policy, other)
+            if sense:
+                warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=4)
+
+
+def _senseless(outer: Policy, inner: Policy) -> str | None:
+    if isinstance(inner, Fallback) and not isinstance(outer, Fallback | Timeout) and inner.on is None:
+        return "the fallback hides each failure from it; put the fallback outside"
+    if isinstance(outer, Retry) and isinstance(inner, Retry):
+        return "attempts multiply; one retry in a chain is enough"
+    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds < inf:
+        return "the inner limit can never be reached"
+    return None

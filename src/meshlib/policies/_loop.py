@@ -1,0 +1,94 @@
+"""Loops: policies that may wait, and may call again. What they share is how they come to guard a function.
+
+Gates guard a function with a wrapper of its own signature. Loops need something that can be sent twice: the
+arguments are packed once into a `Call` and unpacked at the leaf.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from ..call import AsyncStep, Call, Classifier, R, Step, raised
+from ..events import Listener, Port
+from ..runtime import SYSTEM, Runtime
+from . import deadline
+from ._guard import check_function, is_coroutine_function
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Packed:
+    """The arguments of a guarded function, on their way to the leaf."""
+
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        parts = [repr(arg) for arg in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"({', '.join(parts)})"
+
+
+class Loop:
+    """May wait and may call again. One object may guard functions, pipelines and clients at once."""
+
+    tier = "service"
+    repeats: bool = False  # may send more than one attempt, beneath which a limit per try belongs
+
+    def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name={name!r}: expected a name, as it shall stand in errors and events")
+        self.name = name
+        self.runtime = runtime
+        self.port = Port()
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        raise NotImplementedError
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        raise NotImplementedError
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event of this policy from now on; the function returned ends that."""
+        return self.port.subscribe(listener)
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function with this policy alone; it stays async where it was."""
+        return pack(
+            fn,
+            lambda leaf: self.wrap(leaf, self.runtime, raised),
+            lambda leaf: self.wrap_async(leaf, self.runtime, raised),
+        )
+
+
+def pack(fn: F, over: Callable[[Step[Any]], Step[Any]], over_async: Callable[[AsyncStep[Any]], AsyncStep[Any]]) -> F:
+    """`fn` as the leaf of what `over` or `over_async` builds. Raises TypeError for what cannot be called twice."""
+    check_function(fn)
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{fn!r} cannot be guarded: a generator that has begun cannot be called again; gates alone can")
+    now_due = deadline.current
+
+    def leaf(call: Call) -> Any:
+        what = call.what
+        return fn(*what.args, **what.kwargs)
+
+    if is_coroutine_function(fn):
+        send = over_async(leaf)
+
+        @functools.wraps(fn)
+        async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+            return await send(Call(Packed(args, kwargs), now_due()))
+
+        return cast("F", guarded_async)
+    step = over(leaf)
+
+    @functools.wraps(fn)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return step(Call(Packed(args, kwargs), now_due()))
+
+    return cast("F", guarded)

@@ -1,0 +1,216 @@
+"""How many retries can we afford? Three answers, all asked the same way.
+
+Retries of everybody at once turn a short failure into a long one. So a call deposits a little, a retry (or a hedge)
+withdraws a lot, and when the balance is gone, calls fail as they would without retries.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from math import inf
+from threading import Lock
+from typing import ClassVar, cast
+
+from ..events import Port
+from . import _check
+
+_SLICES = 10  # of the sliding sum, as in Finagle and tower
+
+
+class Budget:
+    """What retries and hedges ask. Give one object to several policies and they share what it holds.
+
+    A call: `deposit`, then for each attempt too many `withdraw`. A budget that `follows` is told more: `heard` after
+    each attempt, `give_back` when an attempt paid for is over, `finished` when the call is.
+    """
+
+    follows: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name={name!r}: expected a name, as it shall stand in events")
+        self.name = name
+        self.port = Port()
+
+    def deposit(self, now: float) -> None:
+        """A logical call begins."""
+
+    def withdraw(self, now: float) -> bool:
+        """Pay for one more attempt. False: there is not enough, and nothing was taken."""
+        raise NotImplementedError
+
+    def balance(self, now: float) -> int:
+        """How many more attempts could be paid for right now."""
+        raise NotImplementedError
+
+    def heard(self, failed: bool) -> None:
+        """An attempt ended; `failed` only if another attempt might have helped."""
+
+    def give_back(self) -> None:
+        """An attempt that was paid for is over."""
+
+    def finished(self) -> None:
+        """The logical call is over."""
+
+
+class RetryBudget(Budget):
+    """Retries up to `ratio` of the calls of the last `ttl` seconds, and `min_per_second` besides.
+
+    Finagle's arithmetic, in whole tokens: a call deposits 1000, a retry withdraws floor(1000 / ratio); the reserve is
+    min_per_second · ttl · that. What was deposited or withdrawn is forgotten after `ttl`, which is how the reserve
+    refills. With `ratio=0` a deposit is worth nothing and a retry costs 1. Defaults: Finagle's, Linkerd's and tower's.
+
+    `ratio` 0 to 1000 (0.2: one retry for five calls; above 1: several per call), `ttl` 1 to 60 seconds. Raises
+    ValueError for other values.
+    """
+
+    def __init__(
+        self, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0, name: str = "retries"
+    ) -> None:
+        super().__init__(name)
+        self.ratio = _check.ratio("ratio", ratio, zero=True, above_one=True)
+        if self.ratio > 1000:
+            raise ValueError(f"ratio={ratio!r}: expected a ratio from 0 to 1000")
+        self.min_per_second = _check.number("min_per_second", min_per_second, least=0.0)
+        self.ttl = _check.number("ttl", ttl, least=1.0)
+        if self.ttl > 60:
+            raise ValueError(f"ttl={ttl!r}: expected seconds from 1 to 60")
+        self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
+        self._reserve = int(self.min_per_second * self.ttl * self._cost)
+        self._slice = self.ttl / _SLICES
+        # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
+        self._deposits = count()
+        self._seen = 0  # deposits that belong to older slices
+        self._withdrawn = 0
+        self._rolls_at = -inf
+        self._rolled = 0.0
+        # The slices before it, and the next one to be overwritten.
+        self._past = [0] * (_SLICES - 1)
+        self._next = 0
+        self._sum = 0
+        self._lock = Lock()
+
+    def deposit(self, now: float) -> None:
+        if now >= self._rolls_at:
+            with self._lock:
+                self._roll(now)
+        next(self._deposits)
+
+    def withdraw(self, now: float) -> bool:
+        with self._lock:
+            if self._tokens(now) < self._cost:
+                return False
+            self._withdrawn += self._cost
+            return True
+
+    def balance(self, now: float) -> int:
+        with self._lock:
+            return self._tokens(now) // self._cost
+
+    def _tokens(self, now: float) -> int:
+        self._roll(now)
+        return self._sum + self._current() + self._reserve
+
+    def _current(self) -> int:
+        return (_next(self._deposits) - self._seen) * self._worth - self._withdrawn
+
+    def _roll(self, now: float) -> None:
+        """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
+        if now < self._rolls_at:
+            return
+        past, size = self._past, _SLICES - 1
+        if self._rolls_at > -inf:
+            seen = _next(self._deposits)
+            past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
+            self._next = (self._next + 1) % size
+            # A hair is added because (0.9 - 0.0) / 0.3 shall be 3, in floats too.
+            for _ in range(min(int((now - self._rolled) / self._slice + 1e-9) - 1, size)):
+                past[self._next] = 0
+                self._next = (self._next + 1) % size
+            self._sum = sum(past)
+            self._seen = seen
+            self._withdrawn = 0
+        self._rolled = now
+        self._rolls_at = now + self._slice - 1e-9
+
+
+def _next(counter: count[int]) -> int:
+    """What the counter would give next, without taking it."""
+    return cast("tuple[int]", counter.__reduce__()[1])[0]
+
+
+class ConcurrencyBudget(Budget):
+    """Retries in flight up to `ratio` of the calls in flight, but always `minimum` of them.
+
+    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3) and failsafe-go's. No time is involved.
+    """
+
+    follows = True
+
+    def __init__(self, ratio: float = 0.2, *, minimum: int = 3, name: str = "retries") -> None:
+        super().__init__(name)
+        self.ratio = _check.ratio("ratio", ratio, zero=True)
+        self.minimum = _check.count("minimum", minimum, least=0)
+        self.calls = 0
+        self.retries = 0
+        self._lock = Lock()
+
+    def deposit(self, now: float) -> None:
+        with self._lock:
+            self.calls += 1
+
+    def withdraw(self, now: float) -> bool:
+        with self._lock:
+            if self._left() < 1:
+                return False
+            self.retries += 1
+            return True
+
+    def balance(self, now: float) -> int:
+        with self._lock:
+            return max(0, self._left())
+
+    def _left(self) -> int:
+        return max(self.minimum, int(self.ratio * self.calls)) - self.retries
+
+    def give_back(self) -> None:
+        with self._lock:
+            self.retries -= 1
+
+    def finished(self) -> None:
+        with self._lock:
+            self.calls -= 1
+
+
+class TokenBudget(Budget):
+    """A failure costs one token, a success earns `ratio` of one; at half of `maximum` or less, nothing is retried.
+
+    After gRPC's retry throttling (A6), where `ratio` counts to three decimals and one budget serves one server name.
+    """
+
+    follows = True
+
+    def __init__(self, maximum: int = 10, *, ratio: float = 0.1, name: str = "retries") -> None:
+        super().__init__(name)
+        self.maximum = _check.count("maximum", maximum)
+        if maximum > 1000:
+            raise ValueError(f"maximum={maximum!r}: expected a whole number from 1 to 1000")
+        self.ratio = _check.ratio("ratio", ratio, above_one=True)
+        self._earned = max(1, int(self.ratio * 1000))
+        self._thousandths = maximum * 1000
+        self._lock = Lock()
+
+    @property
+    def tokens(self) -> float:
+        return self._thousandths / 1000
+
+    def withdraw(self, now: float) -> bool:
+        return self._thousandths > self.maximum * 500
+
+    def balance(self, now: float) -> int:
+        return max(0, -(-(self._thousandths - self.maximum * 500) // 1000))
+
+    def heard(self, failed: bool) -> None:
+        change = -1000 if failed else self._earned
+        with self._lock:
+            self._thousandths = max(0, min(self.maximum * 1000, self._thousandths + change))

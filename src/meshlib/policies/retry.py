@@ -1,0 +1,301 @@
+"""Shall it be tried again, and when? The decision is pure (`Tries.next_delay`); two short drivers carry it out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from types import EllipsisType
+from typing import Any
+
+from ..call import FAILURE, IGNORED, AsyncStep, Call, Classifier, R, Step, raised
+from ..errors import Rejected
+from ..events import BudgetExhausted, RetryGivenUp, RetrySpent
+from ..runtime import SYSTEM, Runtime
+from . import _check
+from ._judge import Errors, _predicate
+from ._loop import Loop
+from ._tenacity import Outcome, RetryState
+from .backoff import Random, Waits, decorrelated_jitter, recipe
+from .budget import Budget, RetryBudget
+
+
+def retry_after(outcome: object) -> float | None:
+    """The seconds for which the server asks us to wait: what the error (or result) carries as `retry_after`."""
+    seconds = getattr(outcome, "retry_after", None)
+    return seconds if isinstance(seconds, int | float) else None
+
+
+class Retry(Loop):
+    """Up to `attempts` tries in all (None: no limit of its own), as long as failures look passing and the budget pays.
+
+    Retried is what the pipeline's classifier calls a FAILURE, narrowed to `on` (exception types or a predicate) and
+    widened by `retry_result` (a predicate on what was returned). Not retried: what may not be sent twice
+    (`Call.replayable` is False), unless `unsent(error)` says that it never left (default: the error says so itself by
+    `sent = False`); a final failure; a cancellation. A refusal of our own (an open breaker, a full bulkhead) is not
+    waited for; with `rejections=True` it is tried again at once, where the layers below can choose another way.
+
+    Waits `backoff`: seconds, a sequence, or one of `meshlib.policies.backoff`. A server that asks for a longer wait
+    gets it (`retry_after` reads it from the error or the result; below 0 means "do not come back"), but not more than
+    `retry_after_max` seconds: then we give up rather than come early. Never waits past the deadline.
+
+    Each call makes a deposit into `budget`, each retry withdraws. Default (`...`): a budget of its own. None: no
+    budget. `discard` is given each result that is thrown away for another try.
+
+    tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
+    They are asked only after a failure. Giving up raises the last error as it is, with a note saying why.
+
+    Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
+    Raises ValueError for values without sense.
+    """
+
+    repeats = True
+
+    def __init__(
+        self,
+        attempts: int | None = 3,
+        *,
+        backoff: float | Iterable[float] | Waits = decorrelated_jitter(0.005, 0.2),  # noqa: B008 (a recipe, no state)
+        budget: Budget | EllipsisType | None = ...,
+        on: Errors | None = None,
+        retry_result: Callable[[Any], bool] | None = None,
+        rejections: bool = False,
+        unsent: Callable[[BaseException], bool] | None = None,
+        retry_after: Callable[[object], float | None] = retry_after,
+        retry_after_max: float = 60.0,
+        discard: Callable[[Any], object] | None = None,
+        stop: Callable[[Any], bool] | None = None,
+        wait: Callable[[Any], float] | None = None,
+        retry: Callable[[Any], bool] | None = None,
+        name: str = "retry",
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(name, runtime=runtime)
+        self.attempts = None if attempts is None else _check.count("attempts", attempts)
+        if stop is not None and attempts != 3:
+            raise ValueError(f"attempts={attempts!r}, stop={stop!r}: expected one of the two")
+        if stop is not None:
+            self.attempts = None
+        for field, asked in (("stop", stop), ("wait", wait), ("retry", retry)):
+            if asked is not None and (not callable(asked) or inspect.iscoroutinefunction(type(asked).__call__)):
+                raise ValueError(
+                    f"{field}={asked!r}: expected one of tenacity's objects, or a plain function like them"
+                )
+        self.backoff = recipe("backoff", backoff)
+        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else budget
+        self.on = None if on is None else _predicate("on", on)
+        self.retry_result = retry_result
+        self.rejections = rejections
+        self.unsent = unsent
+        self.retry_after = retry_after
+        self.retry_after_max = _check.seconds("retry_after_max", retry_after_max, zero=True)
+        self.discard = discard
+        self.stop = stop
+        self.wait = wait
+        self.retry = retry
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        now, sleep, discard = run.now, run.sleep, self.discard
+        first, begin, trusting = self._ways(run, classify)
+
+        def retried(call: Call) -> R:
+            tries = first(now())
+            try:
+                while True:
+                    try:
+                        result = step(call)
+                    except Exception as error:
+                        tries = tries or begin(now())
+                        delay = tries.next_delay(call, None, error, now())
+                        if delay is None:
+                            raise
+                    else:
+                        if trusting:
+                            return result
+                        tries = tries or begin(now())
+                        delay = tries.next_delay(call, result, None, now())
+                        if delay is None:
+                            return result
+                        if discard is not None:
+                            discard(result)
+                    if delay > 0:
+                        sleep(delay)
+                    call = call.again()
+            finally:
+                if tries is not None:
+                    tries.close()
+
+        return retried
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        now, sleep, discard = run.now, run.sleep_async, self.discard
+        first, begin, trusting = self._ways(run, classify)
+
+        async def retried(call: Call) -> R:
+            tries = first(now())
+            try:
+                while True:
+                    try:
+                        result = await step(call)
+                    except Exception as error:
+                        tries = tries or begin(now())
+                        delay = tries.next_delay(call, None, error, now())
+                        if delay is None:
+                            raise
+                    else:
+                        if trusting:
+                            return result
+                        tries = tries or begin(now())
+                        delay = tries.next_delay(call, result, None, now())
+                        if delay is None:
+                            return result
+                        if discard is not None and inspect.isawaitable(thrown := discard(result)):
+                            await thrown
+                    if delay > 0:
+                        await sleep(delay)
+                    call = call.again()
+            finally:
+                if tries is not None:
+                    tries.close()
+
+        return retried
+
+    def _ways(
+        self, run: Runtime, classify: Classifier
+    ) -> tuple[Callable[[float], Tries | None], Callable[[float], Tries], bool]:
+        """How a call begins, how tries are counted from the first failure on, and whether any result is a success."""
+        budget = self.budget
+        follows = budget is not None and budget.follows
+        asks = self.stop is not None or self.wait is not None or self.retry is not None
+        trusting = classify is raised and self.retry_result is None and self.retry is None and not follows
+
+        def begin(now: float) -> Tries:
+            return Tries(self, classify, run.random, now)
+
+        def first(now: float) -> Tries | None:
+            if budget is not None:
+                budget.deposit(now)
+            return begin(now) if follows or asks else None
+
+        return first, begin, trusting
+
+
+class Tries:
+    """The tries of one call that has failed at least once (or whose budget wants to follow it)."""
+
+    __slots__ = ("_delays", "_judge", "_paid", "_policy", "_random", "_start", "_waited", "attempt", "reason")
+
+    def __init__(self, policy: Retry, judge: Classifier, random: Random, start: float) -> None:
+        self._policy = policy
+        self._judge = judge
+        self._random = random
+        self._delays: Iterator[float] | None = None
+        self._start = start
+        self._waited = 0.0
+        self._paid = False
+        self.attempt = 0
+        self.reason = ""  # why it was given up; empty as long as nothing was
+
+    def next_delay(self, call: Call, result: object, error: BaseException | None, now: float) -> float | None:
+        """Seconds until the next try, paid for; or None: this outcome stands. In the order: wish, right, means."""
+        policy = self._policy
+        self.attempt += 1
+        self._end_of_try()
+        state = self._state(call, result, error, now)
+        if not self._wanted(call, result, error, state):
+            return None
+        if not (call.replayable or self._unsent(error)):
+            return self._stop(error, "it may not be sent twice")
+        if policy.attempts is not None and self.attempt >= policy.attempts:
+            return self._stop(error, "no attempts left")
+        delay = self._delay(result if error is None else error, state)
+        if delay is None:
+            return self._stop(error, self.reason)
+        if state is not None and policy.stop is not None:
+            state.upcoming_sleep = delay
+            if policy.stop(state):
+                return self._stop(error, "no attempts left")
+        if now + delay >= call.deadline:
+            return self._stop(error, "the deadline is too near")
+        budget = policy.budget
+        if budget is not None and not budget.withdraw(now):
+            if budget.port.listeners:
+                budget.port.send(BudgetExhausted(budget.name))
+            return self._stop(error, "budget spent")
+        self._paid = budget is not None
+        self._waited += delay
+        if policy.port.listeners:
+            policy.port.send(RetrySpent(policy.name, self.attempt, delay, error))
+        return delay
+
+    def close(self) -> None:
+        """The call is over, however it ended."""
+        self._end_of_try()
+        if self._policy.budget is not None:
+            self._policy.budget.finished()
+
+    def _end_of_try(self) -> None:
+        if self._paid and self._policy.budget is not None:
+            self._paid = False
+            self._policy.budget.give_back()
+
+    def _wanted(self, call: Call, result: object, error: BaseException | None, state: RetryState | None) -> bool:
+        policy = self._policy
+        if isinstance(error, Rejected):
+            return policy.rejections
+        verdict = self._judge(call, result, error)
+        if policy.retry is not None:
+            wanted = bool(policy.retry(state))
+        elif error is not None:
+            wanted = verdict is FAILURE and (policy.on is None or policy.on(error))
+        else:
+            wanted = verdict is FAILURE or (policy.retry_result is not None and policy.retry_result(result))
+        if policy.budget is not None and verdict is not IGNORED:
+            policy.budget.heard(wanted or verdict is FAILURE)
+        return wanted
+
+    def _unsent(self, error: BaseException | None) -> bool:
+        if error is None:
+            return False
+        if self._policy.unsent is not None:
+            return self._policy.unsent(error)
+        return isinstance(error, Rejected) or getattr(error, "sent", True) is False
+
+    def _delay(self, outcome: object, state: RetryState | None) -> float | None:
+        policy = self._policy
+        if isinstance(outcome, Rejected):
+            return 0.0
+        if policy.wait is not None:
+            delay: float | None = float(policy.wait(state))
+        else:
+            self._delays = self._delays or policy.backoff(self._random)
+            delay = next(self._delays, None)
+        if delay is None:
+            self.reason = "no waits left"
+            return None
+        asked = policy.retry_after(outcome)
+        if asked is None or asked != asked:
+            return delay
+        if asked < 0:
+            self.reason = "the server asks not to come back"
+            return None
+        if asked > policy.retry_after_max:
+            self.reason = f"the server asks to wait {asked:g} s"
+            return None
+        return max(delay, asked)
+
+    def _state(self, call: Call, result: object, error: BaseException | None, now: float) -> RetryState | None:
+        policy = self._policy
+        if policy.stop is None and policy.wait is None and policy.retry is None:
+            return None
+        outcome = Outcome(self.attempt, result, error)
+        return RetryState(call, self.attempt, outcome, self._start, now, self._waited, policy)
+
+    def _stop(self, error: BaseException | None, reason: str) -> float | None:
+        self.reason = reason
+        if error is not None and self._policy.attempts != 1:
+            note = f"gave up after {self.attempt} attempt{'s' if self.attempt > 1 else ''}: {reason}"
+            if note not in getattr(error, "__notes__", ()):  # the same exception object may be raised again and again
+                error.add_note(note)
+        if self._policy.port.listeners:
+            self._policy.port.send(RetryGivenUp(self._policy.name, self.attempt, reason))
+        return None
