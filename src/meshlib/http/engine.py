@@ -61,7 +61,7 @@ class Engine:
         exchange.curable = service.statuses
         step = service.steps.get(self)
         if step is None:
-            step = service.steps[self] = service.pipeline.over_async(self._bind)
+            step = service.steps[self] = service.pipeline.over_async(self._bind, keeps_deadline=True)
         call = Call(exchange, deadline, 1, exchange.replayable)
         if not self.mesh.port.listeners:
             return await step(call)
