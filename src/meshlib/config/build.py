@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..balancing import Endpoint, Ward, carry, make
+from ..balancing import NAMES, Endpoint, Ward, carry, make
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..policies._gate import Gate
@@ -31,9 +30,9 @@ from .models import AccrualModel, ClusterModel, MeshModel, ServiceModel
 class Loaded:
     """Everything that one reading of the files brought: the checked model, and each cluster's endpoints."""
 
+    document: Document
     model: MeshModel
     endpoints: Mapping[str, Sequence[Endpoint]]
-    files: frozenset[Path]
 
 
 class Builder:
@@ -70,9 +69,12 @@ class Builder:
             ward = _ward(name, model.accrual)
             ward.port = self._mesh.port
         balancer = make(model.balancer, name, endpoints, ward=ward, panic=model.panic)
-        return Cluster(name, balancer, self._gates(name, model, before, old), tls_name=model.tls_name, settings=model)
+        gates = self._gates(loaded.document, name, before, old, model)
+        return Cluster(name, balancer, gates, tls_name=model.tls_name, settings=model)
 
-    def _gates(self, name: str, model: ClusterModel, before: ClusterModel | None, old: Cluster | None) -> list[Gate]:
+    def _gates(
+        self, document: Document, name: str, before: ClusterModel | None, old: Cluster | None, model: ClusterModel
+    ) -> list[Gate]:
         gates: list[Gate] = []
         kinds: tuple[tuple[str, Any], ...] = (("breaker", CircuitBreaker), ("bulkhead", Bulkhead))
         for field, kind in kinds:
@@ -82,7 +84,10 @@ class Builder:
             same = before is not None and getattr(before, field) == settings
             gate = next((gate for gate in old.gates if isinstance(gate, kind)), None) if old and same else None
             if gate is None:
-                gate = kind(name=name, runtime=self._mesh.runtime, **settings.model_dump())
+                try:
+                    gate = kind(name=name, runtime=self._mesh.runtime, **settings.model_dump())
+                except ValueError as error:  # what only the constructor can see: fields that contradict each other
+                    raise document.error(("clusters", name, field), str(error)) from None
                 gate.port = self._mesh.port
             gates.append(gate)
         return gates
@@ -131,6 +136,11 @@ def check(document: Document, model: MeshModel) -> None:
             raise document.error(
                 ("services", name), f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             )
+
+    for name, settings in model.clusters.items():
+        if settings.balancer not in NAMES:
+            expected = f"expected one of {', '.join(NAMES)}, found {settings.balancer!r}"
+            raise document.error(("clusters", name, "balancer"), expected)
 
 
 def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:

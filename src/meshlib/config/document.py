@@ -56,6 +56,8 @@ def parse(text: str, file: str) -> Document:
         if node is not None:
             _note_lines(node, (), lines, file, depth=0)
         data = None if node is None else loader.construct_document(node)
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "no YAML"

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ..balancing import Endpoint
-from ..discovery.file import FileWatch
+from ..discovery.file import FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
@@ -33,13 +33,18 @@ def mesh_from_file(kind: type[M], path: str | os.PathLike[str], *, watch: bool, 
     reader = Reader(mesh, file)
     reader.load()
     if watch:
-        watcher = FileWatch(reader.files, reader.reload)
+        watcher = FileWatch(reader.seen, reader.reload)
         mesh.on_close(watcher.close)
     return mesh
 
 
-def load(path: Path) -> Loaded:
-    """Read and check a mesh.yaml and the endpoints files that it names. Raises `ConfigError`."""
+def load(path: Path, seen: dict[Path, Stamp] | None = None) -> Loaded:
+    """Read and check a mesh.yaml and the endpoints files that it names. Raises `ConfigError`.
+
+    `seen` is filled with each file's stamp from just before it was read, so that no later edit goes unnoticed.
+    """
+    seen = {} if seen is None else seen
+    seen[path] = stamp(path)
     document = read(path)
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
@@ -49,21 +54,19 @@ def load(path: Path) -> Loaded:
     except ValidationError as error:
         raise first_error(document, error, model=MeshModel) from None
     check(document, model)
-    files = {path}
-    endpoints = {}
-    for name, cluster in model.clusters.items():
-        if cluster.endpoints_from is not None:
-            files.add(path.parent / cluster.endpoints_from.file)
-        endpoints[name] = _endpoints(document, name, cluster, path)
-    return Loaded(model, endpoints, frozenset(files))
+    endpoints = {name: _endpoints(document, name, cluster, path, seen) for name, cluster in model.clusters.items()}
+    return Loaded(document, model, endpoints)
 
 
-def _endpoints(document: Document, name: str, cluster: ClusterModel, path: Path) -> list[Endpoint]:
+def _endpoints(
+    document: Document, name: str, cluster: ClusterModel, path: Path, seen: dict[Path, Stamp]
+) -> list[Endpoint]:
     origin = cluster.endpoints_from
     if origin is None:
         return static_endpoints(document, name, cluster)
-    found = read_endpoints(path.parent / origin.file)
-    return [one for one in found if all(one.labels.get(key) == value for key, value in origin.labels.items())]
+    file = path.parent / origin.file
+    seen[file] = stamp(file)
+    return [one for one in read_endpoints(file) if origin.labels.items() <= one.labels.items()]
 
 
 class Reader:
@@ -73,20 +76,25 @@ class Reader:
         self._mesh = mesh
         self._file = file
         self._builder = Builder(mesh)
-        self._files: frozenset[Path] = frozenset({file})
+        self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
 
-    def files(self) -> frozenset[Path]:
-        """All files that the picture was read from."""
-        return self._files
+    def seen(self) -> dict[Path, Stamp]:
+        """The files that the last reading looked at, good or bad, with their stamps from just before."""
+        return self._seen
 
     def load(self) -> None:
         """Read everything and publish it. Raises `ConfigError`, and then nothing has changed."""
         with self._loading:
-            loaded = load(self._file)
-            self._mesh.labels = dict(loaded.model.labels)
+            seen: dict[Path, Stamp] = {}
+            try:
+                loaded = load(self._file, seen)
+            finally:
+                # A bad mesh.yaml names no endpoints files: those of the last good one are still looked at.
+                self._seen = {path: stamp(path) for path in self._seen} | seen
+            self._seen = seen
             self._mesh.publish(lambda old: self._builder.snapshot(loaded))
-            self._files = loaded.files
+            self._mesh.labels = dict(loaded.model.labels)
 
     def reload(self) -> None:
         """`load`, but an error is told and swallowed: the last good picture stays."""

@@ -7,25 +7,38 @@ Kubernetes ConfigMap that turns a symbolic link, and a file that appears later a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import watchfiles
 
 QUIET = 50  # milliseconds without a change before one is told: writers need a moment
 
 
-class FileWatch:
-    """Calls `changed` in a thread of its own after one of `files()` may have changed, until `close`.
+Stamp: TypeAlias = tuple[int, int, int] | None
 
-    `files` is asked again after each change, since the new content may name other files. `changed` must not raise.
+
+def stamp(path: Path) -> Stamp:
+    """What changes when the content does; None while there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+class FileWatch:
+    """Calls `changed` in a thread of its own when the files of `seen()` are no longer what they were, until `close`.
+
+    `seen` says which files somebody depends on, and their stamps from just before they were read; `changed` is expected
+    to read again, and must not raise.
     """
 
-    def __init__(self, files: Callable[[], Iterable[Path]], changed: Callable[[], None]) -> None:
-        self._files = files
+    def __init__(self, seen: Callable[[], Mapping[Path, Stamp]], changed: Callable[[], None]) -> None:
+        self._seen = seen
         self._changed = changed
         self._stop = threading.Event()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="meshlib file watch", daemon=True)
         self._thread.start()
 
@@ -38,7 +51,6 @@ class FileWatch:
     def _run(self) -> None:
         while not self._stop.is_set():
             folders = self._folders()
-            known = {path: _stamp(path) for path in self._files()}
             for _ in watchfiles.watch(
                 *folders,
                 watch_filter=None,
@@ -46,30 +58,23 @@ class FileWatch:
                 step=QUIET,
                 stop_event=self._stop,
                 rust_timeout=250,
-                yield_on_timeout=True,  # so that a change between reading and watching is seen too
+                yield_on_timeout=True,  # an edit from before the watching began is seen at the first time-out
                 recursive=False,
                 raise_interrupt=False,
                 ignore_permission_denied=True,
             ):
-                now = {path: _stamp(path) for path in self._files()}
-                if now != known:
-                    known = now
-                    self._changed()
+                self._look()
                 if self._folders() != folders:
                     break
 
+    def _look(self) -> None:
+        seen = self._seen()
+        if any(stamp(path) != then for path, then in seen.items()):
+            self._changed()
+
     def _folders(self) -> set[Path]:
         found: set[Path] = set()
-        for path in self._files():
+        for path in self._seen():
             found.add(path.parent)
             found.add(path.resolve().parent)
         return {folder for folder in found if folder.is_dir()} or {Path()}
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the content does: None while there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,127 @@
+"""A mesh.yaml that makes no sense says where, what was found and what was expected; a good one becomes a mesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshlib import ConfigError, Mesh
+from meshlib.policies.breaker import CircuitBreaker
+
+GOOD = """
+services:
+  users:
+    split: {users-v1: 90, users-v2: 10}
+    timeout: 2s
+    retry: {attempts: 4, statuses: [503]}
+    budget: {ratio: 50%}
+clusters:
+  users-v1:
+    endpoints: [127.0.0.1:8001, {address: "[::1]:8002", weight: 2, labels: {version: v1}}]
+    breaker: {failure_rate: 30%, minimum_calls: 7, cooldown: 250ms}
+  users-v2:
+    endpoints_from: {file: endpoints.yaml, labels: {version: v2}}
+    breaker: off
+"""
+ENDPOINTS = """
+- targets: [10.0.0.1:80, 10.0.0.2:80]
+  labels: {version: v2}
+- {address: 10.0.0.3:80, labels: {version: v1}}
+- unix:/run/users.sock
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    (tmp_path / "endpoints.yaml").write_text(ENDPOINTS)
+    return tmp_path
+
+
+def load(folder: Path) -> Mesh:
+    return Mesh.from_file(folder / "mesh.yaml", watch=False)
+
+
+def test_services_clusters_and_policies_are_what_the_file_says(folder: Path) -> None:
+    now = load(folder).current
+    v1, v2 = now.clusters["users-v1"], now.clusters["users-v2"]
+    assert [e.address for e in v1.balancer.endpoints] == ["127.0.0.1:8001", "[::1]:8002"]
+    assert v1.balancer.endpoints[1].weight == 2
+    assert v1.breaker is not None and v1.breaker.cooldown == 0.25 and v1.breaker.name == "users-v1"
+    assert v2.breaker is None
+    assert now.services["users"].statuses == {503}
+    budget = now.services["users"].budget
+    assert budget is not None and budget.ratio == 0.5
+
+
+def test_endpoints_from_a_file_are_picked_by_their_labels(folder: Path) -> None:
+    cluster = load(folder).current.clusters["users-v2"]
+    assert [e.address for e in cluster.balancer.endpoints] == ["10.0.0.1:80", "10.0.0.2:80"]
+
+
+def test_prometheus_json_is_read_as_endpoints(folder: Path) -> None:
+    (folder / "endpoints.yaml").write_text('[{"targets": ["10.1.1.1:9"], "labels": {"version": "v2"}}]')
+    assert [e.address for e in load(folder).current.clusters["users-v2"].balancer.endpoints] == ["10.1.1.1:9"]
+
+
+def test_an_empty_file_is_a_mesh_that_knows_nobody(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("")
+    assert dict(load(tmp_path).current.services) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "expected", "line"),
+    [
+        ("services:\n  users:\n    splitt: {}\n", "services.users.splitt", "did you mean 'split'", 3),
+        ("services:\n  users:\n    split: {v9: 1}\n", "services.users.split.v9", "no such cluster", 3),
+        ("services: {users: {}}\n", "services.users", "no cluster of this name", 1),
+        ("clusters:\n  a:\n    endpoints: [nonsense]\n", "clusters.a.endpoints[0]", "expected host:port", 3),
+        ("clusters:\n  a:\n    endpoints: ['h:70000']\n", "clusters.a.endpoints[0]", "found 'h:70000'", 3),
+        ("clusters:\n  a:\n    breaker:\n      failure_rate: 3\n", "clusters.a.breaker.failure_rate", "found 3", 4),
+        ("clusters:\n  a:\n    breaker: {cooldown: soon}\n", "clusters.a.breaker.cooldown", "such as 250ms", 3),
+        ("clusters:\n  a: {balancer: best}\n", "clusters.a.balancer", "expected one of", 2),
+        ("services:\n  a: {}\n  a: {}\n", "services.a", "found twice", 3),
+        ("services: [1]\n", "services", "dictionary", 1),
+        ("- 1\n", "(the whole file)", "found list", 1),
+        ("a: [1\n", "(the whole file)", "not YAML", 2),
+        ("egress: maybe\n", "egress", "'allow' or 'refuse'", 1),
+        ("clusters: {a: {}}\nservices: {a: {split: {a: 0}}}\n", "services.a.split", "weight above 0", 2),
+        ("clusters:\n  a:\n    endpoints: [h:1]\n    endpoints_from: {file: x}\n", "clusters.a", "one of the two", 2),
+    ],
+)
+def test_nonsense_is_refused_with_its_place(tmp_path: Path, text: str, where: str, expected: str, line: int) -> None:
+    (tmp_path / "mesh.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert caught.value.where == where
+    assert expected in str(caught.value)
+    assert caught.value.line == line
+    assert str(caught.value).startswith(f"{tmp_path / 'mesh.yaml'}:{line}: ")
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_a_missing_endpoints_file_is_a_config_error(folder: Path) -> None:
+    (folder / "endpoints.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"endpoints\.yaml.*cannot be read"):
+        load(folder)
+
+
+def test_a_short_text_that_unfolds_to_something_huge_is_refused(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    (tmp_path / "mesh.yaml").write_text(bomb)
+    with pytest.raises(ConfigError, match="too deep or too large"):
+        load(tmp_path)
+
+
+def test_every_breaker_field_has_the_name_of_a_constructor_argument() -> None:
+    import inspect
+
+    from meshlib.config.models import BreakerModel
+
+    arguments = inspect.signature(CircuitBreaker).parameters
+    assert set(BreakerModel.model_fields) <= set(arguments)

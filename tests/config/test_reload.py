@@ -1,0 +1,121 @@
+"""An edit takes effect while the program runs; a bad one changes nothing; what did not change is the same object."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from meshlib import Mesh
+from meshlib.config.load import Reader
+from meshlib.events import ConfigRefused, Event, SnapshotPublished
+
+ONE = "clusters:\n  a:\n    endpoints: [h:1, h:2]\n    breaker: {cooldown: 1s}\nservices: {a: {}}\n"
+
+
+class Watched:
+    """A mesh on a file without the thread: `edit` writes and reloads."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file = file
+        file.write_text(text)
+        self.mesh = Mesh(name="mesh")
+        self.events: list[Event] = []
+        self.mesh.subscribe(self.events.append)
+        self.reader = Reader(self.mesh, file)
+        self.reader.load()
+
+    def edit(self, text: str) -> None:
+        self.file.write_text(text)
+        self.reader.reload()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path / "mesh.yaml", ONE)
+
+
+def test_a_bad_edit_is_refused_and_told_and_the_last_good_picture_stays(watched: Watched) -> None:
+    before = watched.mesh.current
+    watched.edit("services: {a: {retries: 3}}")
+    assert watched.mesh.current is before
+    assert isinstance(watched.events[-1], ConfigRefused)
+    assert "did you mean 'retry'" in str(watched.events[-1].error)
+    watched.edit(ONE.replace("h:2", "h:3"))
+    assert [e.address for e in watched.mesh.current.clusters["a"].balancer.endpoints] == ["h:1", "h:3"]
+
+
+def test_a_change_of_members_keeps_the_endpoints_that_stay_and_the_breaker(watched: Watched) -> None:
+    old = watched.mesh.current.clusters["a"]
+    stays = old.balancer.endpoints[0]
+    permit = stays.enter(0.0)
+    watched.edit(ONE.replace("h:2", "h:3"))
+    new = watched.mesh.current.clusters["a"]
+    assert new.balancer.endpoints[0] is stays and stays.pending == 1
+    assert new.breaker is old.breaker
+    assert permit
+
+
+def test_an_open_breaker_survives_a_reload_that_does_not_touch_it(watched: Watched) -> None:
+    breaker = watched.mesh.current.clusters["a"].breaker
+    assert breaker is not None
+    breaker.open()
+    watched.edit(ONE + "egress: refuse\n")
+    assert watched.mesh.current.clusters["a"].breaker is breaker
+    watched.edit(ONE.replace("balancer", "x").replace("endpoints:", "bulkhead: {max_concurrent: 3}\n    endpoints:"))
+    assert watched.mesh.current.clusters["a"].breaker is breaker
+    assert breaker.state == "open"
+
+
+def test_a_changed_breaker_is_a_new_one(watched: Watched) -> None:
+    breaker = watched.mesh.current.clusters["a"].breaker
+    watched.edit(ONE.replace("1s", "2s"))
+    assert watched.mesh.current.clusters["a"].breaker is not breaker
+
+
+def test_the_budget_stays_spent_when_only_the_timeout_changes(watched: Watched) -> None:
+    budget = watched.mesh.current.services["a"].budget
+    watched.edit(ONE.replace("{a: {}}", "{a: {timeout: 3s}}"))
+    assert watched.mesh.current.services["a"].budget is budget
+
+
+def next_picture(mesh: Mesh) -> threading.Event:
+    seen = threading.Event()
+    mesh.subscribe(lambda event: seen.set() if isinstance(event, SnapshotPublished) else None)
+    return seen
+
+
+@pytest.mark.parametrize("how", ["written in place", "renamed over", "by a turned link"])
+def test_an_edit_of_the_file_takes_effect(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "mesh.yaml"
+    if how == "by a turned link":  # as Kubernetes mounts a ConfigMap
+        for version, text in (("one", ONE), ("two", ONE.replace("h:2", "h:9"))):
+            (tmp_path / version).mkdir()
+            (tmp_path / version / "mesh.yaml").write_text(text)
+        (tmp_path / "current").symlink_to("one")
+        file.symlink_to("current/mesh.yaml")
+    else:
+        file.write_text(ONE)
+    with Mesh.from_file(file) as mesh:
+        seen = next_picture(mesh)
+        if how == "written in place":
+            file.write_text(ONE.replace("h:2", "h:9"))
+        elif how == "renamed over":
+            (tmp_path / "new").write_text(ONE.replace("h:2", "h:9"))
+            (tmp_path / "new").replace(file)
+        else:
+            (tmp_path / "next").symlink_to("two")
+            (tmp_path / "next").replace(tmp_path / "current")
+        assert seen.wait(20)
+        assert [e.address for e in mesh.current.clusters["a"].balancer.endpoints] == ["h:1", "h:9"]
+
+
+def test_an_edit_of_an_endpoints_file_takes_effect(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("clusters: {a: {endpoints_from: {file: e.json}}}\nservices: {a: {}}\n")
+    (tmp_path / "e.json").write_text('["h:1"]')
+    with Mesh.from_file(tmp_path / "mesh.yaml") as mesh:
+        seen = next_picture(mesh)
+        (tmp_path / "e.json").write_text('["h:1", "h:2"]')
+        assert seen.wait(20)
+        assert len(mesh.current.clusters["a"].balancer.endpoints) == 2

@@ -1,0 +1,87 @@
+"""One picture, replaced whole: readers never see half a change, writers come one after the other."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from meshlib import Mesh, Snapshot
+from meshlib.routing.table import RouteTable, Service
+
+
+def test_publishing_counts_versions_and_keeps_the_old_picture_as_it_was() -> None:
+    mesh = Mesh()
+    old = mesh.current
+    new = mesh.publish(lambda now: replace(now, version=99))
+    assert (old.version, new.version) == (0, 1)
+    assert mesh.current is new
+
+
+def test_a_change_that_raises_changes_nothing() -> None:
+    mesh = Mesh()
+    before = mesh.current
+    with pytest.raises(ZeroDivisionError):
+        mesh.publish(lambda now: replace(now, version=1 // 0))
+    assert mesh.current is before
+    assert mesh.publish(lambda now: now).version == 1
+
+
+def test_writers_from_many_threads_lose_nothing() -> None:
+    mesh = Mesh()
+
+    def write() -> None:
+        for _ in range(100):
+            mesh.publish(lambda now: now)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert mesh.current.version == 800
+
+
+def test_a_reader_never_sees_half_a_change() -> None:
+    mesh = Mesh()
+    torn: list[Snapshot] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            now = mesh.current
+            if len(now.routes.services) != now.version:
+                torn.append(now)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for version in range(1, 300):
+        table = RouteTable([Service(f"s{n}", default=None) for n in range(version)])
+        mesh.publish(lambda now, table=table: replace(now, routes=table))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not torn
+
+
+@pytest.mark.anyio
+async def test_newer_than_waits_for_the_next_picture_from_any_thread() -> None:
+    mesh = Mesh()
+    assert (await mesh.newer_than(-1)).version == 0
+    seen: list[int] = []
+
+    async def wait() -> None:
+        seen.append((await mesh.newer_than(0)).version)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert seen == []
+        await anyio.to_thread.run_sync(mesh.publish, lambda now: now)
+    assert seen == [1, 1]
+    assert not mesh._waiting
