@@ -171,7 +171,10 @@ def response(rng: random.Random) -> bytes:
     """A response: mostly sound, with oddities of every kind thrown in."""
     pick, chance = rng.choice, rng.random
     odd = chance() < 0.5
-    end = lambda: pick(ENDS) if odd and chance() < 0.1 else b"\r\n"
+
+    def end() -> bytes:
+        return pick(ENDS) if odd and chance() < 0.1 else b"\r\n"
+
     out = [pick(INFORMATIONAL)] if chance() < 0.1 else []
     out += [pick(STARTS) if odd else pick(STARTS[:5]), end()]
     framing = rng.randrange(4)
