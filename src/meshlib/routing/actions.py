@@ -52,7 +52,7 @@ class Rewrite:
             raise ValueError("prefix: given together with path, expected one of them")
         if host is None and path is None and prefix is None:
             raise ValueError("host: nothing found, expected one of host, path and prefix")
-        if path is not None and not path.startswith("/"):
+        if path is not None and not path.startswith(("/", "{", "\\")):  # a captured part may bring the slash
             raise ValueError(f"path: {path!r} found, expected a path that begins with /")
         self.host = host
         self.path = path

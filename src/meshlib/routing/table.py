@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from .index import PathIndex
 from .request import Random, RouteRequest
 from .route import Decision, Matcher, Route, decisions
 from .split import Chooser, Split
@@ -61,9 +62,11 @@ class Service:
             found = route.match or (None,)
             alternatives += [(matched, decisions(self.name, route, rule, matched)) for matched in found]
 
+        find = PathIndex([*alternatives, (None, last)]).find
+
         def resolve(request: RouteRequest, random: Random) -> Decision:
-            for matched, choose in alternatives:
-                if matched is None or matched.matches(request):
+            for test, choose in find(request.path):
+                if test is None or test(request):
                     return choose(request, random)
             return last(request, random)
 

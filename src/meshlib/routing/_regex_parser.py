@@ -1,0 +1,367 @@
+"""How is a pattern read? RE2's syntax, turned into the instructions that `regex` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+CHAR, SPLIT, JUMP, SAVE, START, END, ACCEPT = range(7)
+LARGEST_PROGRAM = 1_500
+DEEPEST = 60
+_MOST_REPEATS = 1_000
+
+Ranges: TypeAlias = list[tuple[str, str]]
+_CLASSES: Final[dict[str, Ranges]] = {
+    "d": [("0", "9")],
+    "w": [("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z")],
+    "s": [("\t", "\n"), ("\f", "\r"), (" ", " ")],
+}
+_POSIX: Final[dict[str, Ranges]] = {
+    "alnum": [("0", "9"), ("A", "Z"), ("a", "z")],
+    "alpha": [("A", "Z"), ("a", "z")],
+    "ascii": [("\0", "\x7f")],
+    "blank": [("\t", "\t"), (" ", " ")],
+    "cntrl": [("\0", "\x1f"), ("\x7f", "\x7f")],
+    "digit": [("0", "9")],
+    "graph": [("!", "~")],
+    "lower": [("a", "z")],
+    "print": [(" ", "~")],
+    "punct": [("!", "/"), (":", "@"), ("[", "`"), ("{", "~")],
+    "space": [("\t", "\r"), (" ", " ")],
+    "upper": [("A", "Z")],
+    "word": [("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z")],
+    "xdigit": [("0", "9"), ("A", "F"), ("a", "f")],
+}
+_CONTROLS: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
+
+
+class Instruction:
+    """`takes` a character and goes on to the next instruction, or jumps to `target` (first) and `other`."""
+
+    __slots__ = ("kind", "other", "takes", "target")
+
+    def __init__(self, kind: int, takes: Callable[[str], bool] | None = None, target: int = 0, other: int = 0) -> None:
+        self.kind = kind
+        self.takes: Callable[[str], bool] = takes or _nothing
+        self.target = target
+        self.other = other
+
+
+Program: TypeAlias = list[Instruction]
+
+
+def compiled(pattern: str, ignore_case: bool) -> Program:
+    """The program of a pattern; its last instruction accepts. Targets are absolute. Raises ValueError."""
+    parser = _Parser(pattern, ignore_case)
+    body = parser.alternatives(0)
+    if parser.at < len(pattern):
+        raise parser.error("unmatched )")
+    whole = _sequence(Instruction(SAVE, target=0), body, Instruction(SAVE, target=1))
+    return [*whole, Instruction(ACCEPT)]
+
+
+class _Parser:
+    """Recursive descent. Fragments have relative jumps in their own coordinates, moved when they are joined."""
+
+    def __init__(self, pattern: str, ignore_case: bool) -> None:
+        self.pattern = pattern
+        self.at = 0
+        self.groups = 0
+        self.fold = ignore_case
+        self.dot_all = False
+        self.lazy = False
+
+    def error(self, what: str) -> ValueError:
+        return ValueError(f"regex: {what} at position {self.at} of {self.pattern!r}")
+
+    def peek(self) -> str:
+        return self.pattern[self.at] if self.at < len(self.pattern) else ""
+
+    def alternatives(self, depth: int) -> Program:
+        if depth > DEEPEST:
+            raise self.error(f"groups nested more than {DEEPEST} deep")
+        flags = self.fold, self.dot_all, self.lazy
+        arms = [self.sequence(depth)]
+        while self.peek() == "|":
+            self.at += 1
+            arms.append(self.sequence(depth))
+        self.fold, self.dot_all, self.lazy = flags
+        result = arms[-1]
+        for arm in reversed(arms[:-1]):
+            result = self.checked(_either(arm, result))
+        return result
+
+    def sequence(self, depth: int) -> Program:
+        parts: Program = []
+        while self.peek() not in ("", "|", ")"):
+            parts = self.checked(_sequence(parts, self.repeated(self.atom(depth))))
+        return parts
+
+    def checked(self, program: Program) -> Program:
+        if len(program) > LARGEST_PROGRAM:
+            raise self.error(f"pattern too large (more than {LARGEST_PROGRAM} steps)")
+        return program
+
+    def repeated(self, atom: Program) -> Program:
+        bounds = self.bounds()
+        if bounds is None:
+            return atom
+        least, most = bounds
+        lazy = self.peek() == "?"
+        self.at += lazy
+        lazy ^= self.lazy
+        if self.peek() in ("*", "+", "?") or self.bounds() is not None:
+            raise self.error("a repetition of a repetition (put a group around the first)")
+        if len(atom) * max(least, most or 1, 1) > LARGEST_PROGRAM:
+            raise self.error(f"pattern too large (more than {LARGEST_PROGRAM} steps)")
+        parts: Program = []
+        for _ in range(least):
+            parts = _sequence(parts, atom)
+        if most is None:
+            return self.checked(_sequence(parts, _star(atom, lazy)))
+        optional: Program = []
+        for _ in range(most - least):
+            optional = _maybe(_sequence(atom, optional), lazy)
+            self.checked(optional)
+        return _sequence(parts, optional)
+
+    def bounds(self) -> tuple[int, int | None] | None:
+        char = self.peek()
+        simple = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(char)
+        if simple is not None:
+            self.at += 1
+            return simple
+        if char != "{":
+            return None
+        inner, brace, _ = self.pattern[self.at + 1 : self.at + 12].partition("}")
+        low, comma, high = inner.partition(",")
+        if not (brace and _digits(low) and (not high or _digits(high))):
+            return None  # RE2 takes such a brace for itself
+        least = int(low)
+        most = None if comma and not high else int(high or low)
+        if max(least, most or 0) > _MOST_REPEATS or (most is not None and most < least):
+            raise self.error(f"bad repetition {{{inner}}}")
+        self.at += len(inner) + 2
+        return least, most
+
+    def atom(self, depth: int) -> Program:
+        char = self.peek()
+        if char in "*+?":
+            raise self.error("nothing to repeat")
+        self.at += 1
+        if char == "(":
+            return self.group(depth)
+        if char == "[":
+            return [Instruction(CHAR, self.char_class())]
+        if char == ".":
+            return [Instruction(CHAR, _anything if self.dot_all else _not_newline)]
+        if char in "^$":
+            return [Instruction(START if char == "^" else END)]
+        if char == "\\":
+            return self.escape()
+        return [Instruction(CHAR, self.literal(char))]
+
+    def group(self, depth: int) -> Program:
+        flags = self.fold, self.dot_all, self.lazy
+        number: int | None = None
+        if self.peek() != "?":
+            self.groups += 1
+            number = self.groups
+        else:
+            self.at += 1
+            if self.pattern.startswith(("P<", "<"), self.at) and self.pattern[self.at + 1 : self.at + 2] not in (
+                "=",
+                "!",
+            ):
+                close = self.pattern.find(">", self.at)
+                name = self.pattern[self.at : close].lstrip("P").lstrip("<")
+                if close < 0 or not name.isidentifier():
+                    raise self.error("bad group name")
+                self.at = close + 1
+                self.groups += 1
+                number = self.groups
+            elif self.flags():
+                return []  # flags for what follows, as in (?i)
+        body = self.alternatives(depth + 1)
+        if self.peek() != ")":
+            raise self.error("missing )")
+        self.at += 1
+        self.fold, self.dot_all, self.lazy = flags
+        if number is None:
+            return body
+        return self.checked(
+            _sequence(Instruction(SAVE, target=2 * number), body, Instruction(SAVE, target=2 * number + 1))
+        )
+
+    def flags(self) -> bool:
+        """Read `i`, `s`, `U` and `-`; True if a `)` ends them, so that they hold for the rest of the group."""
+        on = True
+        while True:
+            char = self.peek()
+            self.at += 1
+            if char == "-":
+                on = False
+            elif char == "i":
+                self.fold = on
+            elif char == "s":
+                self.dot_all = on
+            elif char == "U":
+                self.lazy = on
+            elif char in (":", ")") and char:
+                return char == ")"
+            else:
+                self.at -= 1
+                raise self.error("(? with something that no linear engine has, such as look-around")
+
+    def escape(self) -> Program:
+        char = self.peek()
+        self.at += 1
+        if char == "A":
+            return [Instruction(START)]
+        if char == "z":
+            return [Instruction(END)]
+        if char == "Q":
+            text, _, _ = self.pattern[self.at :].partition("\\E")
+            self.at = min(self.at + len(text) + 2, len(self.pattern))
+            return self.checked([Instruction(CHAR, self.literal(char)) for char in text])
+        if char and char.lower() in _CLASSES:
+            return [Instruction(CHAR, _in(_CLASSES[char.lower()], char.isupper(), False))]
+        self.at -= 1
+        return [Instruction(CHAR, self.literal(self.escaped()))]
+
+    def escaped(self) -> str:
+        """One character behind a backslash."""
+        char = self.peek()
+        self.at += 1
+        if char in _CONTROLS and char:
+            return _CONTROLS[char]
+        if char == "x":
+            if self.peek() == "{":
+                code, brace, _ = self.pattern[self.at + 1 : self.at + 9].partition("}")
+                self.at += len(code) + 1 + len(brace)
+            else:
+                code = self.pattern[self.at : self.at + 2]
+                brace = "}" if len(code) == 2 else ""
+                self.at += len(code)
+            if brace and code and all(digit in "0123456789abcdefABCDEF" for digit in code) and int(code, 16) < 0x110000:
+                return chr(int(code, 16))
+        elif char and not (char.isalnum() and char.isascii()):
+            return char
+        self.at -= 1
+        raise self.error(f"\\{char}, which no linear engine has, or which is not supported" if char else "a lone \\")
+
+    def literal(self, char: str) -> Callable[[str], bool]:
+        if self.fold and (char.lower() != char or char.upper() != char):
+            return frozenset((char, char.lower(), char.upper())).__contains__
+        return char.__eq__
+
+    def char_class(self) -> Callable[[str], bool]:
+        negated = self.peek() == "^"
+        self.at += negated
+        ranges: Ranges = []
+        excluded: list[Callable[[str], bool]] = []
+        first = True
+        while self.peek() != "]" or first:
+            first = False
+            if self.pattern.startswith("[:", self.at) and (end := self.pattern.find(":]", self.at)) > 0:
+                name = self.pattern[self.at + 2 : end]
+                if name.lstrip("^") not in _POSIX:
+                    raise self.error(f"unknown class [:{name}:]")
+                self.at = end + 2
+                if name.startswith("^"):
+                    excluded.append(_in(_POSIX[name[1:]], True, self.fold))
+                else:
+                    ranges += _POSIX[name]
+                continue
+            low = self.class_char(ranges, excluded)
+            if low is None:
+                continue
+            high: str | None = low
+            if self.peek() == "-" and self.pattern[self.at + 1 : self.at + 2] not in ("]", ""):
+                self.at += 1
+                high = self.class_char(ranges, excluded)
+                if high is None or high < low:
+                    raise self.error("bad range")
+            ranges.append((low, high or low))
+        self.at += 1
+        inside = _in(ranges, False, self.fold)
+        if not excluded:
+            return _in(ranges, negated, self.fold)
+        return lambda char: (inside(char) or any(test(char) for test in excluded)) is not negated
+
+    def class_char(self, ranges: Ranges, excluded: list[Callable[[str], bool]]) -> str | None:
+        char = self.peek()
+        if not char:
+            raise self.error("missing ]")
+        self.at += 1
+        if char != "\\":
+            return char
+        kind = self.peek()
+        if kind and kind.lower() in _CLASSES:
+            self.at += 1
+            if kind.isupper():
+                excluded.append(_in(_CLASSES[kind.lower()], True, False))
+            else:
+                ranges += _CLASSES[kind]
+            return None
+        return self.escaped()
+
+
+def _sequence(*parts: Program | Instruction) -> Program:
+    joined: Program = []
+    for part in parts:
+        offset = len(joined)
+        for step in [part] if isinstance(part, Instruction) else part:
+            if step.kind in (SPLIT, JUMP) and offset:
+                step = Instruction(step.kind, None, step.target + offset, step.other + offset)
+            joined.append(step)
+    return joined
+
+
+def _either(first: Program, second: Program) -> Program:
+    split = Instruction(SPLIT, target=1, other=len(first) + 2)
+    end = len(first) + len(second) + 2
+    moved = _sequence(Instruction(SAVE, target=0), first, Instruction(SAVE, target=0), second)
+    moved[0], moved[len(first) + 1] = split, Instruction(JUMP, target=end)
+    return moved
+
+
+def _star(body: Program, lazy: bool) -> Program:
+    moved = _sequence(Instruction(SAVE, target=0), body)
+    inside, after = 1, len(body) + 2
+    moved[0] = Instruction(SPLIT, target=after if lazy else inside, other=inside if lazy else after)
+    return [*moved, Instruction(JUMP, target=0)]
+
+
+def _maybe(body: Program, lazy: bool) -> Program:
+    moved = _sequence(Instruction(SAVE, target=0), body)
+    inside, after = 1, len(body) + 1
+    moved[0] = Instruction(SPLIT, target=after if lazy else inside, other=inside if lazy else after)
+    return moved
+
+
+def _in(ranges: Ranges, negated: bool, fold: bool) -> Callable[[str], bool]:
+    pairs = tuple(ranges)
+
+    def inside(char: str) -> bool:
+        return any(low <= char <= high for low, high in pairs)
+
+    if fold:
+        return lambda char: (inside(char) or inside(char.lower()) or inside(char.upper())) is not negated
+    return (lambda char: not inside(char)) if negated else inside
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _anything(char: str) -> bool:
+    return True
+
+
+def _not_newline(char: str) -> bool:
+    return char != "\n"
+
+
+def _nothing(char: str) -> bool:
+    return False
