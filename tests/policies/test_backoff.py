@@ -1,0 +1,85 @@
+"""Waits, with chance as a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from math import sqrt, tanh
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshlib.policies import _backoff as backoff
+
+
+def first(n: int, delays: Iterator[float]) -> list[float]:
+    return list(islice(delays, n))
+
+
+def half() -> float:
+    return 0.5
+
+
+def test_plain_schedules() -> None:
+    assert first(3, backoff.constant(2.0)) == [2.0, 2.0, 2.0]
+    assert first(4, backoff.linear(1.0, 2.0, 6.0)) == [1.0, 3.0, 5.0, 6.0]
+    assert first(4, backoff.exponential(1.0, 3.0, 20.0)) == [1.0, 3.0, 9.0, 20.0]
+
+
+def test_equal_jittered_is_half_sure_and_ends_in_the_maximum() -> None:
+    assert first(6, backoff.equal_jittered(5.0, 50.0, half)) == [5.0, 7.5, 15.0, 30.0, 50.0, 50.0]
+    assert first(3, backoff.equal_jittered(5.0, 5.0, half)) == [5.0, 5.0, 5.0]
+
+
+def test_decorrelated_draws_between_the_last_and_three_times_that() -> None:
+    assert first(4, backoff.decorrelated(1.0, 10.0, half)) == [1.0, 2.0, 4.0, 7.0]
+
+
+def test_exponential_jittered_draws_from_the_wait_before() -> None:
+    assert first(4, backoff.exponential_jittered(1.0, 30.0, half)) == [1.0, 1.0, 2.0, 8.0]
+
+
+def test_tower_adds_jitter_on_top() -> None:
+    assert first(4, backoff.tower(0.05, 0.1, 1.0, half)) == pytest.approx([0.075, 0.125, 0.125, 0.125])
+
+
+def test_polly_follows_its_curve() -> None:
+    curve = [2**t * tanh(sqrt(4 * t)) for t in (0.5, 1.5, 2.5)]
+    waits = [curve[0] / 1.4, (curve[1] - curve[0]) / 1.4, (curve[2] - curve[1]) / 1.4]
+    assert first(3, backoff.polly_exponential(1.0, half)) == pytest.approx(waits)
+    assert first(2, backoff.spread(backoff.constant(2.0), half)) == [2.0, 2.0]
+
+
+def test_resilience4j_truncates_to_milliseconds() -> None:
+    assert first(6, backoff.resilience4j_exponential(5.0, 1.5)) == [5.0, 7.5, 11.25, 16.875, 25.312, 37.968]
+    assert first(1, backoff.resilience4j_randomized(backoff.constant(1.0), half)) == [1.0]
+
+
+def test_take_until_stays_within_the_total() -> None:
+    assert list(backoff.take_until(backoff.exponential(1.0), 10.0)) == [1.0, 2.0, 4.0]
+
+
+@given(st.integers(0, 2**32), st.floats(0.001, 10.0), st.floats(1.0, 100.0))
+def test_no_schedule_leaves_its_bounds(seed: int, start: float, times: float) -> None:
+    random, maximum = Random(seed).random, start * times
+    for delays in (
+        backoff.equal_jittered(start, maximum, random),
+        backoff.decorrelated(start, maximum, random),
+        backoff.exponential_jittered(start, maximum, random),
+        backoff.full_jittered(start, maximum, random),
+    ):
+        assert all(0.0 <= delay <= maximum * (1 + 1e-9) for delay in first(100, delays))
+
+
+def test_schedules_go_on_for_ever() -> None:
+    for delays in (backoff.exponential(1.0, maximum=9.0), backoff.polly_exponential(1.0, half, 9.0)):
+        assert first(3000, delays)[-1] == 9.0
+
+
+def test_nonsense_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="maximum=1"):
+        backoff.exponential(2.0, 2.0, 1.0)
+    with pytest.raises(ValueError, match="start="):
+        backoff.decorrelated(0.0, 1.0, half)
