@@ -18,12 +18,10 @@ from ..policies._gate import Gate
 from ..policies.breaker import CircuitBreaker
 from ..policies.budget import RetryBudget
 from ..policies.bulkhead import Bulkhead
-from ..routing.split import Split
-from ..routing.table import RouteTable
-from ..routing.table import Service as Routed
 from .document import Document
 from .endpoints import endpoint
 from .models import AccrualModel, ClusterModel, MeshModel, ServiceModel
+from .routes import clusters_of, route_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Builder:
         self._clusters = {name: (loaded.model.clusters[name], cluster) for name, cluster in clusters.items()}
         self._services = {name: (loaded.model.services[name], *built) for name, built in services.items()}
         return Snapshot(
-            routes=_routes(loaded.model),
+            routes=route_table(loaded.document, loaded.model),
             services=MappingProxyType({name: service for name, (service, _) in services.items()}),
             clusters=MappingProxyType(clusters),
         )
@@ -105,7 +103,7 @@ class Builder:
             timeout=model.timeout,
             per_try_timeout=model.per_try_timeout,
             budget=budget,
-            rejections=len(model.split) > 1,
+            rejections=len(set(clusters_of(model).values())) > 1,
             attempts=retry.attempts if retry is not None else 1,
             **({} if retry is None else retry.model_dump(exclude={"attempts", "statuses"})),
         )
@@ -124,19 +122,13 @@ class Builder:
 def check(document: Document, model: MeshModel) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
     for name, service in model.services.items():
-        for cluster, weight in service.split.items():
-            place = ("services", name, "split", cluster)
+        for place, cluster in clusters_of(service).items():
             if cluster not in model.clusters:
-                raise document.error(place, f"no such cluster; expected one of {_names(model.clusters)}")
-            if not 0 <= weight < float("inf"):
-                raise document.error(place, f"expected a weight of 0 or more, found {weight!r}")
-        if service.split and not any(service.split.values()):
-            raise document.error(("services", name, "split"), "expected at least one weight above 0")
-        if not service.split and name not in model.clusters:
-            raise document.error(
-                ("services", name), f"no cluster of this name, and no split to others: {_names(model.clusters)}"
-            )
-
+                expected = f"no such cluster; expected one of {_names(model.clusters)}"
+                raise document.error(("services", name, *place), expected)
+        if not service.split and not service.routes and name not in model.clusters:
+            expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
+            raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
         if settings.balancer not in NAMES:
             expected = f"expected one of {', '.join(NAMES)}, found {settings.balancer!r}"
@@ -152,16 +144,6 @@ def static_endpoints(document: Document, name: str, model: ClusterModel) -> list
         except ValueError as error:
             raise document.error(("clusters", name, "endpoints", index), str(error)) from None
     return found
-
-
-def _routes(model: MeshModel) -> RouteTable:
-    table = [
-        Routed(name, hosts=service.hosts, default=Split(service.split or name))
-        for name, service in model.services.items()
-    ]
-    return RouteTable(
-        table, unknown="egress is refused, and no service has this name" if model.egress == "refuse" else None
-    )
 
 
 def _ward(name: str, model: AccrualModel | None) -> Ward:

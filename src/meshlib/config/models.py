@@ -20,15 +20,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from .route_models import Model, RouteModel, Split, Sticky
 from .values import Ratio, Seconds
-
-
-class Model(BaseModel):
-    """Unknown keys are errors: a typing mistake must not switch a policy off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 def _off(value: Any) -> Any:
@@ -121,7 +116,9 @@ class ClusterModel(Model):
 
 class ServiceModel(Model):
     hosts: tuple[str, ...] = ()
-    split: dict[str, float] = {}
+    routes: tuple[RouteModel, ...] = ()
+    split: Split = {}
+    sticky: Sticky | None = None
     timeout: Seconds | None = Field(None, gt=0)
     per_try_timeout: Seconds | None = Field(None, gt=0)
     retry: Annotated[RetryModel | None, BeforeValidator(_off)] = RetryModel()

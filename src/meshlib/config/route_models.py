@@ -1,0 +1,178 @@
+"""What a routing rule in mesh.yaml may say. Matched from top to bottom; the first rule that matches wins.
+
+services:
+  users:
+    routes:
+      - name: testers
+        match: {headers: {x-group: testers}, path: /v1/*}
+        split: v2
+      - match: {path: {regex: "/old/[0-9]+"}}
+        redirect: {prefix: /v1, status: 308}
+      - match: {cookies: {session: {present: true}}}
+        split: {v1: 90, v2: 10}
+        sticky: {cookie: session}
+        fault: {delay: 100ms, delay_ratio: 5%}
+        mirror: {v3: 10%}
+    split: v1
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .values import Ratio, Seconds
+
+
+class Model(BaseModel):
+    """Unknown keys are errors: a typing mistake must not switch a policy off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+class TextModel(Model):
+    exact: str | None = None
+    prefix: str | None = None
+    suffix: str | None = None
+    contains: str | None = None
+    regex: str | None = None
+    present: bool | None = None
+    ignore_case: bool = False
+    invert: bool = False
+
+
+def _text(value: Any) -> Any:
+    """A plain text is an exact one."""
+    return value if isinstance(value, dict | TextModel) else {"exact": str(value)}
+
+
+Text = Annotated[TextModel, BeforeValidator(_text)]
+
+
+class PathModel(Model):
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+    template: str | None = None
+    ignore_case: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> PathModel:
+        given = [name for name in ("exact", "prefix", "regex", "template") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"expected one of exact, prefix, regex and template, found {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class MatchModel(Model):
+    path: str | PathModel | None = None
+    method: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    host: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    scheme: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    headers: dict[str, Text] = {}
+    query: dict[str, Text] = {}
+    cookies: dict[str, Text] = {}
+    labels: dict[str, Text] = {}
+    env: str | None = None
+
+
+class KeyModel(Model):
+    """What a sticky split hashes: one of the four, or `key: true` for the key that the caller gives."""
+
+    header: str | None = None
+    cookie: str | None = None
+    query: str | None = None
+    label: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> KeyModel:
+        if sum(value is not None for value in (self.header, self.cookie, self.query, self.label)) != 1:
+            raise ValueError("expected one of header, cookie, query and label")
+        return self
+
+
+class StickyModel(Model):
+    by: Annotated[tuple[KeyModel, ...], BeforeValidator(_listed)]
+    method: Literal["stable", "modulo"] = "stable"
+
+
+def _sticky(value: Any) -> Any:
+    """`sticky: {cookie: session}` is short for `sticky: {by: [{cookie: session}]}`."""
+    return value if not isinstance(value, dict) or "by" in value else {"by": [value]}
+
+
+Sticky = Annotated[StickyModel, BeforeValidator(_sticky)]
+
+
+def _split(value: Any) -> Any:
+    """`split: v1` is short for `split: {v1: 1}`."""
+    return {value: 1} if isinstance(value, str) else value
+
+
+Split = Annotated[dict[str, float], BeforeValidator(_split)]
+
+
+class RewriteModel(Model):
+    host: str | None = None
+    path: str | None = None
+    prefix: str | None = None
+
+
+class RedirectModel(Model):
+    status: int = 302
+    scheme: str | None = None
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+    prefix: str | None = None
+    strip_query: bool = False
+
+
+class RespondModel(Model):
+    status: int = 200
+    body: str = ""
+    headers: dict[str, str] = {}
+
+
+class FaultModel(Model):
+    delay: Seconds | None = None
+    delay_ratio: Ratio = 1.0
+    delay_header: str | None = None
+    abort_status: int | None = None
+    abort_ratio: Ratio = 1.0
+    abort_header: str | None = None
+
+
+class HeaderEditModel(Model):
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class RouteModel(Model):
+    name: str = ""
+    match: Annotated[tuple[MatchModel, ...], BeforeValidator(_listed)] = ()
+    split: Split = {}
+    sticky: Sticky | None = None
+    redirect: RedirectModel | None = None
+    respond: RespondModel | None = None
+    rewrite: RewriteModel | None = None
+    request_headers: HeaderEditModel | None = None
+    response_headers: HeaderEditModel | None = None
+    mirror: dict[str, Ratio] = {}
+    fault: FaultModel | None = None
+    timeout: Seconds | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> RouteModel:
+        given = [name for name in ("split", "redirect", "respond") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"expected one of split, redirect and respond, found {' and '.join(given) or 'none'}")
+        return self

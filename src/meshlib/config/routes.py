@@ -1,0 +1,115 @@
+"""From the rules of a mesh.yaml to the compiled route table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
+from ..routing.match import Match, Text
+from ..routing.route import Route
+from ..routing.split import KeyKind, Split, Sticky, StickyKey
+from ..routing.table import RouteTable, Service
+from ..routing.url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
+from .document import Document, Place
+from .models import MeshModel, ServiceModel
+from .route_models import HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
+
+REFUSED = "egress is refused, and no service has this name"
+
+
+def route_table(document: Document, model: MeshModel) -> RouteTable:
+    """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say)."""
+    services = [_service(document, name, service) for name, service in model.services.items()]
+    try:
+        return RouteTable(services, unknown=REFUSED if model.egress == "refuse" else None)
+    except ValueError as error:
+        raise document.error(("services",), str(error)) from None
+
+
+def clusters_of(service: ServiceModel) -> Mapping[Place, str]:
+    """Every cluster that a service names, by its place below the service."""
+    named: dict[Place, str] = {("split", name): name for name in service.split}
+    for index, route in enumerate(service.routes):
+        named |= {("routes", index, "split", name): name for name in route.split}
+        named |= {("routes", index, "mirror", name): name for name in route.mirror}
+    return named
+
+
+def _service(document: Document, name: str, model: ServiceModel) -> Service:
+    place: Place = ("services", name)
+    routes = []
+    try:
+        for index, route in enumerate(model.routes):
+            place = ("services", name, "routes", index)
+            routes.append(_route(route))
+        place = ("services", name, "split")
+        # A service that has rules and names no split has no default: what no rule takes is refused.
+        default = Split(model.split, sticky=_sticky(model.sticky)) if model.split else None if routes else Split(name)
+        place = ("services", name)
+        return Service(name, hosts=model.hosts, routes=routes, default=default)
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
+
+
+def _route(model: RouteModel) -> Route:
+    return Route(
+        name=model.name,
+        match=[_match(match) for match in model.match],
+        to=Split(model.split, sticky=_sticky(model.sticky)) if model.split else None,
+        redirect=Redirect(**model.redirect.model_dump()) if model.redirect else None,
+        direct=DirectResponse(model.respond.status, body=model.respond.body.encode(), headers=model.respond.headers)
+        if model.respond
+        else None,
+        rewrite=Rewrite(**model.rewrite.model_dump()) if model.rewrite else None,
+        headers=_edit(model.request_headers),
+        response_headers=_edit(model.response_headers),
+        mirrors=[Mirror(cluster, ratio=ratio) for cluster, ratio in model.mirror.items()],
+        fault=Fault(**model.fault.model_dump()) if model.fault else None,
+        timeout=model.timeout,
+    )
+
+
+def _match(model: MatchModel) -> Match:
+    return Match(
+        path=_path(model.path) if isinstance(model.path, PathModel) else model.path,
+        methods=model.method,
+        hosts=[_text(text) for text in model.host],
+        schemes=model.scheme,
+        headers=_texts(model.headers),
+        query=_texts(model.query),
+        cookies=_texts(model.cookies),
+        labels=_texts(model.labels),
+        env=model.env,
+    )
+
+
+def _path(model: PathModel) -> UrlPath:
+    if model.exact is not None:
+        return ExactPath(model.exact, ignore_case=model.ignore_case)
+    if model.prefix is not None:
+        return PrefixPath(model.prefix, ignore_case=model.ignore_case)
+    if model.regex is not None:
+        return RegexPath(model.regex, ignore_case=model.ignore_case)
+    return TemplatePath(model.template or "")
+
+
+def _texts(models: Mapping[str, TextModel]) -> dict[str, Text | str]:
+    return {name: _text(model) for name, model in models.items()}
+
+
+def _text(model: TextModel) -> Text:
+    return Text(**model.model_dump())
+
+
+def _sticky(model: StickyModel | None) -> Sticky | None:
+    return None if model is None else Sticky(*[_key(key) for key in model.by], method=model.method)
+
+
+def _key(model: KeyModel) -> StickyKey:
+    kinds: tuple[KeyKind, ...] = ("header", "cookie", "query", "label")
+    kind = next(kind for kind in kinds if getattr(model, kind) is not None)
+    return StickyKey(kind, getattr(model, kind))
+
+
+def _edit(model: HeaderEditModel | None) -> HeaderEdit | None:
+    return HeaderEdit(**model.model_dump()) if model is not None else None
