@@ -103,7 +103,7 @@ async def serving(*scripts: Script, uds: str | None = None, **how: Any) -> Async
         tasks.add(task)
         try:
             await scripts[min(peer.number, len(scripts) - 1)](peer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             pass
         except asyncio.CancelledError:
             pass
