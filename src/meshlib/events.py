@@ -81,6 +81,27 @@ class BudgetExhausted(Event):
     __slots__ = ()
 
 
+class HedgeSent(Event):
+    """The answer was `delay` seconds late, and attempt number `attempt` was sent beside the others."""
+
+    __slots__ = ("attempt", "delay")
+
+    def __init__(self, name: str, attempt: int, delay: float) -> None:
+        super().__init__(name)
+        self.attempt = attempt
+        self.delay = delay
+
+
+class HedgeWon(Event):
+    """Attempt number `attempt`, a hedge, was answered first."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, name: str, attempt: int) -> None:
+        super().__init__(name)
+        self.attempt = attempt
+
+
 class EndpointEjected(Event):
     """The endpoint `address` of cluster `name` gets no traffic until `until` (monotonic seconds)."""
 

@@ -7,6 +7,7 @@ any sequence of seconds is taken as it stands (when it is used up, the retry giv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from math import inf
 from typing import TypeAlias
 
@@ -18,8 +19,8 @@ Waits: TypeAlias = Callable[[Random], Iterator[float]]
 
 def constant(delay: float) -> Waits:
     """The same wait each time."""
-    _backoff.constant(delay)
-    return lambda random: _backoff.constant(delay)
+    _check.seconds("delay", delay, zero=True)
+    return lambda random: repeat(delay)
 
 
 def linear(start: float, step: float, maximum: float = inf) -> Waits:
@@ -60,7 +61,7 @@ def recipe(field: str, value: float | Iterable[float] | Waits) -> Waits:
         waits = tuple(_check.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(value))
         return lambda random: iter(waits)
     delay = _check.seconds(field, value, zero=True)
-    return lambda random: _backoff.constant(delay)
+    return lambda random: repeat(delay)
 
 
 def _never() -> float:

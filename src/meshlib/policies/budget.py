@@ -10,6 +10,7 @@ from itertools import count
 from math import inf
 from threading import Lock
 from typing import ClassVar, cast
+from weakref import WeakValueDictionary
 
 from ..events import Port
 from . import _check
@@ -78,6 +79,7 @@ class RetryBudget(Budget):
         self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
         self._reserve = int(self.min_per_second * self.ttl * self._cost)
         self._slice = self.ttl / _SLICES
+        self._lock = Lock()
         # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
         self._deposits = count()
         self._seen = 0  # deposits that belong to older slices
@@ -88,7 +90,20 @@ class RetryBudget(Budget):
         self._past = [0] * (_SLICES - 1)
         self._next = 0
         self._sum = 0
-        self._lock = Lock()
+
+    @classmethod
+    def shared(cls, name: str, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0) -> RetryBudget:
+        """The budget of this name: the same object for everybody who asks, as long as somebody holds it.
+
+        Raises ValueError if it is there with other settings.
+        """
+        wanted = cls(ratio, min_per_second=min_per_second, ttl=ttl, name=name)
+        with _sharing:
+            budget = _shared.setdefault(name, wanted)
+        if (budget.ratio, budget.min_per_second, budget.ttl) != (ratio, min_per_second, ttl):
+            has = f"ratio={budget.ratio}, min_per_second={budget.min_per_second}, ttl={budget.ttl}"
+            raise ValueError(f"name={name!r}: expected the settings under which it is shared already, {has}")
+        return budget
 
     def deposit(self, now: float) -> None:
         if now >= self._rolls_at:
@@ -137,6 +152,10 @@ class RetryBudget(Budget):
 def _next(counter: count[int]) -> int:
     """What the counter would give next, without taking it."""
     return cast("tuple[int]", counter.__reduce__()[1])[0]
+
+
+_shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()
+_sharing = Lock()
 
 
 class ConcurrencyBudget(Budget):

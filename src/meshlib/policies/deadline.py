@@ -47,8 +47,9 @@ def remaining(*, runtime: Runtime = SYSTEM) -> float:
 class deadline:
     """`with meshlib.deadline(2.0):` gives everything inside at most 2.0 seconds in all; nested ones only shorten.
 
-    Guarded calls and mesh requests inside end by it with `DeadlineExceeded`; other code can ask `remaining()`.
-    It does not interrupt plain code: put that under a `Timeout`. Raises ValueError for seconds below 0 or NaN.
+    Mesh requests and calls guarded by a retry, a timeout or the like end by it with `DeadlineExceeded`; other code can
+    ask `remaining()`. It does not interrupt plain code, nor what is guarded by gates alone (a breaker, a bulkhead): put
+    that under a `Timeout`. Raises ValueError for seconds below 0 or NaN.
     """
 
     __slots__ = ("_runtime", "_seconds", "_token", "at")

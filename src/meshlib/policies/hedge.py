@@ -1,0 +1,209 @@
+"""Is it worth asking a second time while the first answer is still out? The slow tail of latencies pays for it.
+
+One call in twenty takes long because it met a busy instance. Asked again after the time in which 95 % are answered, it
+costs 5 % more load, and the tail is gone. The decision is in `Racer`; how attempts run beside each other, in `racing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from threading import Lock
+from typing import Any, Generic
+
+from ..call import AsyncStep, Call, Classifier, R, Step, Verdict
+from ..events import BudgetExhausted, HedgeSent, HedgeWon
+from ..racing import race
+from ..runtime import SYSTEM, Runtime
+from . import _check
+from ._histogram import Histogram
+from ._loop import Loop
+from .budget import Budget, RetryBudget
+
+_REFRESH = 3.0  # seconds between two looks at the histogram, and before the first (Finagle)
+
+
+class Hedge(Loop):
+    """Another attempt when the answer is late; the first good answer wins, the others are cancelled and waited for.
+
+    Late is after `delay` seconds; or, without a `delay`, after the latency that `percentile` of the calls of the last
+    30 seconds stayed below (default 1 - `max_extra_load`, as in Finagle): at least `minimum_delay`, not at all above
+    `longest_delay`, before the first 3 seconds or below `minimum_calls` calls.
+
+    At most `extras` more attempts per call, and these may not be more than `max_extra_load` of the calls (and
+    `min_per_second` besides; Finagle: 0); with a `budget` (your retry budget), each is paid from there as well. With
+    `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a mere second choice
+    (Polly's fallback mode). An attempt that fails while another is out waits for that; if all fail, the outcome is that
+    of the first. `discard` is given good answers that came too late.
+
+    Only for what may be sent twice (`Call.replayable`), and only for async functions: a sync call that lost could not
+    be cancelled, so there Hedge raises TypeError. Sources: Finagle's BackupRequestFilter, Polly's hedging, tower's
+    Hedge. Raises ValueError for values without sense.
+    """
+
+    repeats = True
+
+    def __init__(
+        self,
+        delay: float | None = None,
+        *,
+        percentile: float | None = None,
+        max_extra_load: float = 0.05,
+        min_per_second: float = 10.0,
+        minimum_delay: float = 0.001,
+        longest_delay: float = 2.0,
+        minimum_calls: int = 10,
+        extras: int = 1,
+        budget: Budget | None = None,
+        on_failure: bool = False,
+        discard: Callable[[Any], object] | None = None,
+        name: str = "hedge",
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(name, runtime=runtime)
+        self.delay = None if delay is None else _check.seconds("delay", delay, zero=True, infinite=True)
+        if delay is not None and percentile is not None:
+            raise ValueError(f"delay={delay!r}, percentile={percentile!r}: expected one of the two")
+        self.max_extra_load = _check.ratio("max_extra_load", max_extra_load, zero=True)
+        self.percentile = 1.0 - max_extra_load if percentile is None else _check.ratio("percentile", percentile)
+        self.minimum_delay = _check.seconds("minimum_delay", minimum_delay, zero=True)
+        self.longest_delay = _check.seconds("longest_delay", longest_delay, infinite=True)
+        self.minimum_calls = _check.count("minimum_calls", minimum_calls)
+        self.extras = _check.count("extras", extras)
+        self.budget = budget
+        self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
+        self.on_failure = on_failure
+        self.discard = discard or _drop
+        self.sent = 0
+        self.won = 0
+        self._histogram = Histogram() if delay is None else None
+        self._learnt = inf
+        self._refresh_at: float | None = None
+        self._lock = Lock()
+
+    def hedge_after(self, now: float) -> float:
+        """Seconds after which a call that begins now is hedged; `inf`: not at all."""
+        if self.delay is not None:
+            return self.delay
+        if self._refresh_at is None:
+            self._refresh_at = now + _REFRESH
+        elif now >= self._refresh_at:
+            self._refresh_at = now + _REFRESH
+            self._learnt = self._learn(now)
+        return self._learnt
+
+    def record(self, seconds: float, now: float) -> None:
+        """Learn from one answer that took `seconds`."""
+        if self._histogram is not None:
+            self._histogram.record(seconds, now)
+
+    def affords(self, now: float) -> bool:
+        """Pay for one more attempt, from our own load limit and from the budget. False: nothing was sent."""
+        with self._lock:  # both or neither
+            poor: Budget | None = None
+            if self.load.balance(now) < 1:
+                poor = self.load
+            elif self.budget is not None and not self.budget.withdraw(now):
+                poor = self.budget
+            else:
+                self.load.withdraw(now)
+        if poor is not None and self.port.listeners:
+            self.port.send(BudgetExhausted(poor.name))
+        return poor is None
+
+    def _learn(self, now: float) -> float:
+        assert self._histogram is not None
+        delay = self._histogram.quantile(self.percentile, now, minimum=self.minimum_calls)
+        return max(self.minimum_delay, delay) if delay < self.longest_delay else inf
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        raise TypeError(f"{self.name}: a sync call cannot be hedged, for the loser could not be cancelled")
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        async def hedged(call: Call) -> R:
+            now = run.now()
+            self.load.deposit(now)
+            delay = self.hedge_after(now) if call.replayable else inf
+            racer = Racer(self, step, call, delay, run, classify)
+            if delay == inf and not racer.at_once:
+                return await racer.attempt(0)
+            try:
+                return await race(racer, run)
+            finally:
+                racer.settle()
+
+        return hedged
+
+
+class Racer(Generic[R]):
+    """One hedged call, as an entry for `racing.race`."""
+
+    __slots__ = ("_call", "_classify", "_hedge", "_paid", "_run", "_step", "at_once", "decided", "delay")
+
+    def __init__(
+        self, hedge: Hedge, step: AsyncStep[R], call: Call, delay: float, run: Runtime, classify: Classifier
+    ) -> None:
+        self._hedge = hedge
+        self._step = step
+        self._call = call
+        self._run = run
+        self._classify = classify
+        self.delay = delay
+        self.at_once = hedge.on_failure and call.replayable
+        self.decided = False
+        self._paid = 0
+
+    async def attempt(self, number: int) -> R:
+        hedge, now = self._hedge, self._run.now
+        start = now()
+        call = self._call
+        for _ in range(number):
+            call = call.again()
+        try:
+            result = await self._step(call)
+        except TimeoutError:
+            end = now()
+            hedge.record(end - start, end)
+            raise
+        except BaseException:
+            if self.decided:  # the loser of a race: it took at least as long as it was let
+                end = now()
+                hedge.record(end - start, end)
+            raise
+        end = now()
+        hedge.record(end - start, end)
+        return result
+
+    def allows(self, number: int) -> bool:
+        hedge = self._hedge
+        if number > hedge.extras or not hedge.affords(self._run.now()):
+            return False
+        self._paid += 1
+        hedge.sent += 1
+        if hedge.port.listeners:
+            hedge.port.send(HedgeSent(hedge.name, number + 1, self.delay))
+        return True
+
+    def wins(self, number: int, result: R | None, error: BaseException | None) -> bool:
+        # A refusal (IGNORED) of one attempt is no answer as long as another is out.
+        verdict = self._classify(self._call, result, error)
+        self.decided = verdict is Verdict.SUCCESS or verdict is Verdict.FINAL
+        if self.decided and number:
+            self._hedge.won += 1
+            if self._hedge.port.listeners:
+                self._hedge.port.send(HedgeWon(self._hedge.name, number + 1))
+        return self.decided
+
+    def settle(self) -> None:
+        """All attempts are over: what was paid for comes free again."""
+        budget = self._hedge.budget
+        if budget is not None:
+            for _ in range(self._paid):
+                budget.give_back()
+
+    def discard(self, result: R) -> object:
+        return self._hedge.discard(result)
+
+
+def _drop(result: object) -> None:
+    """Most results need no goodbye."""

@@ -1,0 +1,231 @@
+"""Several attempts at once, the first good one wins: who is started when, and how the losers are brought home.
+
+`race` returns only when no attempt is running any more. The rules stand in `Heat`, once; there are two ways to run one:
+asyncio's, where the first attempt runs in the caller's own task and a race without a second one costs a timer, and
+anyio's for everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Coroutine
+from inspect import isawaitable
+from math import inf
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import anyio
+
+from .runtime import SYSTEM, Runtime
+
+R = TypeVar("R")
+
+
+class Entry(Protocol[R]):
+    """What a race is about. Attempts are numbered from 0."""
+
+    delay: float  # seconds after which the next attempt is started, if nobody has won by then
+    at_once: bool  # a failed attempt is followed by the next one at once
+
+    def attempt(self, number: int) -> Coroutine[Any, Any, R]: ...
+    def allows(self, number: int) -> bool:
+        """May this further attempt be started? Asked in the moment in which it would be."""
+
+    def wins(self, number: int, result: R | None, error: BaseException | None) -> bool:
+        """Is this the answer, or is another one worth waiting for?"""
+
+    def discard(self, result: R) -> object:
+        """A good result that came too late. What is returned is awaited if it can be."""
+
+
+class Heat(Generic[R]):
+    """One race: what has been started, what has come back, and who has won."""
+
+    __slots__ = ("_entry", "_first", "_refused", "late", "running", "started", "winner")
+
+    def __init__(self, entry: Entry[R]) -> None:
+        self._entry = entry
+        self._first: tuple[R | None, BaseException | None] = (None, None)
+        self._refused = False
+        self.running = self.started = 1
+        self.winner: tuple[R | None, BaseException | None] | None = None
+        self.late: list[R] = []
+
+    def next(self, *, failed: bool = False) -> int | None:
+        """The number of another attempt that is to be started now (one `failed` or is late), if one may be."""
+        if self.winner is not None or self._refused or not (self.running or failed):
+            return None
+        if not self._entry.allows(self.started):
+            self._refused = True
+            return None
+        number = self.started
+        self.started += 1
+        self.running += 1
+        return number
+
+    def arrived(self, number: int, result: R | None, error: BaseException | None) -> None:
+        self.running -= 1
+        if self.winner is not None:
+            if error is None:
+                self.late.append(cast(R, result))
+        elif self._entry.wins(number, result, error):
+            self.winner = result, error
+        elif number == 0:
+            self._first = result, error
+        elif error is None:
+            self.late.append(cast(R, result))
+
+    @property
+    def over(self) -> bool:
+        return self.winner is not None or self.running == 0
+
+    def close(self) -> None:
+        """Start no more."""
+        self._refused = True
+
+    def good(self) -> list[R]:
+        """The winner's result, for a race that nobody waits for any more."""
+        return [cast(R, self.winner[0])] if self.winner is not None and self.winner[1] is None else []
+
+    def outcome(self) -> R:
+        """The winner's; if nobody has won, the first attempt's."""
+        result, error = self.winner or self._first
+        if error is not None:
+            raise error
+        return cast(R, result)
+
+
+async def race(entry: Entry[R], run: Runtime) -> R:
+    """Run attempt 0, and others as `entry` says; the winner's outcome, when all the others are home."""
+    loop = _asyncio_loop()
+    heat: Heat[R] = Heat(entry)
+    try:
+        if loop is not None and run is SYSTEM:
+            await _on_asyncio(entry, heat, loop)
+        else:
+            await _on_anyio(entry, heat, run)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await _discard(entry, [*heat.late, *heat.good()])
+        raise
+    if heat.late:
+        await _discard(entry, heat.late)
+    return heat.outcome()
+
+
+async def _discard(entry: Entry[R], results: list[R]) -> None:
+    for result in results:
+        thrown = entry.discard(result)
+        if isawaitable(thrown):
+            await thrown
+
+
+async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEventLoop) -> None:
+    runner = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+    others: dict[asyncio.Task[R], int] = {}
+    home: asyncio.Future[None] | None = None  # set once the first attempt has ended and others are still out
+    cancelled = runner.cancelling()
+    beaten, first_is_out = False, True
+    timer = loop.call_later(entry.delay, lambda: start()) if entry.delay < inf else None
+
+    def start(failed: bool = False) -> None:
+        nonlocal timer
+        number = heat.next(failed=failed)
+        if number is None:
+            return
+        task = loop.create_task(entry.attempt(number))
+        others[task] = number
+        task.add_done_callback(ended)
+        timer = loop.call_later(entry.delay, start) if entry.delay < inf else None
+
+    def ended(task: asyncio.Task[R]) -> None:
+        nonlocal beaten
+        number = others.pop(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        heat.arrived(number, None if error else task.result(), error)
+        if heat.winner is None and entry.at_once:
+            start(failed=True)
+        if heat.winner is not None and first_is_out and not beaten:
+            beaten = True
+            runner.cancel()
+        if home is not None and not home.done() and (heat.over or not others):
+            home.set_result(None)
+
+    try:
+        try:
+            result = await entry.attempt(0)
+        except Exception as error:
+            heat.arrived(0, None, error)
+        except asyncio.CancelledError:
+            if not beaten or runner.uncancel() > cancelled:
+                raise
+            beaten = False
+            heat.arrived(0, None, asyncio.CancelledError())
+        else:
+            heat.arrived(0, result, None)
+        first_is_out = False
+        if beaten:  # the attempt chose to finish all the same
+            runner.uncancel()
+        if heat.winner is None and entry.at_once:
+            start(failed=True)
+        if not heat.over:
+            home = loop.create_future()
+            await home
+    finally:
+        first_is_out = False
+        heat.close()
+        if timer is not None:
+            timer.cancel()
+        if others:
+            await _bring_home(others)
+
+
+async def _bring_home(tasks: dict[asyncio.Task[R], int]) -> None:
+    """Cancel them and wait until they have ended, even if we are cancelled ourselves meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    for task in tasks:
+        task.cancel()
+    while tasks:
+        try:
+            await asyncio.wait(tuple(tasks))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _on_anyio(entry: Entry[R], heat: Heat[R], run: Runtime) -> None:
+    async with anyio.create_task_group() as group:
+        over = anyio.Event()
+
+        async def attempt(number: int) -> None:
+            result: R | None = None
+            failed: Exception | None = None
+            try:
+                result = await entry.attempt(number)
+            except Exception as error:
+                failed = error
+            heat.arrived(number, result, failed)
+            if heat.winner is None and entry.at_once:
+                start(failed=True)
+            if heat.over:
+                over.set()
+
+        async def alarm(number: int) -> None:
+            await run.sleep_async(entry.delay)
+            if heat.started == number:
+                start()
+
+        def start(failed: bool = False) -> None:
+            number = heat.next(failed=failed)
+            if number is not None:
+                begin(number)
+
+        def begin(number: int) -> None:
+            group.start_soon(attempt, number)
+            if entry.delay < inf:
+                group.start_soon(alarm, number + 1)
+
+        begin(0)
+        await over.wait()
+        group.cancel_scope.cancel()

@@ -1,0 +1,105 @@
+"""Read by mypy and pyright, never run: what a decorated function is to a type checker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, assert_type
+
+from meshlib.pipeline import Pipeline
+from meshlib.policies._decorators import circuit_breaker, fallback, retry, timeout
+from meshlib.policies.breaker import CircuitBreaker
+from meshlib.policies.budget import RetryBudget
+from meshlib.policies.retry import Retry
+from meshlib.policies.timeout import Timeout
+
+users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
+breaker = CircuitBreaker("payments")
+
+
+@circuit_breaker
+def bare(order: str, *, count: int = 1) -> float:
+    return 1.0
+
+
+@circuit_breaker("payments", failure_rate=0.5, window=10.0, minimum_calls=20, cooldown=5.0)
+async def pay(order: str) -> int:
+    return 1
+
+
+@retry
+def again(order: str) -> bytes:
+    return b""
+
+
+@retry(attempts=3)
+async def again_async(order: str) -> bytes:
+    return b""
+
+
+@timeout(1.0)
+async def quick(order: str) -> bytes:
+    return b""
+
+
+@fallback(0)
+def answered(order: str) -> int:
+    return 1
+
+
+@users
+async def refresh(user_id: int) -> list[str]:
+    return []
+
+
+@users
+def refresh_now(user_id: int) -> list[str]:
+    return []
+
+
+@breaker
+def items(first: int) -> Iterator[str]:
+    yield "a"
+
+
+@breaker
+async def aitems(first: int) -> AsyncIterator[str]:
+    yield "a"
+
+
+class Shop:
+    @retry(attempts=2)
+    @breaker
+    async def buy(self, order: str) -> int:
+        return 1
+
+    @Retry(2)
+    def sell(self, order: str) -> int:
+        return 1
+
+
+async def main() -> None:
+    assert_type(bare("a", count=2), float)
+    coroutine_1: Coroutine[Any, Any, int] = pay("a")
+    assert_type(await coroutine_1, int)
+    assert_type(await asyncio.create_task(pay("a")), int)
+    assert_type(again("a"), bytes)
+    coroutine_2: Coroutine[Any, Any, bytes] = again_async("a")
+    assert_type(await coroutine_2, bytes)
+    assert_type(await asyncio.create_task(quick("a")), bytes)
+    assert_type(answered("a"), int)
+    coroutine_3: Coroutine[Any, Any, list[str]] = refresh(1)
+    assert_type(await coroutine_3, list[str])
+    assert_type(await asyncio.create_task(refresh(1)), list[str])
+    assert_type(refresh_now(1), list[str])
+    assert_type(items(1), Iterator[str])
+    assert_type(aitems(1), AsyncIterator[str])
+    coroutine_4: Coroutine[Any, Any, int] = Shop().buy("a")
+    assert_type(await coroutine_4, int)
+    assert_type(Shop().sell("a"), int)
+    as_argument: Callable[[str], bytes] = again
+    as_argument("a")
+
+
+def refused() -> None:
+    bare(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    again_async()  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
+    retry(attempts="three")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
