@@ -1,0 +1,69 @@
+"""`meshlib demo`: a mesh in one process, under traffic, while the servers behind it slow down, die and come back.
+
+    script    what happens, when            world      the servers and the files
+    traffic   when requests come            sides      the two ways to send them
+    tally     what was measured             onepass    all of these at the same time
+    view, lines, closing   what is shown    verdicts   what is claimed, and whether it held
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from .closing import closing
+from .lines import LinesView
+from .onepass import Pass
+from .picture import draw
+from .script import LONG, SHORT, Tempo
+from .sides import MeshSide, PlainSide
+from .tally import Tally
+from .traffic import schedule
+from .verdicts import judge
+from .view import WIDTH, LiveView
+from .world import World
+
+
+def demo(*, fast: bool = False, seed: int = 1, picture: Path | None = None) -> int:
+    """Run the demo. Returns 0 if every claim held, 1 if not, 130 after Ctrl-C, 143 after SIGTERM."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)  # a file has no width of its own
+    try:
+        return asyncio.run(_run(console, SHORT if fast else LONG, seed, picture))
+    except KeyboardInterrupt:
+        console.print("interrupted; all servers are stopped")
+        return 130
+    except asyncio.CancelledError:
+        return 143
+
+
+async def _run(console: Console, tempo: Tempo, seed: int, picture: Path | None) -> int:
+    with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    live = LiveView(console)
+    view = live if console.is_terminal else LinesView(console)
+    tallies: list[Tally] = []
+    async with World(cooldown=tempo.cooldown, patience=tempo.patience) as world:
+        for number, side in enumerate((MeshSide, PlainSide), 1):
+            world.split(100, 0)
+            one = Pass(number, world, tempo, side)
+            watching = asyncio.create_task(view.watch(one))
+            try:
+                await one.run(schedule(seed=seed, rate=tempo.rate, length=tempo.length))
+            finally:
+                watching.cancel()
+                await asyncio.wait([watching])
+            tallies.append(one.tally)
+    claims = judge(*tallies, world)
+    end = closing(*tallies, world, claims)
+    console.print(end)
+    if picture is not None:
+        draw(picture, [live.kept, end])
+    return 0 if all(claim.holds for claim in claims) else 1
