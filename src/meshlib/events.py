@@ -181,6 +181,22 @@ class ConfigRefused(Event):
         self.error = error
 
 
+class SourceAway(Event):
+    """The store or source `name` does not answer: `reason`. What is known stays."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name)
+        self.reason = reason
+
+
+class SourceBack(Event):
+    """The store or source `name` answers again."""
+
+    __slots__ = ()
+
+
 Listener: TypeAlias = Callable[[Event], object]
 
 

@@ -24,6 +24,7 @@ from .runtime import SYSTEM, Runtime, Signal
 if TYPE_CHECKING:
     import os
 
+    from .discovery.store import RouteStore
     from .pipeline import Pipeline
     from .policies._gate import Gate
     from .policies.budget import RetryBudget
@@ -132,6 +133,25 @@ class Mesh:
         from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
 
         return mesh_from_file(cls, path, watch=watch, runtime=runtime)
+
+    @classmethod
+    def from_store(
+        cls,
+        store: RouteStore,
+        *,
+        copy: str | os.PathLike[str] | None = None,
+        wait: float = 10.0,
+        runtime: Runtime = SYSTEM,
+    ) -> Mesh:
+        """The mesh that the text in `store` describes, kept in step with it.
+
+        A store that is away leaves the last good picture and is told as `SourceAway`. With `copy`, each good text is
+        kept in that file, and a start while the store is away begins with it. Waits `wait` seconds at most for the first
+        text. Raises `StoreAway` if neither has one, `ConfigError` if the first makes no sense.
+        """
+        from .config.from_store import mesh_from_store
+
+        return mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
 
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -45,7 +46,11 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None) -> Loaded:
     """
     seen = {} if seen is None else seen
     seen[path] = stamp(path)
-    document = read(path)
+    return load_document(read(path), path.parent, seen)
+
+
+def load_document(document: Document, folder: Path, seen: dict[Path, Stamp]) -> Loaded:
+    """The same for a text that was read already; endpoints files are looked for in `folder`."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
@@ -54,23 +59,23 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None) -> Loaded:
     except ValidationError as error:
         raise first_error(document, error, model=MeshModel) from None
     check(document, model)
-    endpoints = {name: _endpoints(document, name, cluster, path, seen) for name, cluster in model.clusters.items()}
+    endpoints = {name: _endpoints(document, name, cluster, folder, seen) for name, cluster in model.clusters.items()}
     return Loaded(document, model, endpoints)
 
 
 def _endpoints(
-    document: Document, name: str, cluster: ClusterModel, path: Path, seen: dict[Path, Stamp]
+    document: Document, name: str, cluster: ClusterModel, folder: Path, seen: dict[Path, Stamp]
 ) -> list[Endpoint]:
     origin = cluster.endpoints_from
     if origin is None:
         return static_endpoints(document, name, cluster)
-    file = path.parent / origin.file
+    file = folder / origin.file
     seen[file] = stamp(file)
     return [one for one in read_endpoints(file) if origin.labels.items() <= one.labels.items()]
 
 
 class Reader:
-    """Keeps one mesh in step with its files."""
+    """Keeps one mesh in step with its file and the endpoints files that it names."""
 
     def __init__(self, mesh: Mesh, file: Path) -> None:
         self._mesh = mesh
@@ -93,19 +98,26 @@ class Reader:
                 # A bad mesh.yaml names no endpoints files: those of the last good one are still looked at.
                 self._seen = {path: stamp(path) for path in self._seen} | seen
             self._seen = seen
-            self._mesh.publish(lambda old: self._builder.snapshot(loaded))
-            self._mesh.labels = dict(loaded.model.labels)
+            show(self._mesh, self._builder, loaded)
 
     def reload(self) -> None:
         """`load`, but an error is told and swallowed: the last good picture stays."""
-        try:
-            self.load()
-        except ConfigError as error:
-            self._refuse(error)
-        except Exception as error:  # a reader that dies would leave the mesh blind for ever
-            _log.exception("%s: the change could not be built", self._file)
-            self._refuse(error)
+        attempt(self._mesh, str(self._file), self.load)
 
-    def _refuse(self, error: Exception) -> None:
-        _log.error("%s: the change is refused, the last good configuration stays: %s", self._file, error)
-        self._mesh.tell(ConfigRefused(self._mesh.name, error))
+
+def show(mesh: Mesh, builder: Builder, loaded: Loaded) -> None:
+    """Publish what was read."""
+    mesh.publish(lambda old: builder.snapshot(loaded))
+    mesh.labels = dict(loaded.model.labels)
+
+
+def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:
+    """Try a change; what is wrong with it is logged and told, and the last good picture stays."""
+    try:
+        change()
+    except Exception as error:  # whatever it is: a reader that dies would leave the mesh blind for ever
+        log = _log.error if isinstance(error, ConfigError) else _log.exception
+        log("%s: the change is refused, the last good configuration stays: %s", what, error)
+        mesh.tell(ConfigRefused(mesh.name, error))
+        return False
+    return True

@@ -1,9 +1,9 @@
 """`meshlib demo`: a mesh in one process, under traffic, while the servers behind it slow down, die and come back.
 
-    script    what happens, when            world      the servers and the files
-    traffic   when requests come            sides      the two ways to send them
-    tally     what was measured             onepass    all of these at the same time
-    view, lines, closing   what is shown    verdicts   what is claimed, and whether it held
+script    what happens, when            world      the servers and the files
+traffic   when requests come            sides      the two ways to send them
+tally     what was measured             onepass    all of these at the same time
+view, lines, closing   what is shown    verdicts   what is claimed, and whether it held
 """
 
 from __future__ import annotations

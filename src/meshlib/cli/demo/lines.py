@@ -59,5 +59,3 @@ def _summary(one: Pass, act: str) -> str:
     if balance is not None:
         parts.append(f"breakers {breakers} | budget {balance}")
     return " | ".join(parts)
-
-

@@ -160,9 +160,7 @@ class PlainSide:
         return None
 
 
-async def _ask(
-    client: httpx.AsyncClient, url: str, arrival: Arrival, tally: Tally, clock: Callable[[], float]
-) -> bool:
+async def _ask(client: httpx.AsyncClient, url: str, arrival: Arrival, tally: Tally, clock: Callable[[], float]) -> bool:
     """Send one request and note what the caller got. What is no HTTP error is a defect, and is raised."""
     sent = clock()
     ok, server = False, ""

@@ -1,0 +1,97 @@
+"""A mesh whose text lives in a store, and what it starts with while the store is away."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TypeVar
+
+from ..discovery.file_store import FileStore
+from ..discovery.store import Entry, RouteStore, StoreAway
+from ..events import SourceAway, SourceBack
+from ..mesh import Mesh
+from ..runtime import Runtime
+from .build import Builder
+from .document import parse
+from .load import attempt, load_document, show
+
+M = TypeVar("M", bound=Mesh)
+_log = logging.getLogger("meshlib")
+
+
+def mesh_from_store(
+    kind: type[M], store: RouteStore, *, copy: str | os.PathLike[str] | None, wait: float, runtime: Runtime
+) -> M:
+    """See `Mesh.from_store`."""
+    mesh = kind(name=store.name, runtime=runtime)
+    reader = StoreReader(mesh, store, None if copy is None else FileStore(copy))
+    mesh.on_close(store.watch(reader.changed, reader.told))
+    try:
+        reader.start(wait)
+    except BaseException:
+        mesh.close()
+        raise
+    return mesh
+
+
+class StoreReader:
+    """Keeps one mesh in step with its store."""
+
+    def __init__(self, mesh: Mesh, store: RouteStore, copy: FileStore | None) -> None:
+        self._mesh = mesh
+        self._store = store
+        self._copy = copy
+        self._builder = Builder(mesh)
+        self._loading = threading.Lock()
+        self._first = threading.Event()
+        self._error: Exception | None = None
+        self.problem: str | None = None  # what is wrong with the store now
+
+    def start(self, wait: float) -> None:
+        """Wait for the first text, or begin with the copy. Raises `StoreAway`, `ConfigError`."""
+        copied = self._copy.get() if self._copy is not None else None
+        if not self._first.wait(0.5 if copied is not None else wait) and copied is not None:
+            _log.warning("%s: %s; starting with the copy of %s", self._store.name, self.problem, self._copy)
+            with self._loading:
+                if not self._first.is_set():
+                    self._show(copied)
+                    return
+        if self._error is not None:
+            raise self._error
+        if not self._first.is_set():
+            raise StoreAway(self.problem or f"{self._store.name}: there is no text in it")
+
+    def changed(self, entry: Entry) -> None:
+        """A new text came."""
+        with self._loading:
+            if self._first.is_set():
+                good = attempt(self._mesh, self._store.name, lambda: self._show(entry))
+            else:
+                good = self._begin(entry)
+        if good and self._copy is not None:
+            try:
+                self._copy.put(entry.text)
+            except StoreAway as error:
+                _log.warning("the copy could not be written: %s", error)
+
+    def told(self, problem: str | None) -> None:
+        """The store is away, or (None) back."""
+        if problem is not None and self.problem is None:
+            _log.warning("%s; the last good configuration stays", problem)
+        self.problem = problem
+        name = self._store.name
+        self._mesh.tell(SourceBack(name) if problem is None else SourceAway(name, problem))
+
+    def _begin(self, entry: Entry) -> bool:
+        try:
+            self._show(entry)
+        except Exception as error:
+            self._error = error
+        self._first.set()
+        return self._error is None
+
+    def _show(self, entry: Entry) -> None:
+        document = parse(entry.text, f"{self._store.name}@{entry.revision}")
+        show(self._mesh, self._builder, load_document(document, Path.cwd(), {}))
