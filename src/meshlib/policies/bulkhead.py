@@ -11,22 +11,16 @@ semaphore isolation (neither) and tower's ConcurrencyLimit (`max_wait=inf`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
-from threading import Lock
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
-from ..errors import BulkheadFull
-from ..events import CallRejected
+from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._gate import _READY
-from ._line import NONE, Line, longest_wait
-from ._waiting import WaitingGate
+from ._places import Places
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +36,7 @@ class BulkheadMetrics:
     rejected: int
 
 
-class Bulkhead(WaitingGate):
+class Bulkhead(Places):
     """At most `max_concurrent` calls at once; safe under threads, tasks and any number of event loops.
 
     A call that finds no place is refused with `BulkheadFull`, unless it may wait: `max_wait` seconds at most (`inf`: as
@@ -63,22 +57,8 @@ class Bulkhead(WaitingGate):
         name: str = "bulkhead",
         runtime: Runtime = SYSTEM,
     ) -> None:
-        super().__init__(name, runtime=runtime)
-        self.max_concurrent = _check.count("max_concurrent", max_concurrent)
-        if max_queue is not None:
-            _check.count("max_queue", max_queue, least=0)
-        if max_wait is not None:
-            max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
-        queue, wait = longest_wait(max_queue, max_wait)
-        # One item per free place. A deque's append and pop are atomic, also without a global interpreter lock.
-        self._free: deque[int] = deque([0] * max_concurrent)
-        self._debt = 0  # places to take away as soon as they come back, after a `resize`
-        self._rejected = 0
-        self._lock = Lock()
-        self._watched = False  # whether somebody cares for a place that comes back: then, and only then, the lock
-        self._line = Line(self._lock, self._match, self._give, self._refuse, max_queue=queue, max_wait=wait)
-
-    # --- decisions -------------------------------------------------------------------------------------------------
+        _check.count("max_concurrent", max_concurrent)
+        super().__init__(max_concurrent, max_queue=max_queue, max_wait=max_wait, name=name, runtime=runtime)
 
     def enter(self, now: float = 0.0) -> int:
         """Take a place, or raise `BulkheadFull`. Never waits."""
@@ -86,81 +66,21 @@ class Bulkhead(WaitingGate):
             raise self._refuse("")
         return 0
 
-    def take(self, now: float = 0.0) -> int:
-        """Take a place if there is one: 0, or −1."""
-        if self._watched and self._line.waiters:
-            return NONE
-        try:
-            return self._free.pop()
-        except IndexError:
-            return NONE
-
-    def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
-        """Give the place back. How the call ended does not matter."""
-        self._free.append(0)
-        if self._watched:
-            self._settle()
-
-    def wait(self, run: Runtime, deadline: float = inf) -> int:
-        return self._line.wait(run, deadline, self.name)
-
-    async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
-        return await self._line.wait_async(run, deadline, self.name)
-
-    def _settle(self) -> None:
-        with self._lock:
-            self._match()
-
-    # Whoever leaves first puts the place back and then looks at `_watched`; whoever comes first sets `_watched` and
-    # then looks for a place. In whatever order two threads do this, one of them sees the other.
-    def _match(self) -> None:
-        self._watched = True
-        free, line = self._free, self._line
-        while free and (self._debt or line.waiters):
-            try:
-                free.pop()
-            except IndexError:  # a newcomer in another thread was quicker
-                break
-            if self._debt:
-                self._debt -= 1
-            elif not line.grant(0):
-                free.append(0)
-        self._watched = bool(self._debt or line.waiters)
-
-    def _give(self, permit: int) -> None:
-        self.leave()
-
-    def _refuse(self, detail: str) -> BulkheadFull:
-        self._rejected += 1
-        error = BulkheadFull(self.name, f"all {self.max_concurrent} places are taken{detail}")
-        if self.port.listeners:
-            self.port.send(CallRejected(self.name, str(error)))
-        return error
-
     # --- by hand, and looking --------------------------------------------------------------------------------------
 
     def resize(self, max_concurrent: int) -> None:
         """Change the number of places now. Running calls stay; too many of them are not replaced when they end."""
         _check.count("max_concurrent", max_concurrent)
         with self._lock:
-            more = max_concurrent - self.max_concurrent
-            self.max_concurrent = max_concurrent
-            if more < 0:
-                self._debt -= more
-            else:
-                paid = min(self._debt, more)
-                self._debt -= paid
-                self._free.extend([0] * (more - paid))
-            self._match()
+            self._resize(max_concurrent)
 
     def metrics(self) -> BulkheadMetrics:
         """Everything at one moment, for a live view."""
         with self._lock:
-            available = max(0, len(self._free))
             return BulkheadMetrics(
                 max_concurrent=self.max_concurrent,
-                in_flight=self.max_concurrent + self._debt - available,
-                available=available,
+                in_flight=self.in_flight,
+                available=len(self._free),
                 waiting=len(self._line.waiters),
                 rejected=self._rejected,
             )

@@ -1,0 +1,198 @@
+"""Fail fast: after a connection is refused, nobody tries again but one background attempt at a time.
+
+      a connect fails                          the next delay is over
+    OK ──────────────▶ DEAD: callers refused ───────────────────────▶ one attempt (`due`) ──┐
+     ▲                  ▲         failed: the next delay                                    │
+     │                  └───────────────────────────────────────────────────────────────────┤
+     └────── succeeded, or the list of delays is used up ───────────────────────────────────┘
+
+After Finagle's FailFastFactory. It belongs to one endpoint, and hears of sessions, not of calls: a server that answers
+with errors is not dead. Where failure accrual hears of connects too it adds little; with one endpoint it must be off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from math import inf
+from threading import Lock
+
+from ..call import IGNORED, SUCCESS, Classifier, Verdict
+from ..errors import NoEndpoint
+from ..events import CallRejected, EndpointEjected, EndpointProbed, EndpointRestored
+from ..runtime import SYSTEM, Runtime
+from ._gate import Gate
+
+ATTEMPT = 1  # the permit of a background attempt; callers get 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailFastMetrics:
+    """Finagle's `failfast/…` stats at one moment."""
+
+    is_marked_dead: bool
+    unhealthy_for: float
+    unhealthy_tries: int
+    marked_dead: int
+    marked_available: int
+
+
+class FailFast(Gate):
+    """Marks an endpoint dead at its first failed connect, and keeps callers away meanwhile; refuses with `NoEndpoint`.
+
+    `delays` makes the seconds before each background attempt; when they are used up the endpoint is taken for alive
+    again. Default: exponential with equal jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's).
+
+    By hand: `failed(now)` and `succeeded(now)` for each connect, `due(now)` to learn whether a background attempt is to
+    be made now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
+    failure) counts against it; once a delay is over one caller is let through as the attempt.
+    """
+
+    tier = "endpoint"
+
+    def __init__(
+        self,
+        delays: Callable[[], Iterable[float]] | None = None,
+        *,
+        address: str = "",
+        name: str = "fail fast",
+        classify: Classifier | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(name, classify=classify or refused_connects, runtime=runtime)
+        self.delays = delays if delays is not None else lambda: finagle_delays(runtime.random)
+        self.address = address
+        self.retry_at = inf
+        self._lock = Lock()
+        self._left: Iterator[float] = iter(())
+        self._dead_since: float | None = None
+        self._attempting = False
+        self._tries = self._marked_dead = self._marked_available = 0
+        self.admits = self.quiet = True
+
+    @property
+    def available(self) -> bool:
+        """Whether callers are let through. In Finagle's words: Open, else Busy."""
+        return self._dead_since is None
+
+    # --- sessions --------------------------------------------------------------------------------------------------
+
+    def failed(self, now: float) -> None:
+        """A connect that was not the background attempt failed. Those that were under way already change nothing."""
+        with self._lock:
+            if self._dead_since is None:
+                self._dead_since = now
+                self._marked_dead += 1
+                self._tries = 0
+                self._left = iter(self.delays())
+                self.admits = self.quiet = False
+                self._next(now)
+        self.port.flush()
+
+    def succeeded(self, now: float) -> None:
+        """A connect succeeded: the endpoint is alive."""
+        with self._lock:
+            self._revive()
+        self.port.flush()
+
+    def due(self, now: float) -> bool:
+        """Whether a background attempt is to be made now. Whoever is told so makes it and says how it `ended`."""
+        with self._lock:
+            if self._dead_since is None or self._attempting or now < self.retry_at:
+                return False
+            self._attempting = True
+            self._tries += 1
+            if self.port.listeners:
+                self.port.post(EndpointProbed(self.name, self.address))
+        self.port.flush()
+        return True
+
+    def ended(self, alive: bool, now: float) -> None:
+        """The background attempt ended."""
+        with self._lock:
+            self._attempting = False
+            if alive:
+                self._revive()
+            elif self._dead_since is not None:
+                self._next(now)
+        self.port.flush()
+
+    def _next(self, now: float) -> None:
+        delay = next(self._left, None)
+        if delay is None:
+            self._revive()  # optimistic: nobody will try any more but the callers themselves
+            return
+        self.retry_at = now + delay
+        if self.port.listeners:
+            self.port.post(EndpointEjected(self.name, self.address, "a connect failed", self.retry_at))
+
+    def _revive(self) -> None:
+        if self._dead_since is None:
+            return
+        self._dead_since = None
+        self.retry_at = inf
+        self._marked_available += 1
+        self.admits = self.quiet = True
+        if self.port.listeners:
+            self.port.post(EndpointRestored(self.name, self.address))
+
+    # --- as a gate -------------------------------------------------------------------------------------------------
+
+    def enter(self, now: float) -> int:
+        """Admit one call; raises `NoEndpoint` with the seconds until the next attempt."""
+        if self._dead_since is None:
+            return 0
+        if self.due(now):
+            return ATTEMPT
+        wait = self.retry_at - now
+        error = NoEndpoint(self.name, "the last connect failed", retry_after=max(0.0, wait) if wait < inf else None)
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        raise error
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
+        """Hear how a call ended. An attempt that was cancelled is made again by the next caller."""
+        if permit == ATTEMPT:
+            if verdict is IGNORED:
+                with self._lock:
+                    self._attempting = False
+            else:
+                self.ended(verdict is SUCCESS, now)
+        elif verdict.failed:
+            self.failed(now)
+
+    def metrics(self, now: float | None = None) -> FailFastMetrics:
+        """Everything at one moment, for a live view. `now` defaults to the clock."""
+        now = self.runtime.now() if now is None else now
+        with self._lock:
+            since = self._dead_since
+            return FailFastMetrics(
+                since is not None,
+                0.0 if since is None else now - since,
+                self._tries,
+                self._marked_dead,
+                self._marked_available,
+            )
+
+
+def finagle_delays(
+    random: Callable[[], float], first: float = 1.0, last: float = 32.0, tries: int = 16
+) -> Iterator[float]:
+    """Half of first · 2ⁿ plus a random share of the other half, at most `last`; after `tries` of them once `last`."""
+
+    def jittered() -> Iterator[float]:
+        for number in range(tries):
+            half = min(last, first * 2.0**number) / 2
+            yield half + half * random()
+
+    return chain(jittered(), repeat(last, 1))
+
+
+def refused_connects(call: object, result: object, error: BaseException | None) -> Verdict:
+    """An `OSError` (refused, unreachable, timed out while connecting) is a failure, whatever else is an answer."""
+    from ..call import FAILURE
+
+    if error is None or (isinstance(error, Exception) and not isinstance(error, OSError)):
+        return SUCCESS
+    return FAILURE if isinstance(error, OSError) else IGNORED

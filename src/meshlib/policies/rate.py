@@ -1,0 +1,383 @@
+"""The rate limit: so many calls per second and no more, for everybody together or for each key by itself.
+
+    a call ──▶ a permit now? ── yes ──▶ runs
+                     │ no, but within `max_wait`: reserved; sleeps, then runs
+                     └── later than that ──▶ RateLimited, with the seconds until one comes
+
+How permits are counted is a `Rate`: `TokenBucket`, `Smooth` (GCRA), `FixedWindow`, `SlidingWindow` or `Cycles`.
+After resilience4j's RateLimiter, failsafe's RateLimiter, tower's RateLimit and Guava's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import islice
+from math import inf
+from threading import Lock
+from typing import Any, TypeVar
+
+from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
+from ..errors import DeadlineExceeded, RateLimited
+from ..events import CallRejected
+from ..parking import in_event_loop
+from ..runtime import SYSTEM, Runtime
+from . import _check
+from ._guard import check_function, is_coroutine_function
+from ._tokens import REFUSED, Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from ._waiting import NONE, WaitingGate
+
+__all__ = [
+    "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket", "rate_limit",
+]  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
+_GLANCES = 8  # how many of the least recently used keys are looked at to find an idle one
+
+
+@dataclass(frozen=True, slots=True)
+class RateMetrics:
+    """A rate limit at one moment. `keys` counts the keys that are remembered."""
+
+    waiting: int
+    rejected: int
+    keys: int
+    retry_after: float
+
+
+class _Bucket:
+    """The permits of one key: its rate, who waits for a reserved permit, and reservations that were given up."""
+
+    __slots__ = ("holes", "rate", "waiting")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.waiting = 0
+        self.holes: list[tuple[float, int]] = []
+
+    def reserve(self, now: float, permits: int, max_wait: float) -> float:
+        """As `Rate.reserve`. A permit that somebody gave up goes to the next who can use it."""
+        for number, (at, held) in enumerate(self.holes):
+            if at >= now and held == permits and at - now <= max_wait:
+                del self.holes[number]
+                return at - now
+        return self.rate.reserve(now, permits, max_wait)
+
+    def settle(self, now: float) -> None:
+        """Nobody waits any more: what was given up and is still to come goes back, the rest is lost."""
+        for at, permits in reversed(self.holes):
+            if at > now:
+                self.rate.refund(at, permits)
+        self.holes.clear()
+
+
+class RateLimit(WaitingGate):
+    """A rate limit for functions, pipelines and clients; safe under threads, tasks and any number of event loops.
+
+    `RateLimit(100)` is a token bucket of 100 per second, `RateLimit(100, per=60.0, burst=10)` one of 100 a minute and
+    10 at once; or give it any `Rate`. A call for which no permit is there is refused with `RateLimited`, or waits if
+    one comes within `max_wait` seconds (`inf`: as long as it takes). A wait that is cancelled gives its permit back:
+    the next caller gets that very time. A call whose own deadline comes first ends with `DeadlineExceeded` at once. A
+    thread that runs an event loop never waits.
+
+    `permits` is what a call costs: a number, or a function. `key` makes it a limit per key (a tenant): a function of
+    the `Call` in a pipeline, of the function's own arguments under a decorator; by hand, `gate.key("acme")`. At most
+    `max_keys` keys are remembered. The least recently used is forgotten when it has no debts, which changes no answer;
+    while there is none such, new keys share one bucket, so that forgetting never gives anybody a full bucket.
+    Raises ValueError for values without sense.
+    """
+
+    hears = False
+
+    def __init__(
+        self,
+        limit: Rate | float,
+        *,
+        per: float = 1.0,
+        burst: float | None = None,
+        max_wait: float = 0.0,
+        permits: int | Callable[..., int] = 1,
+        key: Callable[..., Hashable] | None = None,
+        max_keys: int = 10_000,
+        name: str = "rate limit",
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(name, runtime=runtime)
+        self.rate = _rate(limit, per, burst)
+        self.max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
+        self.permits = permits if callable(permits) else _check.count("permits", permits)
+        self.key_of = key
+        self.max_keys = _check.count("max_keys", max_keys)
+        self._cost = permits if isinstance(permits, int) else 1
+        self._plain = key is None and not callable(permits)
+        self._reserve = self.rate.reserve
+        self._lock = Lock()
+        self._whole = _Bucket(self.rate)
+        self._crowd = _Bucket(self.rate.fresh())
+        self._keys: OrderedDict[Hashable, _Bucket] = OrderedDict()
+        self._rejected = 0
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def enter(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
+        """Take permits, or raise `RateLimited` with the seconds until they come. Never waits."""
+        if self.take(now, key, permits) < 0:
+            raise self._refusal(self.wait_for(now, key, permits), key)
+        return 0
+
+    def take(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
+        """Take permits if they are there now: 0, or −1."""
+        with self._lock:
+            bucket = self._bucket(key, now)
+            cost = self._cost if permits is None else permits
+            return NONE if bucket.reserve(now, cost, 0.0) < 0.0 else 0
+
+    def _take(self, now: float) -> int:
+        """`take` for everybody together, with as few steps as it can be done in."""
+        with self._lock:
+            bucket = self._whole
+            if bucket.holes:
+                return NONE if bucket.reserve(now, self._cost, 0.0) < 0.0 else 0
+            return NONE if self._reserve(now, self._cost) < 0.0 else 0
+
+    def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
+        """Nothing: a permit that was used is gone."""
+
+    def reserve(
+        self, now: float, key: Hashable = None, permits: int | None = None, max_wait: float | None = None
+    ) -> float:
+        """Take permits in advance: 0, or the seconds after which they may be used, or −1 (nothing is taken).
+
+        After resilience4j's `reservePermission`. `max_wait` is the gate's own unless given.
+        """
+        with self._lock:
+            return self._bucket(key, now).reserve(
+                now, self._cost if permits is None else permits, self.max_wait if max_wait is None else max_wait
+            )
+
+    def wait_for(self, now: float, key: Hashable = None, permits: int | None = None) -> float:
+        """The seconds until these permits would be there (`inf`: never)."""
+        with self._lock:
+            return self._bucket(key, now).rate.wait(now, self._cost if permits is None else permits)
+
+    def _bucket(self, key: Hashable, now: float) -> _Bucket:
+        if key is None:
+            return self._whole
+        bucket = self._keys.get(key)
+        if bucket is not None:
+            self._keys.move_to_end(key)
+            return bucket
+        if len(self._keys) >= self.max_keys:
+            for old, candidate in islice(self._keys.items(), _GLANCES):
+                if not candidate.waiting and candidate.rate.idle(now):
+                    del self._keys[old]
+                    break
+            else:
+                return self._crowd
+        bucket = self._keys[key] = _Bucket(self.rate.fresh())
+        return bucket
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        plain = isinstance(self.rate, TokenBucket) and self._cost == 1
+        return {**super()._names(is_async), "_take": self._token_taker() if plain else self._take}
+
+    def _token_taker(self) -> Callable[[float], int]:
+        """`_take` for one token of a `TokenBucket`, in one function: half of the price was the call into the rate."""
+        lock, bucket, rate, take = self._lock, self._whole, self.rate, self._take
+        assert isinstance(rate, TokenBucket)
+        interval, depth = rate._interval, rate._depth
+
+        def take_token(now: float) -> int:
+            if bucket.holes:
+                return take(now)
+            with lock:
+                full_at = rate._full_at
+                full_at = (full_at if full_at > now else now) + interval
+                if full_at - now > depth:
+                    return NONE
+                rate._full_at = full_at
+                return 0
+
+        return take_token
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait(self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None) -> int:
+        if self.max_wait > 0 and in_event_loop():
+            return self.enter(run.now(), key, permits)
+        bucket, now, wait, cost = self._stand(run.now(), deadline, key, permits)
+        if wait > 0.0:
+            try:
+                run.sleep(wait)
+            except BaseException:
+                self._go(bucket, run.now(), now + wait, cost)
+                raise
+            self._go(bucket, run.now())
+        return 0
+
+    async def wait_async(
+        self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None
+    ) -> int:
+        bucket, now, wait, cost = self._stand(run.now(), deadline, key, permits)
+        if wait > 0.0:
+            try:
+                await run.sleep_async(wait)
+            except BaseException:
+                self._go(bucket, run.now(), now + wait, cost)
+                raise
+            self._go(bucket, run.now())
+        return 0
+
+    def _stand(
+        self, now: float, deadline: float, key: Hashable, permits: int | None
+    ) -> tuple[_Bucket, float, float, int]:
+        cost = self._cost if permits is None else permits
+        with self._lock:
+            bucket = self._bucket(key, now)
+            wait = bucket.reserve(now, cost, min(self.max_wait, max(0.0, deadline - now)))
+            if wait > 0.0:
+                bucket.waiting += 1
+        if wait == REFUSED:
+            ahead = self.wait_for(now, key, cost)
+            if deadline - now < ahead <= self.max_wait:
+                raise DeadlineExceeded(self.name, sent=False)
+            raise self._refusal(ahead, key)
+        return bucket, now, wait, cost
+
+    def _go(self, bucket: _Bucket, now: float, given_up: float = -inf, permits: int = 0) -> None:
+        """A wait is over: used, or given up (then `given_up` is the time that it was for)."""
+        with self._lock:
+            bucket.waiting -= 1
+            if permits:
+                bucket.holes.append((given_up, permits))
+                bucket.holes.sort()
+            if bucket.holes and not bucket.waiting:
+                bucket.settle(now)
+
+    def _refusal(self, retry_after: float, key: Hashable) -> RateLimited:
+        self._rejected += 1
+        reason = "the rate limit is used up" if key is None else f"the rate limit of {key!r} is used up"
+        error = RateLimited(self.name, reason, retry_after=None if retry_after == inf else retry_after)
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        return error
+
+    # --- keys ------------------------------------------------------------------------------------------------------
+
+    def key(self, key: Hashable, permits: int | None = None) -> KeyedLimit:
+        """The same limit as it is for `key`: a gate of its own to guard blocks and functions with."""
+        return KeyedLimit(self, key, permits)
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        if self._plain:
+            return super().wrap(step, run, classify)
+        ask = self._ask
+
+        def limited(call: Call) -> R:
+            key, permits = ask(call)
+            if self.take(run.now(), key, permits) < 0:
+                self.wait(run, call.deadline, key, permits)
+            return step(call)
+
+        return limited
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        if self._plain:
+            return super().wrap_async(step, run, classify)
+        ask = self._ask
+
+        async def limited(call: Call) -> R:
+            key, permits = ask(call)
+            if self.take(run.now(), key, permits) < 0:
+                await self.wait_async(run, call.deadline, key, permits)
+            return await step(call)
+
+        return limited
+
+    def __call__(self, fn: F) -> F:
+        if self._plain:
+            return super().__call__(fn)
+        check_function(fn)
+        ask, run, call = self._ask, self.runtime, fn
+        limited: Any
+
+        if is_coroutine_function(fn):
+
+            async def limited(*args: Any, **kwargs: Any) -> Any:
+                key, permits = ask(*args, **kwargs)
+                if self.take(run.now(), key, permits) < 0:
+                    await self.wait_async(run, inf, key, permits)
+                return await call(*args, **kwargs)
+        else:
+
+            def limited(*args: Any, **kwargs: Any) -> Any:
+                key, permits = ask(*args, **kwargs)
+                if self.take(run.now(), key, permits) < 0:
+                    self.wait(run, inf, key, permits)
+                return call(*args, **kwargs)
+
+        return functools.wraps(fn)(limited)  # type: ignore[return-value]
+
+    def _ask(self, *args: Any, **kwargs: Any) -> tuple[Hashable, int]:
+        key = None if self.key_of is None else self.key_of(*args, **kwargs)
+        return key, self.permits(*args, **kwargs) if callable(self.permits) else self.permits
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def metrics(self, now: float | None = None) -> RateMetrics:
+        """Everything at one moment, for a live view. `now` defaults to the clock."""
+        now = self.runtime.now() if now is None else now
+        with self._lock:
+            waiting = self._whole.waiting + self._crowd.waiting + sum(b.waiting for b in self._keys.values())
+            return RateMetrics(waiting, self._rejected, len(self._keys), self.rate.wait(now))
+
+
+class KeyedLimit(WaitingGate):
+    """A `RateLimit` as it is for one key."""
+
+    hears = False
+
+    def __init__(self, whole: RateLimit, key: Hashable, permits: int | None) -> None:
+        super().__init__(whole.name, runtime=whole.runtime)
+        self.whole = whole
+        self.of = key
+        self.permits = permits
+        self.port = whole.port
+
+    def enter(self, now: float) -> int:
+        return self.whole.enter(now, self.of, self.permits)
+
+    def take(self, now: float) -> int:
+        return self.whole.take(now, self.of, self.permits)
+
+    def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
+        """Nothing: a permit that was used is gone."""
+
+    def wait(self, run: Runtime, deadline: float = inf) -> int:
+        return self.whole.wait(run, deadline, self.of, self.permits)
+
+    async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
+        return await self.whole.wait_async(run, deadline, self.of, self.permits)
+
+
+def _rate(limit: Rate | float, per: float, burst: float | None) -> Rate:
+    if not isinstance(limit, int | float):
+        if burst is not None or per != 1.0:
+            raise ValueError("burst, per: expected neither beside a Rate, which has its own")
+        return limit
+    _check.number("limit", limit, least=1e-9)
+    _check.seconds("per", per)
+    return TokenBucket(limit / per, max(1.0, limit) if burst is None else _check.number("burst", burst, least=1.0))
+
+
+def rate_limit(limit: Rate | float, /, *, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+    """Guard a function by a rate limit of its own: `@rate_limit(10)`, `@rate_limit(9, key=lambda user: user)`.
+
+    The settings are those of `RateLimit`; the name is the function's, unless given. There is no bare form: how many
+    calls are too many only you can say.
+    """
+    if callable(limit):
+        raise TypeError("rate_limit needs a limit: @rate_limit(10)")
+    return lambda fn: RateLimit(limit, name=name or fn.__qualname__, **settings)(fn)

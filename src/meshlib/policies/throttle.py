@@ -1,0 +1,227 @@
+"""Client-side throttling: when a server refuses or fails, send less, by chance, before it must refuse again.
+
+Three ways to know the share of calls to shed, each a pure object, and the gate `Throttle` over any of them:
+
+    SreThrottle        (requests − k · accepts) / (requests + 1) over two minutes           Google SRE book, ch. 21
+    FailureThrottle    (calls − successes / 0.9) / (calls + 1) over a minute, at most 0.9   failsafe-go
+    NackThrottle       1 − average of "not nacked" / 0.5, at most 0.75                      Finagle NackAdmissionFilter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp
+from threading import Lock
+from typing import Protocol
+
+from ..call import IGNORED, SUCCESS, Classifier, Verdict
+from ..errors import Throttled
+from ..events import CallRejected
+from ..runtime import SYSTEM, Runtime
+from . import _check
+from ._counts import SlidingCounts
+from ._gate import Gate
+from ._judge import Errors, judge
+from .nack import http_nack, nacks
+
+__all__ = ["FailureThrottle", "NackThrottle", "Shedding", "SreThrottle", "Throttle", "ThrottleMetrics", "http_nack"]
+
+
+class Shedding(Protocol):
+    """How much to shed."""
+
+    def probability(self, now: float) -> float:
+        """The share of calls to refuse now, from 0 to 1."""
+
+    def ask(self, now: float) -> float:
+        """The same, for one call that comes now: it is counted, whether it will be refused or not."""
+
+    def record(self, accepted: bool, now: float) -> None:
+        """One call came back: the server took it (True), or refused it or failed (False)."""
+
+    def forget(self, now: float) -> None:
+        """One call that was asked for came back without evidence: as if it had never been."""
+
+
+class SreThrottle:
+    """max(0, (requests − k · accepts) / (requests + 1)), over the last `window` seconds in `slices` of the clock.
+
+    requests are all that the application asked for, those that were refused here included; accepts those the server
+    took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner. At most `most`, and
+    nothing below `minimum` requests.
+    """
+
+    def __init__(
+        self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 0
+    ) -> None:
+        self.k = _check.number("k", k, least=1.0)
+        self.most = _check.ratio("most", most)
+        self.minimum = _check.count("minimum", minimum, least=0)
+        self.counts = SlidingCounts(window, slices)
+
+    def probability(self, now: float) -> float:
+        requests, accepts = self.counts.totals(now)
+        if requests < self.minimum:
+            return 0.0
+        return min(self.most, max(0.0, (requests - self.k * accepts) / (requests + 1)))
+
+    def ask(self, now: float) -> float:
+        probability = self.probability(now)
+        self.counts.add(now, 1, 0)
+        return probability
+
+    def record(self, accepted: bool, now: float) -> None:
+        if accepted:
+            self.counts.add(now, 0, 1)
+
+    def forget(self, now: float) -> None:
+        self.counts.add(now, -1, 0)
+
+
+class FailureThrottle:
+    """min(most, max(0, calls − successes / threshold) / (calls + 1)), over the last `window` seconds in `slices`.
+
+    calls are those that came back; what was refused here is not counted. `threshold` is the share of successes that is
+    good enough. Below `minimum` calls nothing is shed. Defaults are failsafe-go's: 0.9, 0.9, 1 minute in 20, 0.
+    """
+
+    def __init__(
+        self, *, threshold: float = 0.9, most: float = 0.9, window: float = 60.0, slices: int = 20, minimum: int = 0
+    ) -> None:
+        self.threshold = _check.ratio("threshold", threshold)
+        self.most = _check.ratio("most", most)
+        self.minimum = _check.count("minimum", minimum, least=0)
+        self.counts = SlidingCounts(window, slices)
+
+    def probability(self, now: float) -> float:
+        calls, successes = self.counts.totals(now)
+        if calls < self.minimum:
+            return 0.0
+        return min(self.most, max(0.0, calls - successes / self.threshold) / (calls + 1))
+
+    ask = probability
+
+    def record(self, accepted: bool, now: float) -> None:
+        self.counts.add(now, 1, accepted)
+
+    def forget(self, now: float) -> None:
+        """Nothing: a call is counted when it comes back."""
+
+
+class NackThrottle:
+    """1 − average / (1 − threshold), at most `most`; the average is that of 1 for a call taken and 0 for one nacked.
+
+    It starts at 1 and forgets with exp(−dt / window). While fewer than `minimum_rate` calls a second come (counted over
+    one second, the current call included), a nack counts as taken, so that a rare call is never shed. `start` is when
+    the average began (default: with the gate, or the first call). Defaults are Finagle's: 2 min, 0.5, 0.75, 5 a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float = 120.0,
+        threshold: float = 0.5,
+        most: float = 0.75,
+        minimum_rate: float = 5.0,
+        start: float | None = None,
+    ) -> None:
+        self.window = _check.seconds("window", window)
+        self.threshold = _check.ratio("threshold", threshold)
+        if self.threshold >= 1.0:
+            raise ValueError(f"threshold={threshold!r}: expected a ratio above 0 and below 1")
+        self.most = _check.ratio("most", most)
+        self.minimum_rate = _check.number("minimum_rate", minimum_rate, least=0.0)
+        self.average = 1.0
+        self.last = start  # when the average was moved last
+        self.counts = SlidingCounts(1.0, 10)
+
+    def probability(self, now: float) -> float:
+        enough = 1.0 - self.threshold
+        return 0.0 if self.average >= enough else min(self.most, 1.0 - self.average / enough)
+
+    def ask(self, now: float) -> float:
+        if self.last is None:
+            self.last = now
+        self.counts.add(now, 1, 0)
+        return self.probability(now)
+
+    def record(self, accepted: bool, now: float) -> None:
+        if not accepted and self.minimum_rate and self.counts.totals(now)[0] < self.minimum_rate:
+            accepted = True
+        last = now if self.last is None else self.last
+        weight = exp(-max(0.0, now - last) / self.window)
+        self.average = self.average * weight + accepted * (1.0 - weight)
+        self.last = max(last, now)
+
+    def forget(self, now: float) -> None:
+        """Nothing: only an answer moves the average."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleMetrics:
+    """A throttle at one moment."""
+
+    probability: float
+    rejected: int
+
+
+class Throttle(Gate):
+    """Sheds calls by chance, before they are sent, as `by` says (default `SreThrottle()`); refuses with `Throttled`.
+
+    What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
+    server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
+    `failures`, `ignore`, `failure_result` or one `classify` define them. A cancelled call is evidence of nothing.
+    `chance` draws from [0, 1). Raises ValueError for values without sense.
+    """
+
+    def __init__(
+        self,
+        by: Shedding | None = None,
+        *,
+        nack: Callable[[object], bool] | None = None,
+        failures: Errors | None = None,
+        ignore: Errors | None = None,
+        failure_result: Callable[[object], bool] | None = None,
+        chance: Callable[[], float] | None = None,
+        name: str = "throttle",
+        classify: Classifier | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        chosen = classify or judge(failures=failures, ignore=ignore, failure_result=failure_result)
+        if nack is not None:
+            if chosen is not None:
+                raise ValueError("nack: expected alone; it says itself what counts")
+            chosen = nacks(nack)
+        super().__init__(name, classify=chosen, runtime=runtime)
+        self.by = by if by is not None else SreThrottle()
+        if isinstance(self.by, NackThrottle) and self.by.last is None:
+            self.by.last = runtime.now()
+        self.chance = runtime.random if chance is None else chance
+        self._lock = Lock()
+        self._rejected = 0
+
+    def enter(self, now: float) -> int:
+        """Admit one call, or raise `Throttled`."""
+        with self._lock:
+            probability = self.by.ask(now)
+        if probability > 0.0 and self.chance() < probability:
+            self._rejected += 1
+            error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
+            if self.port.listeners:
+                self.port.send(CallRejected(self.name, str(error)))
+            raise error
+        return 0
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
+        """Hear whether the server took the call. IGNORED is as if it had never been asked."""
+        with self._lock:
+            if verdict is IGNORED:
+                self.by.forget(now)
+            else:
+                self.by.record(verdict is SUCCESS, now)
+
+    def metrics(self, now: float | None = None) -> ThrottleMetrics:
+        """Everything at one moment, for a live view. `now` defaults to the clock."""
+        with self._lock:
+            return ThrottleMetrics(self.by.probability(self.runtime.now() if now is None else now), self._rejected)
