@@ -95,10 +95,11 @@ class Retry(Loop):
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
-        first, begin, trusting = self._ways(run, classify)
+        deposit, begin, follows, trusting = self._ways(run, classify)
 
         def retried(call: Call) -> R:
-            tries = first(now())
+            deposit(now())
+            tries = begin(now()) if follows else None
             try:
                 while True:
                     try:
@@ -128,10 +129,11 @@ class Retry(Loop):
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         now, sleep, discard = run.now, run.sleep_async, self.discard
-        first, begin, trusting = self._ways(run, classify)
+        deposit, begin, follows, trusting = self._ways(run, classify)
 
         async def retried(call: Call) -> R:
-            tries = first(now())
+            deposit(now())
+            tries = begin(now()) if follows else None
             try:
                 while True:
                     try:
@@ -161,22 +163,20 @@ class Retry(Loop):
 
     def _ways(
         self, run: Runtime, classify: Classifier
-    ) -> tuple[Callable[[float], Tries | None], Callable[[float], Tries], bool]:
-        """How a call begins, how tries are counted from the first failure on, and whether any result is a success."""
-        budget = self.budget
-        follows = budget is not None and budget.follows
+    ) -> tuple[Callable[[float], object], Callable[[float], Tries], bool, bool]:
+        """How a call pays in, how its tries are counted and whether from the start, and whether results are trusted."""
         asks = self.stop is not None or self.wait is not None or self.retry is not None
-        trusting = classify is raised and self.retry_result is None and self.retry is None and not follows
+        follows = asks or (self.budget is not None and self.budget.follows)
+        trusting = classify is raised and self.retry_result is None and not follows
 
         def begin(now: float) -> Tries:
             return Tries(self, classify, run.random, now)
 
-        def first(now: float) -> Tries | None:
-            if budget is not None:
-                budget.deposit(now)
-            return begin(now) if follows or asks else None
+        return _nothing if self.budget is None else self.budget.deposit, begin, follows, trusting
 
-        return first, begin, trusting
+
+def _nothing(now: float) -> None:
+    """Without a budget there is nothing to pay in."""
 
 
 class Tries:
