@@ -30,14 +30,39 @@ class Event:
 
 
 class BreakerChanged(Event):
-    """A circuit breaker went from one state to another; `reason` says why in words."""
+    """A circuit breaker went from one state to another; `reason` says why in words.
 
-    __slots__ = ("after", "before", "now", "reason")
+    `cooldown` is how many seconds it stays open (`None`: it did not open), and `by_hand` says whether a person did it.
+    """
 
-    def __init__(self, name: str, before: str, after: str, reason: str, now: float) -> None:
+    __slots__ = ("after", "before", "by_hand", "cooldown", "now", "reason")
+
+    def __init__(
+        self,
+        name: str,
+        before: str,
+        after: str,
+        reason: str,
+        now: float,
+        cooldown: float | None = None,
+        by_hand: bool = False,
+    ) -> None:
         super().__init__(name)
         self.before = before
         self.after = after
+        self.reason = reason
+        self.now = now
+        self.cooldown = cooldown
+        self.by_hand = by_hand
+
+
+class BreakerWouldOpen(Event):
+    """A circuit breaker that only counts (metrics only) would have opened now. Told once for each of its trips."""
+
+    __slots__ = ("now", "reason")
+
+    def __init__(self, name: str, reason: str, now: float) -> None:
+        super().__init__(name)
         self.reason = reason
         self.now = now
 
@@ -207,17 +232,23 @@ class Port:
     listener may itself use the object that it listens to.
     """
 
-    __slots__ = ("_delivering", "_queue", "listeners")
+    __slots__ = ("_changing", "_delivering", "_queue", "listeners")
 
     def __init__(self) -> None:
         self.listeners: tuple[Listener, ...] = ()
         self._queue: deque[Event] = deque()
         self._delivering = Lock()
+        self._changing = Lock()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event from now on. The function returned ends it."""
-        self.listeners = (*self.listeners, listener)
-        return lambda: self._drop(listener)
+
+        def hear(event: Event) -> object:  # one of its own for each subscription, so that ending one ends no other
+            return listener(event)
+
+        with self._changing:
+            self.listeners = (*self.listeners, hear)
+        return lambda: self._drop(hear)
 
     def post(self, event: Event) -> None:
         """Queue an event; safe to call while holding a lock. Follow with `flush` after letting it go."""
@@ -225,6 +256,7 @@ class Port:
 
     def flush(self) -> None:
         """Deliver what is queued, unless somebody (perhaps a caller of ours) is already at it."""
+        # Whoever posts while another delivers is heard by the other's second look at the queue, after the release.
         while self._queue and self._delivering.acquire(blocking=False):
             try:
                 while self._queue:
@@ -243,7 +275,8 @@ class Port:
                 listener(event)
             except Exception:
                 self._drop(listener)
-                _log.exception("listener %r raised at %r and is dropped", listener, event)
+                _log.exception("a listener raised at %r and is dropped", event)
 
     def _drop(self, listener: Listener) -> None:
-        self.listeners = tuple(other for other in self.listeners if other is not listener)
+        with self._changing:
+            self.listeners = tuple(other for other in self.listeners if other is not listener)

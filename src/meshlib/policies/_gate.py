@@ -6,30 +6,36 @@ layer of a pipeline (`wrap`, `wrap_async`), as a decorator (`gate(fn)`), and as 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
-from threading import Lock
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..call import FAILURE, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
+from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
-from ._guard import guard
+from ._blocks import Blocks, place
+from ._guard import NO_CALL, guard, layer
 
 F = TypeVar("F", bound=Callable[..., Any])
-NO_CALL = Call(None)  # what a classifier is given where there is no pipeline, and so nothing that travels
 
 
 class Gate:
     """Asked before (`enter`), told after (`leave`). One object may guard functions, pipelines and clients at once.
 
-    `admits` is True while `enter` would admit and change nothing: its permit is then `generation`. `quiet` is True
-    while besides `leave(…, SUCCESS, …)` would change nothing, for any permit. The shells skip what need not be asked.
+    What the shells may know without asking:
+    `admits`: `enter` would admit and change nothing; its permit is then `generation`.
+    `quiet`: `leave(…, SUCCESS, …)` would change nothing, for any permit.
+    `heard`, `plain_until`, `slow_call`: a success of the permit `heard`, before `plain_until` (monotonic seconds) and
+    no longer than `slow_call`, is counted by `step()` alone.
     A `timed` gate is told how long the call took.
     """
 
+    # What the shells look at has slots: quicker than a dictionary, more so where a subclass has many attributes.
+    __slots__ = (
+        "_blocks", "admits", "classify", "generation", "heard", "name", "plain_until", "port", "quiet", "runtime",
+        "slow_call", "step",
+    )  # fmt: skip
     tier = "cluster"
     timed: bool = False
 
@@ -43,8 +49,11 @@ class Gate:
         self.admits = False
         self.quiet = False
         self.generation = 0
-        self._entered: dict[int, list[tuple[int, float]]] = {}
-        self._entering = Lock()
+        self.heard = -1
+        self.plain_until = -inf
+        self.slow_call = inf
+        self.step: Callable[[], object] = int
+        self._blocks = Blocks()
 
     def enter(self, now: float) -> int:
         """Admit one call: the permit to give back with `leave`. Raises `Rejected`."""
@@ -58,53 +67,43 @@ class Gate:
         """Call `listener` with each event of this gate from now on; the function returned ends that."""
         return self.port.subscribe(listener)
 
+    # --- as a layer of a pipeline ----------------------------------------------------------------------------------
+
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        judge = self.classify or classify
-        enter, leave, now = self.enter, self.leave, run.now
-
-        def gated(call: Call) -> R:
-            permit = self.generation if self.admits else enter(now())
-            start = now() if self.timed else 0.0
-            try:
-                result = step(call)
-            except BaseException as error:
-                self._failed(permit, judge(call, None, error), now, start)
-                raise
-            if call.later is not None:
-                call.later.append(lambda verdict: self._failed(permit, verdict, now, start))
-                return result
-            if not (self.quiet and judge is raised):
-                end = now()
-                leave(permit, judge(call, result, None), end, end - start if self.timed else 0.0)
-            return result
-
-        return gated
+        return layer(step, self, run, self.classify or classify)
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        judge = self.classify or classify
-        enter, leave, now = self.enter, self.leave, run.now
+        return layer(step, self, run, self.classify or classify, "await ")
 
-        async def gated(call: Call) -> R:
-            permit = self.generation if self.admits else enter(now())
-            start = now() if self.timed else 0.0
-            try:
-                result = await step(call)
-            except BaseException as error:
-                self._failed(permit, _verdict(judge, call, error, now), now, start)
-                raise
-            if call.later is not None:
-                call.later.append(lambda verdict: self._failed(permit, verdict, now, start))
-                return result
-            if not (self.quiet and judge is raised):
-                end = now()
-                leave(permit, judge(call, result, None), end, end - start if self.timed else 0.0)
-            return result
+    # A classifier that raises itself has said nothing, and the permit comes back all the same.
+    def _judged(
+        self,
+        permit: int,
+        judge: Classifier,
+        call: Call,
+        result: object,
+        error: BaseException | None,
+        now: Callable[[], float],
+        start: float,
+    ) -> None:
+        verdict = IGNORED
+        try:
+            if error is None or isinstance(error, Exception):
+                verdict = judge(call, result, error)
+            elif _too_late(call, error, now()):
+                verdict = FAILURE
+        finally:
+            self._end(permit, verdict, now, start)
 
-        return gated
-
-    def _failed(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
+    def _end(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
         end = now()
         self.leave(permit, verdict, end, end - start if self.timed else 0.0)
+
+    # --- as a decorator --------------------------------------------------------------------------------------------
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
+        return guard(fn, self, self.runtime, self.classify or raised)
 
     async def _enter_async(self, run: Runtime) -> int:
         return self.enter(run.now())
@@ -117,55 +116,43 @@ class Gate:
         """What those lines speak of."""
         return {}
 
-    def __call__(self, fn: F) -> F:
-        """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
-        return guard(fn, self, self.runtime, self.classify or raised)
+    # --- as a context manager --------------------------------------------------------------------------------------
 
     def __enter__(self) -> None:
-        self._come_in(id(sys._getframe(1)))
+        now = self.runtime.now()
+        self._note(place(), self.enter(now), now)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._go_out(id(sys._getframe(1)), error)
+        self._go_out(place(), error)
 
-    def __aenter__(self) -> _Ready:
-        self._come_in(id(sys._getframe(1)))
-        return _READY
-
-    def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> _Ready:
-        self._go_out(id(sys._getframe(1)), error)
-        return _READY
-
-    # One gate serves many `with` blocks at once, and a block may be left from another task or thread than it was
-    # entered from (a closed async generator). What stays the same is the frame in which the block stands.
-    def _come_in(self, frame: int) -> None:
+    def __aenter__(self) -> Awaitable[None]:
         now = self.runtime.now()
-        self._note(frame, self.enter(now), now)
+        self._note(place(), self.enter(now), now)
+        return _READY
+
+    def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> Awaitable[None]:
+        self._go_out(place(), error)
+        return _READY
 
     def _note(self, frame: int, permit: int, now: float) -> None:
-        with self._entering:
-            self._entered.setdefault(frame, []).append((permit, now))
+        self._blocks.begin(frame, permit, now)
 
     def _go_out(self, frame: int, error: BaseException | None) -> None:
-        with self._entering:
-            # An ExitStack enters and leaves from two frames of its own: then the youngest entry is as good as any.
-            frame = frame if frame in self._entered else next(reversed(self._entered))
-            entries = self._entered[frame]
-            permit, start = entries.pop()
-            if not entries:
-                del self._entered[frame]
-        verdict = SUCCESS if error is None else (self.classify or raised)(NO_CALL, None, error)
-        now = self.runtime.now()
-        self.leave(permit, verdict, now, now - start)
+        permit, start = self._blocks.end(frame)
+        if error is None:
+            self._end(permit, SUCCESS, self.runtime.now, start)
+        else:
+            self._judged(permit, self.classify or raised, NO_CALL, None, error, self.runtime.now, start)
 
 
-def _verdict(judge: Classifier, call: Call, error: BaseException, now: Callable[[], float]) -> Verdict:
-    """A cancellation is nobody's failure, unless it came because the server let the call's own deadline pass.
+def _too_late(call: Call, error: BaseException, now: float) -> bool:
+    """Whether a cancellation came because the server let the call's own deadline pass; any other is nobody's failure.
 
     Event loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
     """
-    if call.deadline < inf and not isinstance(error, Exception) and now() >= call.deadline - 0.002:
-        return FAILURE
-    return judge(call, None, error)
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return False
+    return call.deadline < inf and now >= call.deadline - 0.002
 
 
 class _Ready:

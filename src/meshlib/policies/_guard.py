@@ -1,8 +1,9 @@
 """The decorator form of a gate: a wrapper with the function's own parameters, kind, name and documentation.
 
 Passing `*args, **kwargs` through costs more than a closed breaker decides in (94 against 47 ns on CPython 3.12), so
-the wrapper is written out for the parameters of the function and compiled once, at decoration, as `dataclasses` does
-for `__init__`. Its lines are registered with `linecache`: a traceback shows them.
+the wrapper is written out for the parameters of the function and compiled at decoration, as `dataclasses` does for
+`__init__`; functions with the same parameters share the code. Its lines are registered with `linecache`: a traceback
+shows them.
 """
 
 from __future__ import annotations
@@ -10,77 +11,148 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from itertools import count
-from types import FunctionType
+from types import CodeType, CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..call import SUCCESS, Call, Classifier, raised
+from ..call import IGNORED, SUCCESS, Call, Classifier, Verdict, raised
 from ..runtime import Runtime
 
 if TYPE_CHECKING:
     from ._gate import Gate
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NO_CALL = Call(None)
+NO_CALL = Call(None)  # what a classifier is given where there is no pipeline, and so nothing that travels
 _serial = count(1)
 
-# `quiet` is read again after the call: while it ran, somebody else's failure may have given our success a meaning.
-# A classifier of the user's own wants to see each result, so there nothing is skipped.
-_BODY = """\
-{def_} {name}({params}):
+_FUNCTION = """\
+{def_} guarded({params}):
     {permit}
     try:
-        result = {call}
+        _result = {call}
     except BaseException as _error:
         {failed}
         raise
     {settle}
-    return result
+    return _result
 """
-_FAILED = "_failed(_permit, _judge(_no_call, None, _error), _now, _start)"
+# An async generator has no `yield from`: what is sent and thrown is passed on by hand (PEP 380's expansion).
+_ASYNC_GENERATOR = """\
+async def guarded({params}):
+    _stream = _fn({args})
+    _start = _now()
+    _permit = await _enter_async(_run)
+    try:
+        _item = await _stream.__anext__()
+        while True:
+            try:
+                _sent = yield _item
+            except GeneratorExit:
+                await _stream.aclose()
+                raise
+            except BaseException as _error:
+                _item = await _stream.athrow(_error)
+            else:
+                _item = await _stream.asend(_sent)
+    except StopAsyncIteration:
+        _judged(_permit, _judge, _no_call, None, None, _now, _start)
+    except BaseException as _error:
+        _judged(_permit, _judge, _no_call, None, _error, _now, _start)
+        raise
+"""
+# A plain function may return a coroutine: then the call is not over, and the guard goes on with it.
+_LATER = "if type(_result) is _coroutine: return _await(_result, _permit, _start)\n    "
+# A streamed answer is not over either: whoever closes the stream says how it went.
+_STREAMED = """if _call.later is not None:
+        _call.later.append(_later(_permit, _start))
+        return _result
+    """
+_FAILED = "_judged(_permit, _judge, {about}, None, _error, _now, _start)"
+_PERMIT = "_permit = _gate.generation if _gate.admits else _enter({now})"
+# `quiet` is read after the call: while it ran, somebody else's failure may have given our success a meaning.
 _GLANCE = {
-    "permit": "_permit = _gate.generation if _gate.admits else _enter(_now())",
-    "settle": "if not _gate.quiet: _leave(_permit, _success, _now())",
-}
-_JUDGED = {
-    "permit": "_permit = _gate.generation if _gate.admits else _enter(_now())",
-    "settle": "_leave(_permit, _judge(_no_call, result, None), _now())",
+    "permit": _PERMIT.format(now="_now()"),
+    "settle": """if not _gate.quiet:
+        _end = _now()
+        if _permit == _gate.heard and _end < _gate.plain_until: _gate.step()
+        else: _leave(_permit, _success, _end)""",
 }
 _TIMED = {
-    "permit": "_start = _now(); _permit = _gate.generation if _gate.admits else _enter(_start)",
-    "settle": "_end = _now(); _leave(_permit, _judge(_no_call, result, None), _end, _end - _start)",
+    "permit": "_start = _now(); " + _PERMIT.format(now="_start"),
+    "settle": """if not _gate.quiet:
+        _end = _now(); _took = _end - _start
+        if _permit == _gate.heard and _end < _gate.plain_until and _took <= _gate.slow_call: _gate.step()
+        else: _leave(_permit, _success, _end, _took)""",
 }
+# A classifier that asks about results sees each of them. One that raises has said nothing: the permit comes back.
+_JUDGED = """try:
+        _verdict = _judge({about}, _result, None)
+    except BaseException:
+        _leave(_permit, _ignored, _now())
+        raise
+    if _verdict is not _success or not _gate.quiet:
+        _end = _now()
+        _leave(_permit, _verdict, _end, {took})"""
 
 
 def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
     """`fn` behind `gate`. Raises TypeError for what cannot be guarded."""
     check_function(fn)
-    if inspect.isasyncgenfunction(fn):
-        return cast("F", functools.wraps(fn)(_async_generator(fn, gate, run, judge)))
-    generator = inspect.isgeneratorfunction(fn)
-    is_async = is_coroutine_function(fn)
-    params, args = _signature(fn)
-    call = f"_fn({args})"
-    lines = _TIMED if gate.timed else _GLANCE if judge is raised and not generator else _JUDGED
-    lines = {"failed": _FAILED, **lines, **gate._lines("await " if is_async else "")}
-    name = fn.__name__ if getattr(fn, "__name__", "").isidentifier() else "guarded"
-    source = _BODY.format(
-        def_="async def" if is_async else "def",
-        name=name,
-        params=params,
-        call=f"await {call}" if is_async else f"yield from {call}" if generator else call,
-        **lines,
-    )
-    scope = {
-        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_leave": gate.leave, "_failed": gate._failed, "_now": run.now,
-        "_judge": judge, "_no_call": _NO_CALL, "_success": SUCCESS, "_start": 0.0, **gate._names(is_async),
-    }  # fmt: skip
-    wrapper = _compile(source, name, scope)
+    kind = _kind(fn)
+    params, args = _parameters(fn)
+    wait = "await " if kind == "coroutine" else ""
+    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait)}
+    if kind == "function":
+        lines["settle"] = _LATER + lines["settle"]
+    call = f"yield from _fn({args})" if kind == "generator" else f"{wait}_fn({args})"
+    template = _ASYNC_GENERATOR if kind == "async generator" else _FUNCTION
+    source = template.format(def_="async def" if wait else "def", params=params, args=args, call=call, **lines)
+    name = getattr(fn, "__name__", "guarded")
+    code = _compiled(source).replace(co_name=name, co_qualname=getattr(fn, "__qualname__", name))
+    wrapper = FunctionType(code, {**_scope(fn, gate, run, judge), **gate._names(bool(wait))})
     functools.update_wrapper(wrapper, fn)
-    if isinstance(fn, FunctionType) and "*args" not in params:
+    if isinstance(fn, FunctionType) and params != _ANY:
         wrapper.__defaults__, wrapper.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
     return cast("F", wrapper)
+
+
+def layer(step: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier, wait: str = "") -> Callable[..., Any]:
+    """The same as a layer of a pipeline: what goes down is one `Call`. `wait` is "await " or nothing."""
+    lines = _lines(gate, judge, "_call")
+    lines["settle"] = _STREAMED + lines["settle"]
+    def_ = "async def" if wait else "def"
+    code = _compiled(_FUNCTION.format(def_=def_, params="_call", call=f"{wait}_fn(_call)", **lines))
+    return FunctionType(code, _scope(step, gate, run, judge))
+
+
+def _lines(gate: Gate, judge: Classifier, about: str) -> dict[str, str]:
+    lines = dict(_TIMED if gate.timed else _GLANCE)
+    if judge is not raised and not getattr(judge, "trusts_results", False):
+        lines["settle"] = _JUDGED.format(about=about, took="_end - _start" if gate.timed else "0.0")
+    return {"failed": _FAILED.format(about=about), **lines}
+
+
+def _scope(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier) -> dict[str, Any]:
+    async def awaiting(work: Any, permit: int, start: float) -> Any:
+        try:
+            result = await work
+        except BaseException as error:
+            gate._judged(permit, judge, NO_CALL, None, error, run.now, start)
+            raise
+        gate._judged(permit, judge, NO_CALL, result, None, run.now, start)
+        return result
+
+    def later(permit: int, start: float) -> Callable[[Verdict], None]:
+        return lambda verdict: gate._end(permit, verdict, run.now, start)
+
+    return {
+        "_gate": gate, "_fn": fn, "_enter": gate.enter, "_enter_async": gate._enter_async, "_leave": gate.leave,
+        "_judged": gate._judged, "_now": run.now, "_run": run, "_judge": judge, "_no_call": NO_CALL,
+        "_success": SUCCESS, "_ignored": IGNORED, "_start": 0.0, "_permit": 0, "_coroutine": CoroutineType,
+        "_await": awaiting, "_later": later,
+    }  # fmt: skip
 
 
 def check_function(fn: object) -> None:
@@ -93,67 +165,57 @@ def check_function(fn: object) -> None:
 
 def is_coroutine_function(fn: Any) -> bool:
     """Also of callable objects and partials."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    return _kind(fn) == "coroutine"
 
 
-def _signature(fn: Any) -> tuple[str, str]:
-    """The parameter list to write and the argument list that passes it on; defaults are copied onto the wrapper."""
-    parameters = inspect.signature(fn).parameters.values() if isinstance(fn, FunctionType) else ()
-    plain = isinstance(fn, FunctionType) and not hasattr(fn, "__wrapped__") and not hasattr(fn, "__signature__")
-    if not plain or any(p.name.startswith("_") or p.name == "result" for p in parameters):
-        return "*args, **kwargs", "*args, **kwargs"
-    params, args, keyword_only = [], [], False
-    for p in parameters:
-        default = "" if p.default is p.empty else "=None"
-        if p.kind is p.KEYWORD_ONLY and not keyword_only:
-            keyword_only = True
-            params.append("*")
-        if p.kind is p.VAR_POSITIONAL:
-            keyword_only = True
-            params.append(f"*{p.name}")
-            args.append(f"*{p.name}")
-        elif p.kind is p.VAR_KEYWORD:
-            params.append(f"**{p.name}")
-            args.append(f"**{p.name}")
-        else:
-            params.append(p.name + default)
-            args.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
-    positional_only = [i for i, p in enumerate(parameters) if p.kind is p.POSITIONAL_ONLY]
-    if positional_only:
-        params.insert(positional_only[-1] + 1, "/")
-    return ", ".join(params), ", ".join(args)
+def _kind(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    for one in (fn, getattr(type(fn), "__call__", None)):  # noqa: B004 – what it is, not whether
+        if inspect.iscoroutinefunction(one):
+            return "coroutine"
+        if inspect.isasyncgenfunction(one):
+            return "async generator"
+        if inspect.isgeneratorfunction(one):
+            return "generator"
+    return "function"
 
 
-def _compile(source: str, name: str, scope: dict[str, Any]) -> FunctionType:
-    file = f"<meshlib guard {next(_serial)} of {name}>"
+_ANY = "*args, **kwargs"
+
+
+def _parameters(fn: Any) -> tuple[str, str]:
+    """The parameter list to write and the argument list that passes it on; defaults are copied onto the wrapper.
+
+    The names that we use ourselves begin with an underscore: a function that does so too is called with whatever comes.
+    """
+    if not isinstance(fn, FunctionType):
+        return _ANY, _ANY
+    code = fn.__code__
+    names = iter(code.co_varnames)
+    plain = [next(names) for _ in range(code.co_argcount)]
+    only = [next(names) for _ in range(code.co_kwonlyargcount)]
+    star = [next(names)] if code.co_flags & CO_VARARGS else []
+    stars = [next(names)] if code.co_flags & CO_VARKEYWORDS else []
+    if any(name.startswith("_") or name in _OURS for name in (*plain, *only, *star, *stars)):
+        return _ANY, _ANY
+    # The defaults written here only say which parameters have one. The values are the function's own.
+    required = len(plain) - len(fn.__defaults__ or ())
+    params = [name if i < required else f"{name}=None" for i, name in enumerate(plain)]
+    if code.co_posonlyargcount:
+        params.insert(code.co_posonlyargcount, "/")
+    params += [f"*{name}" for name in star] or (["*"] if only else [])
+    params += [f"{name}=None" if name in (fn.__kwdefaults__ or ()) else name for name in only]
+    params += [f"**{name}" for name in stars]
+    args = [*plain, *(f"*{name}" for name in star), *(f"{name}={name}" for name in only)]
+    return ", ".join(params), ", ".join([*args, *(f"**{name}" for name in stars)])
+
+
+_OURS = frozenset({"type", "BaseException", "GeneratorExit", "StopAsyncIteration", "IndexError"})
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(source: str) -> CodeType:
+    file = f"<meshlib guard {next(_serial)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    exec(compile(source, file, "exec"), scope)
-    return cast("FunctionType", scope[name])
-
-
-def _async_generator(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier) -> Callable[..., Any]:
-    """An async generator has no `yield from`: what is sent and thrown is passed on by hand (PEP 380's expansion)."""
-
-    async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        start = run.now()
-        permit = await gate._enter_async(run)
-        inner = fn(*args, **kwargs)
-        try:
-            item = await inner.__anext__()
-            while True:
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    await inner.aclose()
-                    raise
-                except BaseException as error:
-                    item = await inner.athrow(error)
-                else:
-                    item = await inner.asend(sent)
-        except StopAsyncIteration:
-            gate._failed(permit, judge(_NO_CALL, None, None), run.now, start)
-        except BaseException as error:
-            gate._failed(permit, judge(_NO_CALL, None, error), run.now, start)
-            raise
-
-    return guarded
+    return next(const for const in compile(source, file, "exec").co_consts if isinstance(const, CodeType))

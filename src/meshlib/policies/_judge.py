@@ -35,6 +35,8 @@ def judge(
             return IGNORED
         return verdict if is_failure is None or is_failure(error) else SUCCESS
 
+    if failure_result is None:
+        classify.trusts_results = True  # type: ignore[attr-defined]  # so the shells need not ask it after a success
     return classify
 
 

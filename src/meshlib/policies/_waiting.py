@@ -6,12 +6,12 @@ A subclass adds three ways in to the two decisions of a `Gate`. `take` never wai
 
 from __future__ import annotations
 
-import sys
 from math import inf
 from typing import Any
 
 from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import Runtime
+from ._blocks import place
 from ._gate import _READY, Gate
 
 NONE = -1  # no permit: permits are 0 and up
@@ -105,10 +105,10 @@ class WaitingGate(Gate):
     def __enter__(self) -> None:
         permit = self.take(self.runtime.now())
         permit = self.wait(self.runtime) if permit < 0 else permit
-        self._note(id(sys._getframe(1)), permit, self.runtime.now())
+        self._note(place(), permit, self.runtime.now())
 
     def __aenter__(self) -> Any:
-        frame, now = id(sys._getframe(1)), self.runtime.now()
+        frame, now = place(), self.runtime.now()
         permit = self.take(now)
         if permit < 0:
             return self._arrive(frame)

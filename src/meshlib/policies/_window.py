@@ -1,7 +1,7 @@
 """Sliding windows over outcomes: how many calls there were lately, and how many of them were bad.
 
 A plain call is one step of an `itertools.count`: exact under threads without a lock, on free-threaded builds too.
-Whatever is remarkable (a bad call, a new bucket) is recorded under the lock of the policy that owns the window.
+Whatever is remarkable (a bad call, a new slice) is recorded under the lock of the policy that owns the window.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CountWindow:
     __slots__ = ("_bad", "_numbers", "size", "step", "turns")
 
     turns: float
-    """When the current bucket is over (monotonic seconds). Never: this window is not made of time."""
+    """When the current slice is over (monotonic seconds). Never: this window is not made of time."""
 
     step: Callable[[], int]
     """Counts one call that was not bad. Before `turns` it needs no lock."""
@@ -50,60 +50,69 @@ class CountWindow:
             self._bad.append(number)
 
     def totals(self, now: float) -> Totals:
-        seen = _value(self._numbers)
+        seen = value(self._numbers)
         while self._bad and self._bad[0] < seen - self.size:
             self._bad.popleft()
         return Totals(min(seen, self.size), len(self._bad))
 
 
 class TimeWindow:
-    """The calls of the last `seconds`, in `buckets` equal slices of the clock.
+    """The calls of the last `seconds`, in `buckets` equal slices.
 
-    After resilience4j's TIME_BASED window: a slice leaves as soon as its number is `buckets` behind that of `now`, so
-    a call counts for `buckets - 1` to `buckets` slices. Hystrix and Polly do the same with 10 slices.
+    `aligned` slices are slices of the clock, after resilience4j's TIME_BASED window and Hystrix: slice number k begins
+    at k · seconds / buckets and leaves when `now` is `buckets` slices ahead of it, so that a call counts for
+    `buckets - 1` to `buckets` slices. Otherwise a slice begins with its first call and leaves `seconds` later (Polly).
     """
 
-    __slots__ = ("_bad", "_calls", "_past", "_slice", "_width", "buckets", "seconds", "step", "turns")
+    __slots__ = ("_bad", "_calls", "_leaves", "_past", "_past_totals", "_width", "aligned", "buckets", "seconds",
+                 "step", "turns")  # fmt: skip
 
     turns: float
     step: Callable[[], int]
 
-    def __init__(self, seconds: float, buckets: int) -> None:
+    def __init__(self, seconds: float, buckets: int, aligned: bool = True) -> None:
         self.seconds = seconds
         self.buckets = buckets
+        self.aligned = aligned
         self._width = seconds / buckets
         self.clear()
 
     def clear(self) -> None:
-        self._past: deque[tuple[int, int, int]] = deque()  # slice number, calls, bad
-        self._slice: int | None = None
-        self.turns = -inf
+        self._past: deque[tuple[float, count[int], int]] = deque()  # when it leaves, calls, bad
+        self._past_totals = Totals(0, 0)
+        self._leaves = self.turns = -inf
         self._begin()
 
     def record(self, bad: bool, now: float) -> None:
-        self._turn(now)
+        if now >= self.turns:
+            self._turn(now)
         self.step()
         self._bad += bad
 
     def totals(self, now: float) -> Totals:
-        self._turn(now)
-        calls, bad = _value(self._calls), self._bad
-        for _, past_calls, past_bad in self._past:
-            calls += past_calls
-            bad += past_bad
-        return Totals(calls, bad)
+        if now >= self.turns:
+            self._turn(now)
+        past = self._past_totals
+        return Totals(past.calls + value(self._calls), past.bad + self._bad)
 
+    # A `now` from before the current slice (read before another thread began it) belongs to the current one.
     def _turn(self, now: float) -> None:
-        number = floor(now / self._width)
-        if self._slice is not None:
-            if number <= self._slice:  # less: `now` was read before another thread began the current slice
-                return
-            self._past.append((self._slice, _value(self._calls), self._bad))
-        while self._past and self._past[0][0] <= number - self.buckets:
+        self._past.append((self._leaves, self._calls, self._bad))
+        while self._past and self._past[0][0] <= now:
             self._past.popleft()
-        self._slice = number
+        # Read anew, and not when each slice ended: a thread overtaken between its look at `turns` and its step may
+        # have counted a call there since.
+        self._past_totals = Totals(sum(value(calls) for _, calls, _ in self._past), sum(bad for *_, bad in self._past))
+        if self.aligned:
+            number = floor(now / self._width)
+            if (number + 1) * self._width <= now:  # the division was rounded down past a boundary
+                number += 1
+            self.turns = (number + 1) * self._width
+            self._leaves = (number + self.buckets) * self._width
+        else:
+            self.turns = now + self._width
+            self._leaves = now + self.seconds
         self._begin()
-        self.turns = (number + 1) * self._width
 
     def _begin(self) -> None:
         self._calls = count()
@@ -111,6 +120,7 @@ class TimeWindow:
         self._bad = 0
 
 
-def _value(numbers: count[int]) -> int:
-    # The only way to look at a count without taking a step that works on every supported version.
+def value(numbers: count[int]) -> int:
+    """How many steps a count has taken."""
+    # The only way to look without taking a step that works on every supported version.
     return int(repr(numbers)[6:-1])

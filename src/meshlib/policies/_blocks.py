@@ -1,0 +1,56 @@
+"""Which `with gate:` block ends here, of the many that stand open over one gate at once?
+
+A block may be left from another task or thread than it was entered from (an async generator closed by somebody else),
+so neither a thread's nor a task's own variables know. What stays the same is the frame in which the block stands.
+Where `contextlib.ExitStack` enters and leaves, from two short-lived frames of its own, the stack stands for the frame.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack, ExitStack
+from threading import RLock
+
+_STACKS = frozenset(
+    method.__code__
+    for method in (
+        ExitStack.enter_context,
+        ExitStack.__exit__,
+        AsyncExitStack.enter_context,
+        AsyncExitStack.enter_async_context,
+        AsyncExitStack.__aexit__,
+    )
+)
+
+
+class Blocks:
+    """The open blocks of one gate: each knows its permit and when it began."""
+
+    __slots__ = ("_lock", "_open")
+
+    def __init__(self) -> None:
+        self._open: dict[int, list[tuple[int, float]]] = {}
+        self._lock = RLock()  # garbage collection may close a generator, and so a block, while we hold it
+
+    def begin(self, frame: int, permit: int, now: float) -> None:
+        with self._lock:
+            self._open.setdefault(frame, []).append((permit, now))
+
+    def end(self, frame: int) -> tuple[int, float]:
+        """The youngest block of `frame`, or where none is known (entered and left by hand), the youngest of all."""
+        with self._lock:
+            if not self._open:
+                raise RuntimeError("a gate was left that nobody had entered")
+            if frame not in self._open:
+                frame = next(reversed(self._open))
+            entries = self._open[frame]
+            entry = entries.pop()
+            if not entries:
+                del self._open[frame]
+            return entry
+
+
+def place(depth: int = 1) -> int:
+    """What stands for the block that the caller's caller is entering or leaving."""
+    frame = sys._getframe(depth + 1)
+    return id(frame.f_locals["self"]) if frame.f_code in _STACKS else id(frame)

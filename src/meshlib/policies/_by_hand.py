@@ -1,0 +1,97 @@
+"""What people do to a breaker: open it, close it, take it out of service, let it only watch."""
+
+from __future__ import annotations
+
+from threading import Lock
+from weakref import WeakSet
+
+from . import _check
+from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State
+
+
+class ByHand:
+    """The methods of a breaker that a person calls. Everything is allowed from everywhere (as in resilience4j), except
+    that only a breaker that was open can become half-open, and one that only counts must first be closed, disabled or
+    forced open: then RuntimeError is raised and nothing changes.
+    """
+
+    def _by_hand(self, state: State, why: str, seconds: float | None = None) -> None:
+        raise NotImplementedError
+
+    def force_open(self) -> None:
+        """Refuse everything until `reset` or another move by hand (Hystrix forceOpen, Polly's isolated)."""
+        self._by_hand(FORCED_OPEN, "forced open by hand")
+
+    def disable(self) -> None:
+        """Admit everything and hear nothing until another move by hand (Hystrix forceClosed)."""
+        self._by_hand(DISABLED, "disabled by hand")
+
+    def metrics_only(self) -> None:
+        """Admit everything, and count, so that `metrics` and `BreakerWouldOpen` show what it would do."""
+        self._by_hand(METRICS_ONLY, "told by hand to count only")
+
+    def reset(self) -> None:
+        """Close, with an empty window and the first cooldown again."""
+        self._by_hand(CLOSED, "reset by hand")
+
+    def open(self, seconds: float | None = None) -> None:
+        """Open now, for `seconds` or as long as the cooldown says; then it heals by probes as usual.
+
+        With `seconds` the cooldown's growth stays where it is (resilience4j's transitionToOpenStateFor); without, this
+        is one trip more. A classifier may call this, which is resilience4j's transitionOnResult.
+        """
+        if seconds is not None:
+            _check.seconds("seconds", seconds, infinite=True)
+        self._by_hand(OPEN, "opened by hand", seconds)
+
+    def half_open(self) -> None:
+        """Let the probes go now, whatever is left of the cooldown."""
+        self._by_hand(HALF_OPEN, "half-opened by hand")
+
+
+class ManualControl:
+    """One switch for many breakers, and for those that do not exist yet (after Polly's ManualControl).
+
+    Pass it as `control=`. What was asked for last holds for every breaker that joins later. Breakers are held weakly.
+    """
+
+    def __init__(self) -> None:
+        self._breakers: WeakSet[ByHand] = WeakSet()
+        self._state = CLOSED
+        self._lock = Lock()
+
+    def join(self, breaker: ByHand) -> None:
+        with self._lock:
+            self._breakers.add(breaker)
+            state = self._state
+        if state is not CLOSED:
+            _MOVES[state](breaker)
+
+    def force_open(self) -> None:
+        """Polly's IsolateAsync."""
+        self._all(FORCED_OPEN)
+
+    def disable(self) -> None:
+        self._all(DISABLED)
+
+    def metrics_only(self) -> None:
+        self._all(METRICS_ONLY)
+
+    def reset(self) -> None:
+        """Polly's CloseAsync."""
+        self._all(CLOSED)
+
+    def _all(self, state: State) -> None:
+        with self._lock:
+            self._state = state
+            breakers = list(self._breakers)
+        for breaker in breakers:
+            _MOVES[state](breaker)
+
+
+_MOVES = {
+    FORCED_OPEN: ByHand.force_open,
+    DISABLED: ByHand.disable,
+    METRICS_ONLY: ByHand.metrics_only,
+    CLOSED: ByHand.reset,
+}

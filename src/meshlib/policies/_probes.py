@@ -1,0 +1,89 @@
+"""Half-open: which calls may probe, and what do those that came back say?
+
+Every probe is a *lease*. One that does not come back in time gives its place to another: a lost probe costs one lease
+and not the service. Nothing here looks at a clock or takes a lock; the breaker does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from . import _check
+from ._window import Totals
+from .trip import Windowed
+
+
+class Probes:
+    """One half-open round after another of at most `number` probes, `concurrency` at once.
+
+    Without `rates`, `successes` good ones close the breaker, and it opens again as soon as that can no longer be
+    reached (failsafe; one of one is Hystrix and Polly). With `rates`, those judge them once min(their minimum,
+    `number`) are in (resilience4j).
+    """
+
+    __slots__ = ("_heard", "_leases", "_rates", "bad", "concurrency", "done", "enough", "number", "successes")
+
+    def __init__(
+        self, number: int, successes: int | None, concurrency: int | None, rates: Sequence[Windowed] = ()
+    ) -> None:
+        self.number = _check.count("probes", number)
+        self.successes = number if successes is None else _check.count("probe_successes", successes)
+        self.concurrency = number if concurrency is None else _check.count("probe_concurrency", concurrency)
+        if self.successes > number:
+            raise ValueError(f"probe_successes={successes!r}: expected at most probes={number!r}")
+        self.enough = min([number, *(rate.minimum_calls for rate in rates)])
+        self._rates = rates
+        self._leases: dict[int, float] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """A new round; permits of the one before are worth nothing any more."""
+        self._leases.clear()
+        self._heard: list[tuple[bool, float]] = []
+        self.done = self.bad = 0
+
+    def lend(self, permit: int, now: float, lease: float) -> bool:
+        """Give a place to `permit` for `lease` seconds, if there is one."""
+        if self.shut() > now:
+            return False
+        for lost in [other for other, lost_at in self._leases.copy().items() if now >= lost_at]:
+            self._leases.pop(lost, None)
+        self._leases[permit] = now + lease
+        return True
+
+    def shut(self) -> float:
+        """Until when no further probe can go, unless one comes back before: −inf while there is a place."""
+        out = len(self._leases)
+        if out < self.concurrency and out + self.done < self.number:
+            return -inf
+        return min(self._leases.copy().values(), default=-inf)
+
+    def give_back(self, permit: int) -> bool:
+        """True if `permit` was a probe of this round that is still waited for. Needs no lock."""
+        return self._leases.pop(permit, None) is not None
+
+    def hear(self, failed: bool, took: float, slow_call: float) -> tuple[bool, str] | None:
+        """Count one probe that came back. Returns the verdict when there is one: whether all is well, and why.
+
+        One that took longer than `slow_call` is no good answer for a breaker that opens on slow calls.
+        """
+        self.done += 1
+        self.bad += failed or (took > slow_call and not self._rates)
+        if self._rates:
+            self._heard.append((failed, took))
+            return self._by_rate()
+        if self.bad > self.number - self.successes:
+            return False, f"{self.bad} of {self.done} probes failed"
+        if self.done - self.bad >= self.successes:
+            return True, f"{self.done - self.bad} of {self.done} probes succeeded"
+        return None
+
+    def _by_rate(self) -> tuple[bool, str] | None:
+        if self.done < self.enough:
+            return None
+        for rate in self._rates:
+            totals = Totals(self.done, sum(rate.bad(failed, took) for failed, took in self._heard))
+            if rate.too_much(totals):
+                return False, rate.says(totals).replace("calls", "probes")
+        return True, f"{self.done - self.bad} of {self.done} probes succeeded"
