@@ -24,7 +24,6 @@ from ...events import (
     EndpointProbed,
     EndpointRestored,
     Event,
-    RetrySpent,
     SnapshotPublished,
 )
 from ...http.client import MeshClient
@@ -41,7 +40,6 @@ _REMARKABLE = (
     EndpointEjected,
     EndpointProbed,
     EndpointRestored,
-    RetrySpent,
     SnapshotPublished,
 )
 _dice: ContextVar[Callable[[], float]] = ContextVar("meshlib_demo_dice", default=random.random)
@@ -160,9 +158,7 @@ class PlainSide:
         return None
 
 
-async def _ask(
-    client: httpx.AsyncClient, url: str, arrival: Arrival, tally: Tally, clock: Callable[[], float]
-) -> bool:
+async def _ask(client: httpx.AsyncClient, url: str, arrival: Arrival, tally: Tally, clock: Callable[[], float]) -> bool:
     """Send one request and note what the caller got. What is no HTTP error is a defect, and is raised."""
     sent = clock()
     ok, server = False, ""
