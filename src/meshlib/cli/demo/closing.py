@@ -7,7 +7,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...events import RetrySpent
 from .tally import Tally, figures
 from .verdicts import Claim, failures_outside, outage, to_dead, to_dead_v2
 from .view import WIDTH
@@ -36,7 +35,7 @@ def _side_by_side(mesh: Tally, plain: Tally, world: World) -> Table:
         ("p99 of the answers", [milliseconds(one.p99) for one in answers]),
         ("sent to the dead endpoint of v1", [str(to_dead(tally, world)) for tally in both]),
         ("sent to v2 while all of it was dead", [str(to_dead_v2(tally, world)) for tally in both]),
-        ("retries", [str(sum(1 for _ in mesh.all(RetrySpent))), "–"]),
+        ("requests sent to any endpoint", [str(len(tally.sent)) for tally in both]),
     ]
     for words, cells in rows:
         table.add_row(words, *cells)

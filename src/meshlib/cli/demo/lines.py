@@ -24,16 +24,16 @@ class LinesView:
         names = {server.address: server.name for server in one.world.servers.values()}
         heard, act = 0, None
         while True:
-            if one.act is not act:
-                if act is not None:
-                    self._say(f"          {_summary(one, act.name)}")
-                act = one.act
-                self._say(f"{one.clock():6.2f} s  {act.words}")
             for told in one.tally.told[heard:]:
                 heard += 1
                 words = sentence(told.event, names)
                 if words:
                     self._say(f"{told.at:6.2f} s    {words}")
+            if one.act is not act:
+                if act is not None:
+                    self._say(f"          {_summary(one, act.name)}")
+                act = one.act
+                self._say(f"{one.tally.began.get(act.name, 0.0):6.2f} s  {act.words}")
             await asyncio.sleep(0.05)
 
     def _say(self, line: str) -> None:
@@ -52,7 +52,7 @@ def _summary(one: Pass, act: str) -> str:
                 f"{server.name} {here.count / (now - start):.0f}/s {percent(here.success)} "
                 f"p50 {milliseconds(here.p50)} p99 {milliseconds(here.p99)} {one.side.state(server.address)}"
             )
-    wanted, measured, _ = split_of(one)
+    _, measured, _ = split_of(one)
     parts.append(f"v2 {measured:.0%}")
     breakers = " ".join(f"{name} {state}" for name, state in one.side.breakers().items())
     balance = one.side.balance()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-USUAL, SLOW = 0.005, 0.4
+USUAL, SLOW = 0.02, 0.4
 """What an answer takes, in seconds, and what it takes while a server is slow."""
 
 
@@ -27,13 +27,13 @@ class Act:
 
 ACTS = (
     Act("steady", 0.00, "three endpoints of v1 share the traffic"),
-    Act("slow", 0.09, "v1-b turns slow: 400 ms instead of 5", slow="v1-b"),
-    Act("healed", 0.23, "v1-b is quick again", quick="v1-b"),
-    Act("dead", 0.33, "v1-c is killed", kill=("v1-c",)),
+    Act("slow", 0.05, "v1-b turns slow: 400 ms instead of 20", slow="v1-b"),
+    Act("healed", 0.22, "v1-b is quick again", quick="v1-b"),
+    Act("dead", 0.31, "v1-c is killed", kill=("v1-c",)),
     Act("back", 0.47, "v1-c is restarted", start=("v1-c",)),
     Act("tenth", 0.56, "mesh.yaml is edited: 10 % of the traffic to v2", split=(90, 10)),
-    Act("half", 0.66, "mesh.yaml is edited: 50 % to v2", split=(50, 50)),
-    Act("all", 0.75, "mesh.yaml is edited: 100 % to v2", split=(0, 100)),
+    Act("half", 0.65, "mesh.yaml is edited: 50 % to v2", split=(50, 50)),
+    Act("all", 0.74, "mesh.yaml is edited: 100 % to v2", split=(0, 100)),
     Act("outage", 0.82, "both servers of v2 are killed: nobody is left", kill=("v2-a", "v2-b")),
     Act("healing", 0.90, "both are restarted", start=("v2-a", "v2-b")),
 )

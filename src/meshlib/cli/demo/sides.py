@@ -24,7 +24,6 @@ from ...events import (
     EndpointProbed,
     EndpointRestored,
     Event,
-    RetrySpent,
     SnapshotPublished,
 )
 from ...http.client import MeshClient
@@ -41,7 +40,6 @@ _REMARKABLE = (
     EndpointEjected,
     EndpointProbed,
     EndpointRestored,
-    RetrySpent,
     SnapshotPublished,
 )
 _dice: ContextVar[Callable[[], float]] = ContextVar("meshlib_demo_dice", default=random.random)

@@ -85,9 +85,10 @@ class Tally:
         """All events of a kind, with these attributes, not before `start`."""
         for one in self.told:
             event = one.event
-            if one.at >= start and isinstance(event, kind):
-                if all(getattr(event, name) == value for name, value in wanted.items()):
-                    yield one.at, event
+            if one.at < start or not isinstance(event, kind):
+                continue
+            if all(getattr(event, name) == value for name, value in wanted.items()):
+                yield one.at, event
 
 
 class Outcome(Protocol):
