@@ -146,8 +146,8 @@ class Mesh:
         """The mesh that the text in `store` describes, kept in step with it.
 
         A store that is away leaves the last good picture and is told as `SourceAway`. With `copy`, each good text is
-        kept in that file, and a start while the store is away begins with it. Waits `wait` seconds at most for the first
-        text. Raises `StoreAway` if neither has one, `ConfigError` if the first makes no sense.
+        kept in that file, and a start while the store is away begins with it. Waits `wait` seconds at most for the
+        first text. Raises `StoreAway` if neither has one, `ConfigError` if the first makes no sense.
         """
         from .config.from_store import mesh_from_store
 

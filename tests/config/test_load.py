@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshlib import ConfigError, Mesh
+from meshlib import ConfigError, FailureRate, Mesh
 from meshlib.policies.breaker import CircuitBreaker
 
 GOOD = """
@@ -48,7 +48,9 @@ def test_services_clusters_and_policies_are_what_the_file_says(folder: Path) -> 
     v1, v2 = now.clusters["users-v1"], now.clusters["users-v2"]
     assert [e.address for e in v1.balancer.endpoints] == ["127.0.0.1:8001", "[::1]:8002"]
     assert v1.balancer.endpoints[1].weight == 2
-    assert v1.breaker is not None and v1.breaker.cooldown == 0.25 and v1.breaker.name == "users-v1"
+    assert v1.breaker is not None and v1.breaker.name == "users-v1"
+    trip = v1.breaker.trip
+    assert isinstance(trip, FailureRate) and (trip.rate, trip.minimum_calls) == (0.3, 7)
     assert v2.breaker is None
     assert now.services["users"].statuses == {503}
     budget = now.services["users"].budget
