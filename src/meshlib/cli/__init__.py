@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from . import check, routes
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process); returns the exit status."""
@@ -24,8 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--fast", action="store_true", help="the short version, in under 20 seconds")
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic's schedule (default: 1)")
     demo.add_argument("--picture", type=Path, metavar="FILE", help="draw what was shown as an SVG, too")
+    demo.set_defaults(run=_demo)
+    for command in (check, routes):
+        command.add(commands)
 
-    return _demo(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
 
 
 def _demo(options: argparse.Namespace) -> int:
