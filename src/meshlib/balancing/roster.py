@@ -76,7 +76,10 @@ class Roster:
         for endpoint in endpoints:
             if endpoint.ward is not ward:
                 endpoint.ward = ward
-        self._picture = Picture(endpoints)
+        self._picture = picture = Picture(endpoints)
+        ward.size = len(endpoints)
+        for endpoint in picture.endpoints:
+            endpoint.scale = picture.mean / endpoint.weight if endpoint.weight else 1.0
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         raise NotImplementedError

@@ -25,13 +25,14 @@ _CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not 
 class Illness:
     """One endpoint's state while it is ill, and its memory of that afterwards."""
 
-    __slots__ = ("claimed", "due", "level", "probe", "reason", "since", "state", "well_at")
+    __slots__ = ("again", "claimed", "due", "level", "probe", "reason", "since", "state", "well_at")
 
     def __init__(self) -> None:
         self.state = self.reason = ""
         self.since = 0  # permits above this one were given after it fell ill
         self.level = 0  # how many backoffs have been used
         self.due = inf  # when it may be probed
+        self.again = 0.0  # while a probe is under way: when the next may go, if this one comes back bad
         self.probe = 0  # the probe's permit
         self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
         self.well_at = -inf  # when it last recovered
@@ -74,6 +75,7 @@ class Ward:
         "penalty",
         "port",
         "sick",
+        "size",
         "slack",
         "typical",
         "version",
@@ -108,6 +110,7 @@ class Ward:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
         self._backoff = (first, longest)
         self.lock = Lock()
+        self.size = 0  # how many endpoints there are
         self.sick: dict[Endpoint, None] = {}
         self.version = 0  # grows whenever somebody falls ill or recovers
         self.due = inf  # when the next probe is due
@@ -125,7 +128,12 @@ class Ward:
             self._swing += (abs(off) - self._swing) / 8
         else:
             self.typical, self._swing = took, took / 2
-        self.patience = self.typical + max(self.deviations * self._swing, self.slack)
+        rough = 1.0 + 10.0 * self._swing / (self.typical or 1.0)
+        self.patience = self.typical + max(self.deviations * self._swing * rough, self.slack)
+
+    def may_suspend(self) -> bool:
+        """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""
+        return len(self.sick) < max(1.0, self.size * 0.2)
 
     def wait(self, level: int) -> float:
         """Seconds until the probe after `level` earlier ones, before jitter."""
@@ -135,9 +143,9 @@ class Ward:
     def probe(self, random: Callable[[], float], now: float) -> Endpoint | None:
         """Whom a balancer shall ask next in order to see whether it is well; `None` if nobody is due.
 
-        Whoever is returned counts as being probed: the next backoff runs from now on, so a probe that never comes
-        back costs that one backoff. The waits are shortened at random by up to a fifth, so that many clients do not
-        probe in step.
+        Whoever is returned counts as being probed, and the next backoff runs from now on. There is one probe at a
+        time, but one that never comes back bars the way no longer than the longest backoff. The waits are shortened
+        at random by up to a tenth, so that many clients do not probe in step.
         """
         self._credit = credit = min(1.0, self._credit + _CREDIT)
         if now < self.due or credit < 1.0:
@@ -152,8 +160,9 @@ class Ward:
                 chosen = endpoint
                 self._credit -= 1.0
                 illness.state, illness.claimed, illness.probe = "probing", True, 0
-                self._schedule(endpoint, illness, now + self.wait(illness.level) * (1.0 - 0.2 * random()))
+                illness.again = now + self.wait(illness.level) * (1.0 - 0.1 * random())
                 illness.level += 1
+                self._schedule(endpoint, illness, max(illness.again, now + self._backoff[1]))
                 self.port.post(EndpointProbed(self.name, endpoint.address))
             self.due = self._queue[0][0] if self._queue else inf
         self.port.flush()
@@ -183,7 +192,7 @@ class Ward:
         illness.probe, illness.state = 0, "ejected"
         if lost:
             illness.level -= 1
-            self._schedule(endpoint, illness, now)
+        self._schedule(endpoint, illness, now if lost else max(now, illness.again))
 
     def _schedule(self, endpoint: Endpoint, illness: Illness, due: float) -> None:
         illness.due = due
