@@ -23,6 +23,7 @@ from typing import Any
 
 from ..call import IGNORED, SUCCESS, Verdict
 from ..policies import _check
+from ..policies.accrual import AccrualPolicy
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
@@ -50,6 +51,7 @@ class Endpoint:
         "_srtt",
         "_swing",
         "_waiting",
+        "accrual",
         "address",
         "burden",
         "carrier",
@@ -91,6 +93,7 @@ class Endpoint:
         self.priority = _check.count("priority", priority, least=0)
         self.carrier: Any = None
         self.ward = ward or Ward()
+        self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
         self._permit = count(1).__next__
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
@@ -179,6 +182,8 @@ class Endpoint:
         elif verdict is SUCCESS:
             if self.run and permit > self._run_from:
                 self.run = 0
+            if self.accrual is not None:
+                self.accrual.success(now)
             if started != _HEARD:
                 self._observe(took, now)
                 if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
@@ -246,7 +251,11 @@ class Endpoint:
         if not run:
             self._run_from = permit
         self.run = run = run + 1
-        if ward.failures:
+        if self.accrual is not None:
+            wait = self.accrual.failure(now)
+            if wait is not None:
+                self.fall_ill("ejected", "its failure accrual says so", now, wait)
+        elif ward.failures:
             if run >= ward.failures:
                 self.fall_ill("ejected", f"{run} failures in a row", now)
             elif calls >= ward.volume and bad > calls * ward.failure_share:
@@ -281,8 +290,9 @@ class Endpoint:
 
     # What follows happens only to the ill, under the ward's lock.
 
-    def fall_ill(self, state: str, reason: str, now: float) -> None:
-        """Take it out of the rotation until a probe comes back well."""
+    def fall_ill(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
+        """Take it out of the rotation until a probe comes back well; the first goes after `wait` seconds (`None`: the
+        ward's backoff)."""
         ward = self.ward
         with ward.lock:
             if self.well:
@@ -290,8 +300,44 @@ class Endpoint:
                     self.illness = Illness()
                 self.well = False
                 self.late_at = -inf
-                ward.admit(self, self.illness, state, reason, self._permit(), now)
+                ward.admit(self, self.illness, state, reason, self._permit(), now, wait)
         ward.port.flush()
+
+    def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:
+        """Somebody else takes it out of the rotation (outlier detection, a health check, discovery): no probes.
+
+        It is back when everybody who held it has called `release`. `until` is only told.
+        """
+        ward = self.ward
+        with ward.lock:
+            illness = self.illness = self.illness or Illness()
+            if by in illness.held:
+                return
+            illness.held = (*illness.held, by)
+            self.well = False
+            self.late_at = -inf
+            ward.hold(self, illness, reason, until)
+        ward.port.flush()
+
+    def release(self, by: str, now: float) -> None:
+        """The one who held it has no objection any more. Whatever failed before is forgotten."""
+        ward = self.ward
+        with ward.lock:
+            illness = self.illness
+            if illness is None or by not in illness.held:
+                return
+            illness.held = tuple(other for other in illness.held if other != by)
+            if not illness.held:
+                self._recover()
+                ward.discharge(self, illness, now)
+        ward.port.flush()
+
+    def postpone(self, seconds: float, now: float) -> None:
+        """The server said `Retry-After`: no probe before that, as far as the longest backoff allows ten times over."""
+        ward = self.ward
+        with ward.lock:
+            if not self.well and self.illness is not None and not self.illness.held:
+                ward.postpone(self, self.illness, seconds, now)
 
     def _enter_ill(self, permit: int) -> None:
         with self.ward.lock:
@@ -304,21 +350,30 @@ class Endpoint:
         ward = self.ward
         with ward.lock:
             illness = self.illness
-            if self.well or illness is None:
+            if self.well or illness is None or illness.held:
                 return
             bound = illness.bound(permit, self.patience, ward.typical)
             if verdict is SUCCESS and took <= bound:
-                while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
-                    first, started = self._waiting.popitem()
-                    self._open[first] = started
+                if self.accrual is not None:
+                    self.accrual.revived(now)
+                self._recover()
                 self.cost = took
-                self._calls = self._bad = 0.0
-                self.run = 0
-                self.well = True
                 self._observe(took, now)
                 self._settle(permit, took)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:
+                if self.accrual is not None and verdict is not IGNORED:
+                    illness.again = now + (self.accrual.failure(now) or 0.0)
                 # A probe that was given up after it should have come back has told enough.
                 ward.return_probe(self, illness, now, lost=verdict is IGNORED and took <= self.patience)
         ward.port.flush()
+
+    def _recover(self) -> None:
+        while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
+            first, started = self._waiting.popitem()
+            self._open[first] = started
+        self._oldest = inf
+        self._calls = self._bad = 0.0
+        self.run = 0
+        self.burden = self.cost
+        self.well = True

@@ -85,6 +85,7 @@ class Roster:
         for endpoint in endpoints:
             if endpoint.ward is not ward:
                 endpoint.ward = ward
+                endpoint.accrual = ward.accrual and ward.accrual()
         if self.slow_start and self._picture.size:
             known = set(self._picture.endpoints)
             self._warming = {
