@@ -74,7 +74,13 @@ def test_one_probe_per_backoff_and_one_good_probe_restores() -> None:
     endpoints[0].leave(endpoints[0].enter(2.25), SUCCESS, 2.35, 0.1)
     assert endpoints[0].state == "ok"
     assert [type(event) for event in seen] == [EndpointEjected, EndpointProbed, EndpointRestored]
-    assert sum(balancer.pick(random, 2.4) is endpoints[0] for _ in range(3000)) > 800
+    shares = dict.fromkeys(endpoints, 0)
+    for tick in range(3000):
+        now = 2.4 + tick / 100
+        chosen = balancer.pick(random, now)
+        shares[chosen] += 1
+        chosen.leave(chosen.enter(now), SUCCESS, now + 0.1, 0.1)
+    assert min(shares.values()) > 900
 
 
 def test_a_failed_probe_waits_twice_as_long_up_to_four_seconds() -> None:
@@ -90,7 +96,7 @@ def test_a_failed_probe_waits_twice_as_long_up_to_four_seconds() -> None:
             endpoints[0].leave(endpoints[0].enter(now), FAILURE, now, 0.001)
     waits = [after - before for before, after in zip([0.0, *probes], probes, strict=False)]
     longest = [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
-    assert all(0.8 * most - 0.01 <= wait <= most + 0.02 for wait, most in zip(waits, longest, strict=False))
+    assert all(0.9 * most - 0.01 <= wait <= most + 0.02 for wait, most in zip(waits, longest, strict=False))
 
 
 def test_a_cancelled_probe_gives_its_lease_back() -> None:
@@ -103,15 +109,15 @@ def test_a_cancelled_probe_gives_its_lease_back() -> None:
     assert endpoints[0] in [balancer.pick(random, 2.26) for _ in range(20)]
 
 
-def test_a_probe_that_never_comes_back_costs_one_backoff() -> None:
+def test_a_probe_that_never_comes_back_costs_the_longest_backoff() -> None:
     endpoints = three()
     balancer, random = make("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
     endpoints[0].enter(2.25)
-    assert endpoints[0] not in [balancer.pick(random, 2.6) for _ in range(20)]
-    assert endpoints[0] in [balancer.pick(random, 2.75) for _ in range(20)]
+    assert endpoints[0] not in [balancer.pick(random, 6.2) for _ in range(20)]
+    assert endpoints[0] in [balancer.pick(random, 6.25) for _ in range(20)]
 
 
 def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:
@@ -120,7 +126,7 @@ def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:
     warm(endpoints)
     missing = endpoints[0].enter(2.0)
     for _ in range(20):
-        balancer.pick(random, 2.2)
+        balancer.pick(random, 2.8)
     assert endpoints[0].state == "slow"
     endpoints[0].leave(missing, SUCCESS, 4.0, 2.0)
     assert endpoints[0].state == "slow"

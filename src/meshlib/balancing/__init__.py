@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
+from .aperture import Aperture
 from .default import Default
 from .endpoint import Endpoint
+from .layered import Layered
+from .least_loaded import LeastLoaded, LeastLoadedScan
+from .least_request import LeastRequest
+from .maglev import Maglev
+from .peak_ewma import PeakEwma
+from .pick_first import PickFirst
+from .prequal import Prequal
+from .random_choice import RandomChoice
+from .report import LoadReport
+from .reported_weights import ReportedWeights
+from .ring_hash import RingHash
 from .roster import Roster, carry
+from .round_robin import RoundRobin
 from .ward import Ward
 
 
@@ -29,9 +42,30 @@ class Balancer(Protocol):
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership."""
 
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        """A server has told its load."""
 
-_ALGORITHMS: dict[str, type[Roster]] = {cls.name: cls for cls in (Default,)}
+
+_ALGORITHMS: dict[str, type[Roster]] = {
+    cls.name: cls
+    for cls in (
+        Default,
+        RoundRobin,
+        RandomChoice,
+        LeastLoaded,
+        LeastLoadedScan,
+        LeastRequest,
+        PeakEwma,
+        RingHash,
+        Maglev,
+        Aperture,
+        Prequal,
+        ReportedWeights,
+        PickFirst,
+    )
+}
 NAMES = tuple(_ALGORITHMS)
+_LAYERS = ("overprovisioning", "zone", "callers", "zone_weights", "nearest")
 
 
 def make(
@@ -42,11 +76,41 @@ def make(
     ward: Ward | None = None,
     **settings: Any,
 ) -> Balancer:
-    """A balancer by its name. Hand over the `ward` of the one before it to swap algorithms under load."""
+    """A balancer by its name, one of `NAMES`, with the settings of its class.
+
+    Hand over the `ward` of the one before it to swap algorithms under load: the endpoints keep what they know.
+    Endpoints of several priorities, or the settings of `Layered` (`zone`, `zone_weights` …), put the algorithm below
+    priorities and zones.
+    """
     algorithm = _ALGORITHMS.get(name)
     if algorithm is None:
         raise ValueError(f"balancer={name!r}: expected one of {', '.join(NAMES)}")
+    if any(setting in settings for setting in _LAYERS) or any(endpoint.priority for endpoint in endpoints):
+        return Layered(cluster, endpoints, algorithm=algorithm, ward=ward, **settings)
     return algorithm(cluster, endpoints, ward=ward, **settings)
 
 
-__all__ = ["NAMES", "Balancer", "Default", "Endpoint", "Roster", "Ward", "carry", "make"]
+__all__ = [
+    "NAMES",
+    "Aperture",
+    "Balancer",
+    "Default",
+    "Endpoint",
+    "Layered",
+    "LeastLoaded",
+    "LeastLoadedScan",
+    "LeastRequest",
+    "LoadReport",
+    "Maglev",
+    "PeakEwma",
+    "PickFirst",
+    "Prequal",
+    "RandomChoice",
+    "ReportedWeights",
+    "RingHash",
+    "Roster",
+    "RoundRobin",
+    "Ward",
+    "carry",
+    "make",
+]

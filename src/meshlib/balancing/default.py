@@ -14,10 +14,12 @@ A pick looks at a handful of endpoints, however many there are.
 from __future__ import annotations
 
 from collections.abc import Collection
-from math import exp
+from math import exp, inf
 
 from .endpoint import Endpoint
-from .roster import Random, Roster
+from .roster import Picture, Random, Roster
+
+ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that nobody gets all by a hair's breadth
 
 
 class Default(Roster):
@@ -34,42 +36,42 @@ class Default(Roster):
                 return probe
         picture = self._picture
         endpoints, n = picture.endpoints, picture.size
-        if n > 1:
-            for _ in range(4):
-                if picture.equal:
-                    i, j = int(random() * n), int(random() * (n - 1))
-                    a, b = endpoints[i], endpoints[j + 1 if j >= i else j]
-                else:
-                    a, b = picture.draw(random), picture.draw(random)
-                if now > a.overdue_at:
-                    a.overdue(now)
-                if now > b.overdue_at:
-                    b.overdue(now)
-                if avoid and (a in avoid or b in avoid):
-                    if a.well and a not in avoid:
-                        return a
-                    if b.well and b not in avoid:
-                        return b
-                elif a.well:
-                    # Within a fifth they are equal, and chance decides: else the one that was a little quicker once
-                    # gets everything while there is little traffic.
-                    return b if b.well and self.load(b, now) * 1.2 < self.load(a, now) else a
-                elif b.well:
-                    return b
-        elif n and self.panic:
-            return endpoints[0]
+        if n < 4 or avoid:
+            return self._pick_few(picture, random, now, avoid)
+        for _ in range(4):
+            if picture.equal:  # three draws from one random number, which has 53 bits
+                x = random() * n
+                i = int(x)
+                x = (x - i) * n
+                j = int(x)
+                a, b, c = endpoints[i], endpoints[j], endpoints[int((x - j) * n)]
+            else:
+                a, b, c = picture.draw(random), picture.draw(random), picture.draw(random)
+            least = a.price if now <= a.late_at else a.reckon(now)
+            price = b.price if now <= b.late_at else b.reckon(now)
+            if price < least - ALIKE:
+                a, least = b, price
+            price = c.price if now <= c.late_at else c.reckon(now)
+            if price < least - ALIKE:
+                a, least = c, price
+            if least != inf:
+                return a
         return self._rescue(random, now, avoid)
 
-    def load(self, endpoint: Endpoint, now: float) -> float:
-        """What one more call costs there: seconds, times one more than the calls in flight.
+    def _pick_few(self, picture: Picture, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+        """Up to three endpoints are all looked at, from a random one on; of more, three that are not to be avoided."""
+        endpoints, n = picture.endpoints, picture.size
+        best, least = None, inf
+        start = int(random() * n)
+        for turn in range(min(n, 12)):
+            one = endpoints[(start + turn) % n] if picture.equal and n < 4 else picture.draw(random)
+            if one not in avoid:
+                price = one.price if now <= one.late_at else one.reckon(now)
+                if price < least - ALIKE:
+                    best, least = one, price
+        return best or self._rescue(random, now, avoid)
 
-        The calls in flight are counted in units of the endpoint's weight; the draw by weight does the rest.
-        """
-        pending: float = len(endpoint._waiting) + len(endpoint._open)
-        picture = self._picture
-        if not picture.equal:
-            pending *= picture.mean / (endpoint.weight or picture.mean)
-        stamp = endpoint.stamp
-        if stamp:
-            return endpoint.burden * exp((stamp - now) / self.ward.decay) * (pending + 1.0)
-        return (self.ward.typical or 1.0) * (pending + 1.0) * (pending + 1.0)
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        """The price of one more call there, in seconds: burden × (pending × mean weight ÷ weight + 1)^1.5."""
+        price = endpoint.price if now <= endpoint.late_at else endpoint.reckon(now)
+        return exp(price - now / self.ward.decay)

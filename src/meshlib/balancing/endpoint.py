@@ -18,14 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from math import exp, inf
+from math import exp, inf, log
 from typing import Any
 
 from ..call import IGNORED, SUCCESS, Verdict
 from ..policies import _check
+from ..policies.accrual import AccrualPolicy
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
+CROWD = 1.5  # the power with which calls in flight count; 1 would be Finagle's rule. See docs/balancing.md
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
 
@@ -40,13 +42,16 @@ class Endpoint:
     __slots__ = (
         "__weakref__",
         "_bad",
+        "_base",
         "_calls",
+        "_oldest",
         "_open",
-        "_patience",
         "_permit",
+        "_run_from",
         "_srtt",
         "_swing",
         "_waiting",
+        "accrual",
         "address",
         "burden",
         "carrier",
@@ -54,11 +59,13 @@ class Endpoint:
         "host",
         "illness",
         "labels",
-        "overdue_at",
+        "late_at",
         "port",
+        "price",
         "priority",
         "report",
         "run",
+        "scale",
         "stamp",
         "ward",
         "weight",
@@ -86,18 +93,23 @@ class Endpoint:
         self.priority = _check.count("priority", priority, least=0)
         self.carrier: Any = None
         self.ward = ward or Ward()
+        self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
         self._permit = count(1).__next__
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
+        self.scale = 1.0  # the mean weight of the cluster ÷ ours
         self.well = True
-        self.overdue_at = inf  # when the oldest watched call is overdue
+        self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
+        self.price = 0.0  # what one more call would cost; only comparisons have a meaning, see `_reprice`
         self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
         self.burden = 0.0  # the same plus the price of the recent failures
         self.stamp = 0.0  # of the last observation; 0.0 = there was none
-        self.run = 0  # failures in a row
+        self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
+        self._run_from = 0  # the permit of that first one
+        self._base = 0.0
         self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
         self._srtt = self._swing = 0.0
-        self._patience = 0.0  # seconds until an answer is overdue; 0.0 = not known yet, ask the ward
+        self._oldest = inf  # when the oldest watched call was sent
         self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
         self.report: Any = None  # the server's newest word about its own load
 
@@ -117,8 +129,15 @@ class Endpoint:
 
     @property
     def patience(self) -> float:
-        """Seconds after which an answer is overdue (`inf`: nothing is known yet)."""
-        return self._patience or self.ward.patience
+        """Seconds after which an answer is overdue, and the endpoint taken out (`inf`: nothing is known yet).
+
+        What is usual for this endpoint and what is usual in its cluster both count: where answers vary much anyway, a
+        long wait is no proof of anything.
+        """
+        ward = self.ward
+        if not self.stamp:
+            return ward.patience
+        return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
 
     def ewma(self, now: float) -> float:
         """Peak-sensitive latency in seconds, as of `now`; 0.0 if there was no answer yet. Reading never writes."""
@@ -128,8 +147,11 @@ class Endpoint:
         """A call is about to be sent. Returns the permit, with which it must `leave`."""
         permit = self._permit()
         self._waiting[permit] = now
-        if self.overdue_at == inf:
-            self.overdue_at = now + (self._patience or self.ward.patience)
+        self.price = self._base + CROWD * log((len(self._waiting) + len(self._open)) * self.scale + 1.0)
+        if self._oldest == inf:
+            self._oldest = now
+            if self.stamp and self.well:
+                self.late_at = now + self.cost
         if not self.well:
             self._enter_ill(permit)
         return permit
@@ -142,7 +164,7 @@ class Endpoint:
             if self.well:
                 self._open[permit] = _HEARD
                 self._observe(now - started, now)
-                self._watch(permit, now - started)
+                self._settle(permit, now - started)
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         """The call is over: `verdict` says how it ended, `took` is the time to its headers in seconds.
@@ -158,42 +180,61 @@ class Endpoint:
         if not self.well:
             self._leave_ill(permit, verdict, now, took)
         elif verdict is SUCCESS:
-            if self.run:
+            if self.run and permit > self._run_from:
                 self.run = 0
+            if self.accrual is not None:
+                self.accrual.success(now)
             if started != _HEARD:
                 self._observe(took, now)
                 if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
                     self.ward.observe(took)
-                self._watch(permit, took)
+            self._settle(permit, took)
         elif verdict is IGNORED:
-            self._watch(0, inf)
+            self._settle(0, 0.0)
         else:
-            self._blame(took, now)
-            self._watch(0, inf)
+            self._blame(permit, took, now)
+            self._settle(0, 0.0)
+
+    def reckon(self, now: float) -> float:
+        """The price, where it needs a second look: `inf` for the ill, and a guess for those without data.
+
+        While an answer is late, its age is the least that a call costs; once it is overdue, the endpoint is taken out.
+        """
+        if not self.well:
+            return inf
+        ward = self.ward
+        pending = (len(self._waiting) + len(self._open)) * self.scale + 1.0
+        if not self.stamp:
+            return log((ward.typical or 1.0) * pending) + now / ward.decay + CROWD * log(pending)
+        age = now - self._oldest
+        if age > self.patience and ward.may_suspend():
+            self.fall_ill("slow", f"no answer for {age:.3f} s", now)
+            return inf
+        return max(self.price, log(max(age, 1e-9)) + now / ward.decay + CROWD * log(pending))
 
     def _observe(self, took: float, now: float) -> None:
         ward = self.ward
+        decay = ward.decay
         elapsed = now - self.stamp
-        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
+        kept = exp(-elapsed / decay) if elapsed > 0.0 else 1.0
         cost = self.cost
         self.cost = cost = took if took > cost else took + (cost - took) * kept
         self._calls = calls = self._calls * kept + 1.0
         if self._bad:
             self._bad = bad = self._bad * kept
             cost += ward.penalty * bad / (calls + 1.0)
+        if self.stamp:
+            off = took - self._srtt
+            self._srtt += off * 0.125
+            self._swing += ((off if off > 0.0 else -off) - self._swing) * 0.25
+        else:
+            self._srtt = took
+            self._swing = took * 0.5
         self.burden = cost
         self.stamp = now
-        if self._patience:
-            off = took - self._srtt
-            self._srtt = srtt = self._srtt + off * 0.125
-            self._swing = swing = self._swing + ((off if off > 0.0 else -off) - self._swing) * 0.25
-        else:
-            self._srtt = srtt = took
-            self._swing = swing = took * 0.5
-        slack = swing * ward.deviations
-        self._patience = srtt + (slack if slack > ward.slack else ward.slack)
+        self._base = log(cost or 1e-9) + now / decay
 
-    def _blame(self, took: float, now: float) -> None:
+    def _blame(self, permit: int, took: float, now: float) -> None:
         """A failure costs more than its time: else the endpoint that fails fastest looks best."""
         ward = self.ward
         elapsed = now - self.stamp
@@ -201,59 +242,102 @@ class Endpoint:
         self.cost = cost = max(took, self.cost * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
-        self.burden = cost + ward.penalty * bad / (calls + 1.0)
+        self.burden = cost = cost + ward.penalty * bad / (calls + 1.0)
+        if not self.stamp:
+            self._srtt, self._swing = took, took / 2
         self.stamp = now
-        self.run = run = self.run + 1
-        if self.well and ward.failures:
+        self._base = log(cost or 1e-9) + now / ward.decay
+        run = self.run
+        if not run:
+            self._run_from = permit
+        self.run = run = run + 1
+        if self.accrual is not None:
+            wait = self.accrual.failure(now)
+            if wait is not None:
+                self.fall_ill("ejected", "its failure accrual says so", now, wait)
+        elif ward.failures:
             if run >= ward.failures:
                 self.fall_ill("ejected", f"{run} failures in a row", now)
             elif calls >= ward.volume and bad > calls * ward.failure_share:
                 self.fall_ill("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
 
-    def _watch(self, permit: int, took: float) -> None:
-        """Find out when the next answer is overdue.
+    def _settle(self, permit: int, took: float) -> None:
+        """After a call: the new price, and which answer is missing longest now.
 
         An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
         merely long, and are not watched any more.
         """
         waiting = self._waiting
         try:
-            for first in waiting:
-                if first > permit or took > self.patience:
-                    self.overdue_at = waiting[first] + self.patience
-                    return
-                break
-            else:
-                self.overdue_at = inf
-                return
-            while first < permit:
-                started = waiting.pop(first, None)
-                if started is not None:
-                    self._open[first] = started
+            if waiting:
                 first = next(iter(waiting))
-            self.overdue_at = waiting[first] + self.patience
+                if first < permit and took <= 2.0 * self._srtt:
+                    while first < permit:
+                        started = waiting.pop(first, None)
+                        if started is not None:
+                            self._open[first] = started
+                        first = next(iter(waiting))
+                self._oldest = waiting[first]
+            else:
+                self._oldest = inf
         except StopIteration:
-            self.overdue_at = inf
+            self._oldest = inf
         except (KeyError, RuntimeError):
             pass  # another thread was faster, and does this work after us
+        self.price = self._base + CROWD * log((len(waiting) + len(self._open)) * self.scale + 1.0)
+        if self.well and self.stamp:
+            self.late_at = self._oldest + self.cost
 
     # What follows happens only to the ill, under the ward's lock.
 
-    def overdue(self, now: float) -> None:
-        """Called by a balancer that found `now` past `overdue_at`."""
-        if self.well and now > self.overdue_at:
-            self.fall_ill("slow", f"an answer is overdue by {now - self.overdue_at:.3f} s", now)
-
-    def fall_ill(self, state: str, reason: str, now: float) -> None:
-        """Take it out of the rotation until a probe comes back well."""
+    def fall_ill(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
+        """Take it out of the rotation until a probe comes back well; the first goes after `wait` seconds (`None`: the
+        ward's backoff)."""
         ward = self.ward
         with ward.lock:
             if self.well:
                 if self.illness is None:
                     self.illness = Illness()
                 self.well = False
-                ward.admit(self, self.illness, state, reason, self._permit(), now)
+                self.late_at = -inf
+                ward.admit(self, self.illness, state, reason, self._permit(), now, wait)
         ward.port.flush()
+
+    def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:
+        """Somebody else takes it out of the rotation (outlier detection, a health check, discovery): no probes.
+
+        It is back when everybody who held it has called `release`. `until` is only told.
+        """
+        ward = self.ward
+        with ward.lock:
+            illness = self.illness = self.illness or Illness()
+            if by in illness.held:
+                return
+            illness.held = (*illness.held, by)
+            self.well = False
+            self.late_at = -inf
+            ward.hold(self, illness, reason, until)
+        ward.port.flush()
+
+    def release(self, by: str, now: float) -> None:
+        """The one who held it has no objection any more. Whatever failed before is forgotten."""
+        ward = self.ward
+        with ward.lock:
+            illness = self.illness
+            if illness is None or by not in illness.held:
+                return
+            illness.held = tuple(other for other in illness.held if other != by)
+            if not illness.held:
+                self._recover()
+                ward.discharge(self, illness, now)
+        ward.port.flush()
+
+    def postpone(self, seconds: float, now: float) -> None:
+        """The server said `Retry-After`: no probe before that, as far as the longest backoff allows ten times over."""
+        ward = self.ward
+        with ward.lock:
+            if not self.well and self.illness is not None and not self.illness.held:
+                ward.postpone(self, self.illness, seconds, now)
 
     def _enter_ill(self, permit: int) -> None:
         with self.ward.lock:
@@ -266,18 +350,30 @@ class Endpoint:
         ward = self.ward
         with ward.lock:
             illness = self.illness
-            if self.well or illness is None:
+            if self.well or illness is None or illness.held:
                 return
-            if verdict is SUCCESS and took <= illness.bound(permit, self.patience, ward.typical):
-                self.cost = self.burden = took
-                self._calls, self._bad = 1.0, 0.0
-                self.stamp = now
-                self.overdue_at = inf
-                while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
-                    first, started = self._waiting.popitem()
-                    self._open[first] = started
-                self.well = True
+            bound = illness.bound(permit, self.patience, ward.typical)
+            if verdict is SUCCESS and took <= bound:
+                if self.accrual is not None:
+                    self.accrual.revived(now)
+                self._recover()
+                self.cost = took
+                self._observe(took, now)
+                self._settle(permit, took)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:
-                ward.return_probe(self, illness, now, lost=verdict is IGNORED)
+                if self.accrual is not None and verdict is not IGNORED:
+                    illness.again = now + (self.accrual.failure(now) or 0.0)
+                # A probe that was given up after it should have come back has told enough.
+                ward.return_probe(self, illness, now, lost=verdict is IGNORED and took <= self.patience)
         ward.port.flush()
+
+    def _recover(self) -> None:
+        while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
+            first, started = self._waiting.popitem()
+            self._open[first] = started
+        self._oldest = inf
+        self._calls = self._bad = 0.0
+        self.run = 0
+        self.burden = self.cost
+        self.well = True

@@ -9,15 +9,18 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
-from math import inf
+from math import inf, isnan, nan
 from typing import TypeAlias
 
 from ..errors import NoEndpoint
 from ..policies import _check
 from .endpoint import Endpoint
+from .report import LoadReport
+from .slow_start import slow_start_factor
 from .ward import Ward
 
 Random: TypeAlias = Callable[[], float]
+EFFORT = 5  # draws before everybody is looked at; with half of the endpoints ill, one pick in 32 gets there
 
 
 class Picture:
@@ -46,7 +49,7 @@ class Roster:
     """What all algorithms share: membership, the ward, and the way out when the first draw does not do.
 
     `panic` is the share of well endpoints below which health is ignored (0: never; then a cluster whose endpoints are
-    all ill refuses with `NoEndpoint`).
+    all ill refuses with `NoEndpoint`). Endpoints that join later get their full share only after `slow_start` seconds.
     """
 
     name = ""
@@ -58,11 +61,17 @@ class Roster:
         *,
         ward: Ward | None = None,
         panic: float = 0.5,
+        slow_start: float = 0.0,
+        aggression: float = 1.0,
     ) -> None:
         self.cluster = cluster
         self.ward = ward or Ward(cluster)
         self.panic = _check.ratio("panic", panic, zero=True)
+        self.slow_start = _check.seconds("slow_start", slow_start, zero=True)
+        self.aggression = _check.number("aggression", aggression, least=0.01)
+        self.probing = True  # a roster inside another one leaves the probing to that
         self._picture = Picture(())
+        self._warming: dict[Endpoint, float] = {}  # newcomers, and since when they have been asked
         self._well: tuple[Picture, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
         self.update(endpoints)
 
@@ -76,10 +85,52 @@ class Roster:
         for endpoint in endpoints:
             if endpoint.ward is not ward:
                 endpoint.ward = ward
-        self._picture = Picture(endpoints)
+                endpoint.accrual = ward.accrual and ward.accrual()
+        if self.slow_start and self._picture.size:
+            known = set(self._picture.endpoints)
+            self._warming = {
+                one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
+            }
+        self._picture = picture = Picture(endpoints)
+        ward.size = len(endpoints)
+        for endpoint in picture.endpoints:
+            endpoint.scale = picture.mean / endpoint.weight if endpoint.weight else 1.0
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
+        """The endpoint for the next call. `key` is the hash of what makes calls stick together, `avoid` holds endpoints
+        that this call has tried already. Raises `NoEndpoint`."""
+        if self.ward.sick and self.probing:
+            probe = self._probe(random, now, avoid)
+            if probe is not None:
+                return probe
+        picture = self._picture
+        if picture.size:
+            for attempt in range(EFFORT):
+                endpoint = self.choose(picture, random, now, key, attempt)
+                if endpoint.well and not (avoid and endpoint in avoid):
+                    if self._warming and endpoint in self._warming and not self._warm(endpoint, random, now):
+                        continue
+                    return endpoint
+        return self._rescue(random, now, avoid)
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        """The algorithm: one endpoint of a picture that is not empty. `attempt` counts from 0 within one pick, for
+        algorithms that would otherwise choose the same again."""
         raise NotImplementedError
+
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        """A server has told its load, in a response or in the answer to a probe."""
+        endpoint.report = report
+
+    def _warm(self, endpoint: Endpoint, random: Random, now: float) -> bool:
+        """Slow start: does a newcomer get this call? Its share grows with its age."""
+        since = self._warming.get(endpoint, -inf)
+        if isnan(since):
+            self._warming[endpoint] = since = now
+        if now - since >= self.slow_start:
+            self._warming.pop(endpoint, None)
+            return True
+        return random() < slow_start_factor(now - since, self.slow_start, self.aggression)
 
     def load(self, endpoint: Endpoint, now: float) -> float:
         """What one more call would cost there; only comparisons have a meaning."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..events import EndpointEjected, EndpointProbed, EndpointRestored, Port
 from ..policies import _check
+from ..policies.accrual import AccrualPolicy
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -25,16 +26,18 @@ _CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not 
 class Illness:
     """One endpoint's state while it is ill, and its memory of that afterwards."""
 
-    __slots__ = ("claimed", "due", "level", "probe", "reason", "since", "state", "well_at")
+    __slots__ = ("again", "claimed", "due", "held", "level", "probe", "reason", "since", "state", "well_at")
 
     def __init__(self) -> None:
         self.state = self.reason = ""
         self.since = 0  # permits above this one were given after it fell ill
         self.level = 0  # how many backoffs have been used
         self.due = inf  # when it may be probed
+        self.again = 0.0  # while a probe is under way: when the next may go, if this one comes back bad
         self.probe = 0  # the probe's permit
         self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
         self.well_at = -inf  # when it last recovered
+        self.held: tuple[str, ...] = ()  # who else keeps it out of the rotation
 
     def bound(self, permit: int, patience: float, typical: float) -> float:
         """How long an answer may have taken in order to count as good.
@@ -54,7 +57,8 @@ class Ward:
     the smoothed time plus `deviations` deviations, but at least `slack` seconds more than usual. An endpoint is
     ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
     and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
-    doubles in between. `penalty` is the price of a failure in seconds, for balancers that weigh latency.
+    doubles in between. `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
+    failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for balancers that weigh latency.
     """
 
     __slots__ = (
@@ -63,6 +67,7 @@ class Ward:
         "_queue",
         "_swing",
         "_tie",
+        "accrual",
         "decay",
         "deviations",
         "due",
@@ -74,6 +79,7 @@ class Ward:
         "penalty",
         "port",
         "sick",
+        "size",
         "slack",
         "typical",
         "version",
@@ -93,6 +99,7 @@ class Ward:
         volume: float = 10.0,
         penalty: float = 5.0,
         backoff: tuple[float, float] = (0.25, 4.0),
+        accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
         self.name = name
         self.port = port or Port()
@@ -107,7 +114,9 @@ class Ward:
         if longest < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
         self._backoff = (first, longest)
+        self.accrual = accrual
         self.lock = Lock()
+        self.size = 0  # how many endpoints there are
         self.sick: dict[Endpoint, None] = {}
         self.version = 0  # grows whenever somebody falls ill or recovers
         self.due = inf  # when the next probe is due
@@ -125,7 +134,12 @@ class Ward:
             self._swing += (abs(off) - self._swing) / 8
         else:
             self.typical, self._swing = took, took / 2
-        self.patience = self.typical + max(self.deviations * self._swing, self.slack)
+        rough = 1.0 + 10.0 * self._swing / (self.typical or 1.0)
+        self.patience = self.typical + max(self.deviations * self._swing * rough, self.slack)
+
+    def may_suspend(self) -> bool:
+        """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""
+        return len(self.sick) < max(1.0, self.size * 0.2)
 
     def wait(self, level: int) -> float:
         """Seconds until the probe after `level` earlier ones, before jitter."""
@@ -135,9 +149,9 @@ class Ward:
     def probe(self, random: Callable[[], float], now: float) -> Endpoint | None:
         """Whom a balancer shall ask next in order to see whether it is well; `None` if nobody is due.
 
-        Whoever is returned counts as being probed: the next backoff runs from now on, so a probe that never comes
-        back costs that one backoff. The waits are shortened at random by up to a fifth, so that many clients do not
-        probe in step.
+        Whoever is returned counts as being probed, and the next backoff runs from now on. There is one probe at a
+        time, but one that never comes back bars the way no longer than the longest backoff. The waits are shortened
+        at random by up to a tenth, so that many clients do not probe in step.
         """
         self._credit = credit = min(1.0, self._credit + _CREDIT)
         if now < self.due or credit < 1.0:
@@ -152,8 +166,9 @@ class Ward:
                 chosen = endpoint
                 self._credit -= 1.0
                 illness.state, illness.claimed, illness.probe = "probing", True, 0
-                self._schedule(endpoint, illness, now + self.wait(illness.level) * (1.0 - 0.2 * random()))
+                illness.again = now + self.wait(illness.level) * (1.0 - 0.1 * random())
                 illness.level += 1
+                self._schedule(endpoint, illness, max(illness.again, now + self._backoff[1]))
                 self.port.post(EndpointProbed(self.name, endpoint.address))
             self.due = self._queue[0][0] if self._queue else inf
         self.port.flush()
@@ -161,16 +176,38 @@ class Ward:
 
     # The rest is called by endpoints, with the lock held.
 
-    def admit(self, endpoint: Endpoint, illness: Illness, state: str, reason: str, since: int, now: float) -> None:
+    def admit(
+        self,
+        endpoint: Endpoint,
+        illness: Illness,
+        state: str,
+        reason: str,
+        since: int,
+        now: float,
+        wait: float | None,
+    ) -> None:
         illness.state, illness.reason, illness.since = state, reason, since
         illness.claimed, illness.probe = False, 0
         if now - illness.well_at > 2.0 * self.wait(illness.level):
             illness.level = 0  # it was well for so long that this is a new illness, and not a relapse
-        self._schedule(endpoint, illness, now + self.wait(illness.level))
+        self._schedule(endpoint, illness, now + (self.wait(illness.level) if wait is None else wait))
         illness.level += 1
         self.sick[endpoint] = None
         self.version += 1
         self.port.post(EndpointEjected(self.name, endpoint.address, reason, illness.due))
+
+    def hold(self, endpoint: Endpoint, illness: Illness, reason: str, until: float) -> None:
+        illness.state, illness.reason, illness.due = "ejected", reason, inf
+        illness.claimed, illness.probe = False, 0
+        self.sick[endpoint] = None
+        self.version += 1
+        self.port.post(EndpointEjected(self.name, endpoint.address, reason, until))
+
+    def postpone(self, endpoint: Endpoint, illness: Illness, seconds: float, now: float) -> None:
+        later = now + min(seconds, 10.0 * self._backoff[1])
+        illness.again = max(illness.again, later)
+        if not illness.probe and not illness.claimed and later > illness.due:
+            self._schedule(endpoint, illness, later)
 
     def discharge(self, endpoint: Endpoint, illness: Illness, now: float) -> None:
         illness.well_at, illness.due = now, inf
@@ -183,7 +220,7 @@ class Ward:
         illness.probe, illness.state = 0, "ejected"
         if lost:
             illness.level -= 1
-            self._schedule(endpoint, illness, now)
+        self._schedule(endpoint, illness, now if lost else max(now, illness.again))
 
     def _schedule(self, endpoint: Endpoint, illness: Illness, due: float) -> None:
         illness.due = due

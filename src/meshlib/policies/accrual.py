@@ -181,6 +181,57 @@ def hybrid(backoff: Backoff) -> OrElse:
     return OrElse(SuccessRateWithin(0.8, 30.0, backoff), ConsecutiveFailures(5, backoff))
 
 
+class Unified:
+    """Dead after `failures` in a row (0: that does not count) or when the success rate within `window` is below `rate`.
+
+    After Linkerd 2's unified accrual. The rate is exact over ten equal buckets that expire by themselves, and judges
+    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts in the rate, but not in the run.
+    """
+
+    __slots__ = ("_buckets", "_run", "_waits", "failures", "rate", "requests", "window")
+
+    def __init__(
+        self, backoff: Backoff, *, failures: int = 7, rate: float = 0.8, window: float = 10.0, requests: int = 5
+    ) -> None:
+        self.failures = _check.count("failures", failures, least=0)
+        self.rate = _check.ratio("rate", rate, zero=True)
+        self.window = _check.seconds("window", window)
+        self.requests = _check.count("requests", requests)
+        self._run = 0
+        self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]
+        self._waits = _Waits(backoff)
+
+    def success(self, now: float) -> None:
+        self._run = 0
+        self._count(1, now)
+
+    def failure(self, now: float) -> float | None:
+        self._run += 1
+        below = self._count(0, now)
+        return self._waits.next() if below or (self.failures and self._run >= self.failures) else None
+
+    def limited(self, now: float) -> float | None:
+        """The server refused because of too many calls."""
+        return self._waits.next() if self._count(0, now) else None
+
+    def revived(self, now: float) -> None:
+        self._run = 0
+        self._buckets.clear()
+        self._waits.restart()
+
+    def _count(self, good: int, now: float) -> bool:
+        number = int(now // (self.window / 10))
+        buckets = self._buckets
+        while buckets and buckets[0][0] <= number - 10:
+            buckets.popleft()
+        if not buckets or buckets[-1][0] != number:
+            buckets.append([number, 0, 0])
+        buckets[-1][1] += good
+        buckets[-1][2] += 1
+        calls = sum(one[2] for one in buckets)
+        return calls >= self.requests and sum(one[1] for one in buckets) < self.rate * calls
+
+
 class AccrualState(Enum):
     ALIVE = "alive"
     DEAD = "dead"

@@ -1,0 +1,166 @@
+"""Aperture: talk to a few servers instead of all, so that each has few connections and the load stays even.
+
+Two ways to choose the few (after Finagle): by feedback from the load (random aperture), or, when a client knows its
+place among its peers, as a slice of a ring that all clients tile evenly (deterministic aperture).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+from math import ceil, exp
+from typing import Any
+
+from ..policies import _check
+from .endpoint import Endpoint
+from .roster import Picture, Random, Roster
+
+LEAST = 12  # Finagle: the deterministic aperture ignores a smaller configured minimum
+
+
+def width(clients: int, servers: int, *, least: int = LEAST) -> float:
+    """The share of the ring (0–1) that each of `clients` uses: at least `least` servers, in whole client slices."""
+    unit = 1.0 / clients
+    return min(1.0, ceil(min(least, servers) / servers / unit) * unit)
+
+
+def overlaps(weights: Sequence[float], offset: float, span: float) -> list[tuple[int, float]]:
+    """The servers that lie in [offset, offset + span) of a ring of length 1, and how much of it each of them covers.
+
+    The lengths of the servers on the ring are their weights, normalised; all 0 means all equal. The slice wraps at 1.
+    """
+    if any(weight < 0 for weight in weights):
+        raise ValueError(f"weights={weights!r}: expected 0 or more")
+    total = sum(weights)
+    lengths = [weight / total for weight in weights] if total else [1.0 / len(weights)] * len(weights)
+    if span >= 1.0:
+        return [(index, length) for index, length in enumerate(lengths) if length > 0]
+    found, start = [], 0.0
+    offset %= 1.0
+    for index, length in enumerate(lengths):
+        end = start + length
+        covered = sum(
+            max(0.0, min(end, high) - max(start, low))
+            for low, high in ((offset, min(1.0, offset + span)), (0.0, offset + span - 1.0))
+            if high > low
+        )
+        if covered > 1e-12:
+            found.append((index, covered))
+        start = end
+    return found
+
+
+def slots(size: int, offset: float, span: float) -> list[tuple[int, float]]:
+    """The ring before weights (Finagle until July 2022): equal slots, and which share of each (0–1) is covered."""
+    return [(index, min(1.0, covered * size)) for index, covered in overlaps([1.0] * size, offset, span)]
+
+
+class LoadBand:
+    """How wide should the aperture be? Keeps calls in flight per server between `low` and `high` (Finagle's LoadBand).
+
+    `smooth` is the time constant in seconds of the average.
+    """
+
+    def __init__(self, *, low: float = 0.875, high: float = 1.125, smooth: float = 15.0, least: int = 1) -> None:
+        self.low = _check.number("low", low, least=0.0)
+        self.high = _check.number("high", high, least=low)
+        self.smooth = _check.seconds("smooth", smooth)
+        self.least = _check.count("least", least)
+        self.average = 0.0
+        self._stamp: float | None = None
+
+    def adjust(self, pending: float, width: int, most: int, now: float) -> int:
+        """The new width, at most one wider or narrower, after seeing `pending` calls in flight in all of it."""
+        if self._stamp is None:
+            self.average = pending
+        else:
+            kept = exp(min(0.0, self._stamp - now) / self.smooth)
+            self.average = pending * (1.0 - kept) + self.average * kept
+        self._stamp = now
+        each = self.average / width
+        if each >= self.high:
+            return min(most, width + 1)
+        if each <= self.low:
+            return max(min(self.least, most), width - 1)
+        return width
+
+
+class Aperture(Roster):
+    """Power of two choices, least loaded, within an aperture.
+
+    With `peers` (how many clients) and `place` (which one we are, from 0) the aperture is deterministic; without, it
+    starts at `least` servers, in an order of our own, and follows the load.
+    """
+
+    name = "aperture"
+
+    def __init__(
+        self,
+        *args: Any,
+        peers: int | None = None,
+        place: int = 0,
+        least: int = 1,
+        low: float = 0.875,
+        high: float = 1.125,
+        smooth: float = 15.0,
+        **settings: Any,
+    ) -> None:
+        self.peers = None if peers is None else _check.count("peers", peers)
+        self.place = _check.count("place", place, least=0)
+        if self.peers is not None and self.place >= self.peers:
+            raise ValueError(f"place={place!r}: expected less than peers={peers!r}")
+        self.band = LoadBand(low=low, high=high, smooth=smooth, least=least)
+        self.width = least
+        self._order: tuple[Picture | None, tuple[Endpoint, ...], list[float]] = (None, (), [])
+        self._picks = 0
+        super().__init__(*args, **settings)
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the membership. For the deterministic aperture all clients must list the servers in one order."""
+        super().update(endpoints)
+        picture = self._picture
+        if self.peers is None or not picture.size:
+            self._order = (None, (), [])
+            return
+        weights = [one.weight for one in picture.endpoints]
+        slice_ = overlaps(weights, self.place / self.peers, width(self.peers, picture.size))
+        chosen = tuple(picture.endpoints[index] for index, _ in slice_)
+        self._order = (picture, chosen, list(accumulate(covered for _, covered in slice_)))
+
+    @property
+    def aperture(self) -> tuple[Endpoint, ...]:
+        """Who is in it now."""
+        return self._order[1][: self.width] if self.peers is None else self._order[1]
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        known, order, ends = self._order
+        if self.peers is None:
+            if known is not picture:  # an order of our own, so that the clients do not all choose the same few
+                drawn = sorted(picture.endpoints, key=lambda _: random())
+                known, order, ends = self._order = (picture, tuple(drawn), [])
+            self._follow(order, now)
+            n = min(self.width, len(order))
+            if attempt:  # nobody well so far: look a little further than the aperture
+                n = min(len(order), n + attempt)
+            a, b = order[int(random() * n)], order[int(random() * n)]
+        else:
+            a, b = self._drawn(order, ends, random), self._drawn(order, ends, random)
+        if a.well is not b.well:
+            return a if a.well else b
+        return a if self.load(a, now) <= self.load(b, now) else b
+
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        return endpoint.pending * endpoint.scale
+
+    @staticmethod
+    def _drawn(order: Sequence[Endpoint], ends: list[float], random: Random) -> Endpoint:
+        return order[min(bisect(ends, random() * ends[-1]), len(order) - 1)]
+
+    def _follow(self, order: Sequence[Endpoint], now: float) -> None:
+        # Summing up the aperture costs its width: a wide one is looked at less often, so that a pick stays cheap.
+        self._picks += 1
+        if self._picks * 32 >= self.width:
+            self._picks = 0
+            pending = sum(one.pending for one in order[: self.width])
+            self.width = self.band.adjust(pending, self.width, len(order), now)

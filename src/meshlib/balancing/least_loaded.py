@@ -1,0 +1,54 @@
+"""Least loaded: who has the fewest calls in flight? Of two drawn, or of all."""
+
+from __future__ import annotations
+
+from .endpoint import Endpoint
+from .roster import Picture, Random, Roster
+
+
+def two(picture: Picture, random: Random) -> tuple[Endpoint, Endpoint]:
+    """Two different endpoints (if there are two): the second is drawn from the others, as in Finagle's P2C."""
+    endpoints, n = picture.endpoints, picture.size
+    i = int(random() * n)
+    if n == 1:
+        return endpoints[i], endpoints[i]
+    j = int(random() * (n - 1))
+    return endpoints[i], endpoints[j + 1 if j >= i else j]
+
+
+class LeastLoaded(Roster):
+    """Power of two choices over calls in flight ÷ weight (Finagle's default). The first on a tie.
+
+    Of two, the one that is well wins before loads are compared. With unequal weights both are drawn by weight, and the
+    calls in flight count in units of the weight, so that an idle cluster is shared by weight as well.
+    """
+
+    name = "least_loaded"
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))
+        if a.well is not b.well:
+            return a if a.well else b
+        return a if self.load(a, now) <= self.load(b, now) else b
+
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        """Calls in flight, in units of the endpoint's weight."""
+        return (len(endpoint._waiting) + len(endpoint._open)) * endpoint.scale
+
+
+class LeastLoadedScan(LeastLoaded):
+    """The least loaded of all, a random one of several. Costs O(n); with many clients it makes them run together."""
+
+    name = "least_loaded_scan"
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        best, least, found = picture.endpoints[0], float("inf"), 0
+        for endpoint in picture.endpoints:
+            load = self.load(endpoint, now) if endpoint.well else float("inf")
+            if load < least:
+                best, least, found = endpoint, load, 1
+            elif load == least:
+                found += 1
+                if random() * found < 1.0:
+                    best = endpoint
+        return best if attempt == 0 else picture.draw(random)

@@ -1,0 +1,75 @@
+"""Maglev: like the ring, with one table look-up per pick, and shares that are exact to one slot."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from ..policies import _check
+from .endpoint import Endpoint
+from .hashing import hash64
+from .roster import Picture, Random, Roster
+
+LARGEST = 5_000_011
+
+
+def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
+    """For each slot the index of its endpoint; bit-exact with Envoy 1.40.
+
+    Everybody has a permutation of the slots from two hashes of the address, and takes the next free one at each turn;
+    the heaviest has a turn in every round, the others in proportion.
+    """
+    weights = [one.weight for one in endpoints]
+    total = sum(weights)
+    weights = [weight / total for weight in weights] if total else [1.0 / len(endpoints)] * len(endpoints)
+    heaviest = max(weights)
+    places = [hash64(one.address) % size for one in endpoints]
+    skips = [hash64(one.address, 1) % (size - 1) + 1 for one in endpoints]
+    targets = [0.0] * len(endpoints)
+    slots = array("i", [-1]) * size
+    left, turn = size, 0
+    while left:
+        turn += 1
+        for index, weight in enumerate(weights):
+            if turn * weight < targets[index]:
+                continue
+            targets[index] += heaviest
+            place, skip = places[index], skips[index]
+            while slots[place] >= 0:
+                place = (place + skip) % size
+            slots[place] = index
+            places[index] = (place + skip) % size
+            left -= 1
+            if not left:
+                break
+    return slots
+
+
+class Maglev(Roster):
+    """The endpoint in slot key mod `size` (a prime); without a key, a random slot.
+
+    An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key.
+    """
+
+    name = "maglev"
+
+    def __init__(self, *args: Any, size: int = 65_537, **settings: Any) -> None:
+        self.size = _check.count("size", size, least=2)
+        if size > LARGEST or any(size % divisor == 0 for divisor in range(2, int(size**0.5) + 1)):
+            raise ValueError(f"size={size!r}: expected a prime up to {LARGEST}")
+        self._table: tuple[Picture | None, array[int]] = (None, array("i"))
+        super().__init__(*args, **settings)
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        super().update(endpoints)
+        picture = self._picture
+        if picture.size:
+            self._table = (picture, table(picture.endpoints, self.size))
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        known, slots = self._table
+        key = int(random() * 2**64) if key is None else key
+        if attempt:
+            key = hash64(key.to_bytes(8, "little"), attempt)
+        return (known or picture).endpoints[slots[key % self.size]]

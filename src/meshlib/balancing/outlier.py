@@ -1,0 +1,219 @@
+"""Who stands out so badly that it should rest? Envoy's outlier detection and gRPC's A50, over one cluster.
+
+This is beside failure accrual: accrual looks at one endpoint and probes it, an outlier sweep compares endpoints with
+each other and lets an ejected one rest for a time that grows with repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from math import sqrt
+
+from ..policies import _check
+from .endpoint import Endpoint
+
+GATEWAY = frozenset((502, 503, 504))
+
+
+class Tally:
+    """One endpoint's outcomes, as outlier detection counts them."""
+
+    __slots__ = ("back_at", "ejected_at", "gateway", "good", "local", "multiplier", "row", "total", "until")
+
+    def __init__(self) -> None:
+        self.row = self.gateway = self.local = 0  # failures in a row: any 5xx, gateway errors, errors of our own side
+        self.good = self.total = 0  # in the present interval
+        self.multiplier = 0  # grows with each ejection
+        self.until = 0.0
+        self.ejected_at: float | None = None
+        self.back_at: float | None = None
+
+
+class OutlierDetection:
+    """Ejects endpoints by runs of failures at once, and by comparison at each `sweep` (call it every `interval` s).
+
+    Numbers are Envoy's, shares are 0–1. `enforce` names the criteria that eject; the others are only counted in
+    `detected`. `max_ejected` is the largest share of the cluster that may be out; with `always_one` (gRPC's rule, and
+    ours) one may be out in any case: Envoy's default of 10 % would never eject the one bad endpoint of three.
+    `stdev_factor`, with population deviation: a lone bad endpoint of n stands √(n - 1) deviations below the mean, so
+    the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets, refused
+    connections) apart; without, they count as 5xx. `jitter` is the most that is added at random to an ejection.
+
+    `a50` follows gRPC where it differs: the failure share must exceed the threshold (Envoy: reach it), ejections stop
+    once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), and the multiplier falls at
+    every sweep (Envoy: only after a whole interval back in the rotation).
+    """
+
+    def __init__(
+        self,
+        *,
+        consecutive_5xx: int = 5,
+        consecutive_gateway: int = 5,
+        consecutive_local: int = 5,
+        interval: float = 10.0,
+        base_ejection: float = 30.0,
+        max_ejection: float | None = None,
+        jitter: float = 0.0,
+        max_ejected: float = 0.5,
+        always_one: bool = True,
+        stdev_factor: float = 1.9,
+        success_hosts: int = 5,
+        success_volume: int = 100,
+        failure_threshold: float = 0.85,
+        failure_hosts: int = 5,
+        failure_volume: int = 50,
+        split: bool = False,
+        a50: bool = False,
+        enforce: Collection[str] = ("5xx", "local", "success_rate"),
+    ) -> None:
+        self.consecutive_5xx = _check.count("consecutive_5xx", consecutive_5xx, least=0)
+        self.consecutive_gateway = _check.count("consecutive_gateway", consecutive_gateway, least=0)
+        self.consecutive_local = _check.count("consecutive_local", consecutive_local, least=0)
+        self.interval = _check.seconds("interval", interval)
+        self.base_ejection = _check.seconds("base_ejection", base_ejection)
+        self.max_ejection = (
+            max(300.0, base_ejection) if max_ejection is None else _check.seconds("max_ejection", max_ejection)
+        )
+        if self.max_ejection < base_ejection:
+            raise ValueError(f"max_ejection={max_ejection!r}: expected at least base_ejection={base_ejection!r}")
+        self.jitter = _check.seconds("jitter", jitter, zero=True)
+        self.max_ejected = _check.ratio("max_ejected", max_ejected, zero=True)
+        self.always_one = always_one
+        self.stdev_factor = _check.number("stdev_factor", stdev_factor, least=0.0)
+        self.success_hosts = _check.count("success_hosts", success_hosts)
+        self.success_volume = _check.count("success_volume", success_volume)
+        self.failure_threshold = _check.ratio("failure_threshold", failure_threshold, zero=True)
+        self.failure_hosts = _check.count("failure_hosts", failure_hosts)
+        self.failure_volume = _check.count("failure_volume", failure_volume)
+        self.split = split
+        self.a50 = a50
+        known = {"5xx", "gateway", "local", "success_rate", "failure_percentage"}
+        if not set(enforce) <= known:
+            raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(sorted(known))}")
+        self.enforce = frozenset(enforce)
+        self.detected: dict[str, int] = dict.fromkeys(sorted(known), 0)
+        self.enforced: dict[str, int] = dict.fromkeys(sorted(known), 0)
+        self.overflow = 0  # ejections that `max_ejected` did not allow
+        self._tallies: dict[Endpoint, Tally] = {}
+
+    @classmethod
+    def grpc(cls, **settings: object) -> OutlierDetection:
+        """A50: comparison only, no runs; the failure share must exceed the threshold; one may always be ejected."""
+        return cls(
+            **{  # type: ignore[arg-type]
+                "max_ejected": 0.1,
+                "a50": True,
+                "enforce": ("success_rate", "failure_percentage"),
+                **settings,
+            }
+        )
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Whom to watch from now on. Who stays keeps its counts."""
+        old = self._tallies
+        self._tallies = {endpoint: old.get(endpoint) or Tally() for endpoint in endpoints}
+
+    def tally(self, endpoint: Endpoint) -> Tally:
+        """What is known of one endpoint (for live views and tests)."""
+        return self._tallies[endpoint]
+
+    @property
+    def ejected(self) -> tuple[Endpoint, ...]:
+        return tuple(endpoint for endpoint, tally in self._tallies.items() if tally.ejected_at is not None)
+
+    def record(
+        self, endpoint: Endpoint, status: int | None, now: float, random: Callable[[], float], *, local: str = ""
+    ) -> None:
+        """One attempt ended: with an HTTP `status`, or with an error of our own side (`local`: "timeout", "connect"
+        or anything else), which without `split` counts as 504, 503 or 500."""
+        tally = self._tallies.get(endpoint)
+        if tally is None:
+            return
+        if local and not self.split:
+            status, local = {"timeout": 504, "connect": 503}.get(local, 500), ""
+        failed = bool(local) or (status is not None and status >= 500)
+        tally.total += 1
+        tally.good += not failed
+        if local:
+            tally.local += 1
+            if tally.local == self.consecutive_local:
+                tally.local = 0
+                self._eject(endpoint, tally, "local", now, random)
+            return
+        tally.local = 0
+        if not failed:
+            tally.row = tally.gateway = 0
+            return
+        tally.row += 1
+        tally.gateway = tally.gateway + 1 if status in GATEWAY else 0
+        if tally.gateway == self.consecutive_gateway and self.consecutive_gateway:
+            tally.gateway = 0
+            self._eject(endpoint, tally, "gateway", now, random)
+        if tally.row == self.consecutive_5xx and self.consecutive_5xx:
+            tally.row = 0
+            self._eject(endpoint, tally, "5xx", now, random)
+
+    def sweep(self, now: float, random: Callable[[], float]) -> None:
+        """End an interval: who has rested long enough comes back, then those who stand out are ejected."""
+        for endpoint, tally in self._tallies.items():
+            if tally.ejected_at is not None:
+                if now >= tally.until:
+                    self._readmit(endpoint, tally, now)
+            elif tally.multiplier and (self.a50 or tally.back_at is None or now - tally.back_at >= self.interval):
+                tally.multiplier -= 1
+        judged = [(e, t) for e, t in self._tallies.items() if t.ejected_at is None]
+        self._sweep_success(judged, now, random)
+        self._sweep_failures([(e, t) for e, t in judged if t.ejected_at is None], now, random)
+        for tally in self._tallies.values():
+            tally.good = tally.total = 0
+
+    def passed_health_check(self, endpoint: Endpoint, now: float) -> None:
+        """An active check succeeded: that readmits at once (Envoy's default)."""
+        tally = self._tallies.get(endpoint)
+        if tally is not None and tally.ejected_at is not None:
+            self._readmit(endpoint, tally, now)
+
+    def _sweep_success(self, judged: list[tuple[Endpoint, Tally]], now: float, random: Callable[[], float]) -> None:
+        enough = [(e, t, t.good / t.total) for e, t in judged if t.total >= self.success_volume]
+        if len(enough) >= self.success_hosts:
+            bar = success_bar([rate for _, _, rate in enough], self.stdev_factor)
+            for endpoint, tally, rate in enough:
+                if rate < bar:
+                    self._eject(endpoint, tally, "success_rate", now, random)
+
+    def _sweep_failures(self, judged: list[tuple[Endpoint, Tally]], now: float, random: Callable[[], float]) -> None:
+        enough = [(e, t, 1.0 - t.good / t.total) for e, t in judged if t.total >= self.failure_volume]
+        if len(enough) >= self.failure_hosts:
+            for endpoint, tally, share in enough:
+                if share > self.failure_threshold or (share == self.failure_threshold and not self.a50):
+                    self._eject(endpoint, tally, "failure_percentage", now, random)
+
+    def _eject(self, endpoint: Endpoint, tally: Tally, criterion: str, now: float, random: Callable[[], float]) -> None:
+        if tally.ejected_at is not None:
+            return
+        self.detected[criterion] += 1
+        out = len(self.ejected)
+        most = self.max_ejected * len(self._tallies)
+        allowed = out < most if self.a50 else out + 1 <= most + 1e-9
+        if not allowed and not (self.always_one and out == 0):
+            self.overflow += 1
+            return
+        if criterion not in self.enforce:
+            return
+        self.enforced[criterion] += 1
+        if tally.multiplier * self.base_ejection < self.max_ejection + self.base_ejection:
+            tally.multiplier += 1
+        rest = min(self.base_ejection * tally.multiplier, self.max_ejection) + self.jitter * random()
+        tally.ejected_at, tally.until = now, now + rest
+        endpoint.hold("outlier", now, f"outlier by {criterion}", tally.until)
+
+    def _readmit(self, endpoint: Endpoint, tally: Tally, now: float) -> None:
+        tally.ejected_at, tally.back_at = None, now
+        tally.row = tally.gateway = tally.local = 0
+        endpoint.release("outlier", now)
+
+
+def success_bar(rates: Sequence[float], factor: float) -> float:
+    """The success rate below which an endpoint stands out: mean - factor × population standard deviation."""
+    mean = sum(rates) / len(rates)
+    return mean - factor * sqrt(sum((rate - mean) ** 2 for rate in rates) / len(rates))

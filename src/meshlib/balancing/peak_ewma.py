@@ -1,0 +1,37 @@
+"""Peak EWMA: who is likely to answer soonest? Latency that rises at once and falls slowly, times calls in flight."""
+
+from __future__ import annotations
+
+from math import exp
+
+from .endpoint import Endpoint
+from .least_loaded import two
+from .roster import Picture, Random, Roster
+
+PENALTY = 140737.0  # seconds: Finagle's Long.Max >> 16 nanoseconds, for those without an answer yet
+
+
+class PeakEwma(Roster):
+    """Power of two choices over peak EWMA × (calls in flight + 1), as in Finagle.
+
+    An endpoint without data costs nothing while it is idle and everything as soon as one call is in flight: it gets
+    exactly one call until that is answered. It is fooled by endpoints that fail fast and slow to trust healed ones
+    again; the default rule is built on it and repairs both.
+    """
+
+    name = "peak_ewma"
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))
+        if a.well is not b.well:
+            return a if a.well else b
+        return a if self.load(a, now) <= self.load(b, now) else b
+
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        """Seconds × (calls in flight, in units of the weight, + 1)."""
+        pending = len(endpoint._waiting) + len(endpoint._open)
+        stamp = endpoint.stamp
+        if not stamp:
+            return PENALTY + pending if pending else 0.0
+        kept = exp((stamp - now) / endpoint.ward.decay) if now > stamp else 1.0
+        return endpoint.cost * kept * (pending * endpoint.scale + 1.0)

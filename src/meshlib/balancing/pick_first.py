@@ -1,0 +1,44 @@
+"""Pick first: stay with one until it falls ill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .endpoint import Endpoint
+from .roster import Picture, Random, Roster
+
+
+class PickFirst(Roster):
+    """The first endpoint of the list that is well, and the same again as long as it is (after gRPC's pick_first).
+
+    With `shuffle`, each client starts somewhere else: the first pick after an update that lost the present endpoint
+    draws one by weight.
+    """
+
+    name = "pick_first"
+
+    def __init__(self, *args: Any, shuffle: bool = False, **settings: Any) -> None:
+        self.shuffle = shuffle
+        self._present: Endpoint | None = None
+        super().__init__(*args, **settings)
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        super().update(endpoints)
+        if self._present not in self._picture.endpoints:
+            self._present = None
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        present = self._present
+        if present is not None and present.well and attempt == 0:
+            return present
+        if self.shuffle:
+            chosen = picture.draw(random)
+        else:
+            at = picture.endpoints.index(present) + attempt if present in picture.endpoints else attempt
+            chosen = next((one for one in picture.endpoints if one.well), picture.endpoints[0])
+            if attempt:  # the caller avoids the first: the next ones in order
+                chosen = picture.endpoints[at % picture.size]
+        if chosen.well and attempt == 0:
+            self._present = chosen
+        return chosen

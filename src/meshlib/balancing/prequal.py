@@ -1,0 +1,144 @@
+"""Prequal: ask servers how they are before you need them, and take the best of the recent answers.
+
+After "Load is not what you should balance: Introducing Prequal" (NSDI 2024) as described by public replications. A
+probe's answer holds the server's requests in flight (RIF) and its latency estimate. Answers with more in flight than
+most are hot: a cold one with the least latency wins, or else the hot one with the least in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from threading import Lock
+from typing import Any
+
+from ..policies import _check
+from .endpoint import Endpoint
+from .report import LoadReport
+from .roster import Picture, Random, Roster
+
+
+def reuse(pool: int, servers: int, rate: float, removals: float = 1.0, delta: float = 1.0) -> float:
+    """How often an answer may be used: max(1, (1 + δ) ÷ ((1 - pool ÷ servers) · rate - removals))."""
+    spare = (1.0 - pool / servers) * rate - removals
+    return max(1.0, (1.0 + delta) / spare) if spare > 0.0 else inf
+
+
+class Answer:
+    """One probe's answer in the pool."""
+
+    __slots__ = ("at", "endpoint", "in_flight", "latency", "uses")
+
+    def __init__(self, endpoint: Endpoint, in_flight: float, latency: float, at: float) -> None:
+        self.endpoint, self.in_flight, self.latency, self.at = endpoint, in_flight, latency, at
+        self.uses = 0
+
+
+class ProbePool:
+    """The recent answers: at most `size`, none older than `age` seconds, each used at most `uses` times."""
+
+    def __init__(self, *, size: int = 16, age: float = 1.0, hot: float = 2**-0.25) -> None:
+        self.size = _check.count("size", size, least=2)
+        self.age = _check.seconds("age", age)
+        self.hot = _check.ratio("hot", hot)
+        self.answers: list[Answer] = []
+        self._worst_next = False
+
+    def add(self, answer: Answer) -> None:
+        """Take in an answer; a full pool drops its oldest, and an older one of the same endpoint goes as well."""
+        self.answers = [one for one in self.answers if one.endpoint is not answer.endpoint] + [answer]
+        if len(self.answers) > self.size:
+            self.answers.remove(min(self.answers, key=lambda one: one.at))
+
+    def best(self, now: float, uses: float) -> Answer | None:
+        """The answer to follow, or None if fewer than two are usable. Following it adds one to its requests."""
+        self.answers = usable = [
+            one for one in self.answers if now - one.at <= self.age and one.uses < uses and one.endpoint.well
+        ]
+        if len(usable) < 2:
+            return None
+        best = min(usable, key=self._rank())
+        best.uses += 1
+        best.in_flight += 1
+        return best
+
+    def remove_one(self) -> None:
+        """Age the pool: take out the oldest and the worst answer alternately."""
+        if self.answers:
+            if self._worst_next:
+                self.answers.remove(max(self.answers, key=self._rank()))
+            else:
+                self.answers.remove(min(self.answers, key=lambda one: one.at))
+            self._worst_next = not self._worst_next
+
+    def threshold(self) -> float:
+        """The requests in flight above which an answer is hot."""
+        counts = sorted(one.in_flight for one in self.answers)
+        return counts[min(len(counts) - 1, int(self.hot * len(counts)))] if counts else inf
+
+    def _rank(self) -> Any:
+        threshold = self.threshold()
+
+        def rank(one: Answer) -> tuple[int, float]:
+            return (0, one.latency) if one.in_flight <= threshold else (1, one.in_flight)
+
+        return rank
+
+
+class Prequal(Roster):
+    """Picks from a pool of probe answers; whoever sends asks `probes` after each pick whom to probe.
+
+    `rate` is how many probes go out per pick (fractions by chance), `removals` how many answers leave the pool per
+    pick. Reports that come with responses go into the pool as well. With fewer than two usable answers it draws by
+    weight. A server that fails fast answers probes well: failure accrual is its guard.
+    """
+
+    name = "prequal"
+
+    def __init__(
+        self,
+        *args: Any,
+        rate: float = 3.0,
+        removals: int = 1,
+        delta: float = 1.0,
+        size: int = 16,
+        age: float = 1.0,
+        hot: float = 2**-0.25,
+        **settings: Any,
+    ) -> None:
+        self.rate = _check.number("rate", rate, least=0.0)
+        self.removals = _check.count("removals", removals, least=0)
+        self.delta = _check.number("delta", delta, least=0.0)
+        self.pool = ProbePool(size=size, age=age, hot=hot)
+        self._lock = Lock()
+        super().__init__(*args, **settings)
+
+    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        with self._lock:
+            answer = self.pool.best(now, reuse(self.pool.size, picture.size, self.rate, self.removals, self.delta))
+            for _ in range(self.removals):
+                if len(self.pool.answers) > 2:
+                    self.pool.remove_one()
+        return picture.draw(random) if answer is None else answer.endpoint
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to probe after this pick: different endpoints, drawn at random."""
+        picture = self._picture
+        number = min(picture.size, int(self.rate) + (random() < self.rate % 1.0))
+        drawn: dict[Endpoint, None] = {}
+        while len(drawn) < number:
+            drawn[picture.endpoints[int(random() * picture.size)]] = None
+        return list(drawn)
+
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        """A probe was answered, or a response carried a report."""
+        super().reported(endpoint, report, now)
+        if report.in_flight is not None:
+            with self._lock:
+                self.pool.add(Answer(endpoint, report.in_flight, report.latency or 0.0, now))
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        super().update(endpoints)
+        members = set(self._picture.endpoints)
+        with self._lock:
+            self.pool.answers = [one for one in self.pool.answers if one.endpoint in members]
