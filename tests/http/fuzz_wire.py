@@ -51,16 +51,14 @@ def by_h11(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tup
             return ("done", head, body, reusable)
 
 
-def by_reader(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]]) -> Outcome:
-    reader = Reader()
+def by_reader(
+    pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]], reader: Reader
+) -> Outcome:
     reader.begin(method + REQUEST + b"".join(b"%s: %s\r\n" % field for field in extra) + b"\r\n", method)
     complete = False
     try:
         for piece in pieces:
-            if not complete:
-                complete = reader.feed(piece)
-            elif piece:
-                reader.feed(piece)
+            complete = reader.feed(piece)
         if closing and not complete:
             complete = reader.eof()
     except RemoteProtocolError:
@@ -72,8 +70,12 @@ def by_reader(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[
 
 
 def agree(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]]) -> None:
-    ours = by_reader(pieces, method, closing=closing, extra=extra)
     theirs = by_h11(pieces, method, closing=closing, extra=extra)
+    reader = Reader()
+    first = by_reader(pieces, method, closing=closing, extra=extra, reader=reader)
+    by_reader([b"".join(pieces)] if pieces else [], b"GET", closing=False, extra=[], reader=reader)
+    ours = by_reader(pieces, method, closing=closing, extra=extra, reader=reader)
+    assert ours == first, ("what was read before makes a difference", ours, first, pieces, method, closing, extra)
     if ours[0] == theirs[0] == "done" and theirs[3] and not ours[3]:
         headers = {name.lower() for name, _ in theirs[1][3]}  # type: ignore[index]
         assert {b"content-length", b"transfer-encoding"} <= headers, (ours, theirs, pieces)

@@ -32,6 +32,7 @@ from meshlib.http._faults import (
 )
 from meshlib.http._pool import Pool
 from meshlib.http._reader import Answer
+from meshlib.http._wire import Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -538,6 +539,54 @@ async def test_tasks_cancelled_at_random_never_poison_the_pool(seed: int) -> Non
         answers = await asyncio.gather(*(fetch(pool, pool=5.0) for _ in range(50)))
         assert all(answer.body == b"ok" for answer in answers)
         assert pool.active + pool.idle <= 10
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("kind", ["exchange", "stream", "replayed"])
+async def test_cancelled_in_any_turn_of_the_loop_an_exchange_gives_back_its_place(kind: str) -> None:
+    """One task holds the pool's only place, one waits for it; the one or the other is cancelled after n turns."""
+
+    async def call(pool: Pool) -> bytes:
+        if kind != "stream":
+            return (await fetch(pool)).body
+        stream = await pool.open(get(), method=b"GET", read=5.0)
+        try:
+            return b"".join([piece async for piece in stream])
+        finally:
+            await stream.aclose()
+
+    scripts = [dies_at_rest(Peer.reset)] * 100 if kind == "replayed" else [answering()]
+    for turns in range(40):
+        for victim in range(2):
+            async with serving(*scripts) as server:
+                pool = Pool("127.0.0.1", server.port, max_connections=1)
+                if kind == "replayed":
+                    await fetch(pool)
+                tasks = [asyncio.create_task(call(pool)) for _ in range(2)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                tasks[victim].cancel()
+                await asyncio.wait(tasks)
+                assert tasks[1 - victim].result() == b"ok"
+                assert (await fetch(pool, pool=5.0)).body == b"ok"
+                assert (pool.active, pool.pending) == (0, 0) and pool.idle <= 1
+                await pool.aclose()
+                assert pool._places == 0
+
+
+async def test_a_connection_that_dies_on_the_way_to_who_waited_for_it_is_replaced() -> None:
+    class Unlucky(Pool):
+        def _rest(self, connection: Connection) -> None:
+            waited = self.pending
+            super()._rest(connection)
+            if waited:
+                connection.close()
+
+    async with serving(answering()) as server:
+        pool = Unlucky("127.0.0.1", server.port, max_connections=1)
+        answers = await asyncio.gather(*(fetch(pool) for _ in range(3)))
+        assert [answer.body for answer in answers] == [b"ok"] * 3
+        assert (pool.opened, pool.idle, pool.active) == (3, 1, 0)
         await pool.aclose()
 
 

@@ -133,9 +133,7 @@ class Pool:
         if connection is None:
             connection = await self._acquire(connect, pool)
         while True:
-            waiter = connection.exchange(
-                head, body, method, read=read, write=write, replayable=replayable, keep=keep, streaming=streaming
-            )
+            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming)
             try:
                 return await waiter
             except WireError:
@@ -197,66 +195,76 @@ class Pool:
 
     async def _acquire(self, connect: float | None, patience: float | None) -> Connection:
         """A connection that is ours, at the latest after `patience` seconds of waiting for a place."""
-        if self._max_connections is None or self._places < self._max_connections:
-            self._places += 1
-            return await self._connect(connect)
-        if self._max_pending is not None and len(self._waiting) >= self._max_pending:
-            raise PoolFull(f"{self._name}: {len(self._waiting)} exchanges wait for a connection already")
-        assert self._loop is not None
-        timer: asyncio.TimerHandle | None = None
         while True:
-            waiter: asyncio.Future[Connection | None] = self._loop.create_future()
-            self._waiting[waiter] = None
-            if patience is not None and timer is None:
-                timer = self._loop.call_later(patience, self._out_of_patience, waiter)
-            try:
-                connection = await waiter
-            except WireError:
-                raise
-            except BaseException:
-                self._waiting.pop(waiter, None)
-                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                    self._rest(waiter.result())
-                raise
-            finally:
-                if timer is not None:
-                    timer.cancel()
-                    timer = None
+            if self._max_connections is None or self._places < self._max_connections:
+                self._places += 1
+                return await self._connect(connect)
+            if self._max_pending is not None and len(self._waiting) >= self._max_pending:
+                raise PoolFull(f"{self._name}: {len(self._waiting)} exchanges wait for a connection already")
+            connection = await self._wait_for_turn(patience)
             if connection is None:
                 return await self._connect(connect)
-            if connection.open:
+            if connection.open:  # it may have died between our turn and now, and its place with it
                 return connection
+
+    async def _wait_for_turn(self, patience: float | None) -> Connection | None:
+        loop = get_running_loop()
+        waiter: asyncio.Future[Connection | None] = loop.create_future()
+        self._waiting[waiter] = None
+        timer = None if patience is None else loop.call_later(patience, self._out_of_patience, waiter)
+        try:
+            return await waiter
+        except WireError:
+            raise
+        except BaseException:
+            self._waiting.pop(waiter, None)
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(waiter.result())
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _give_back(self, what: Connection | None) -> None:
+        if what is None:
+            self._free_place()
+        elif what.open:
+            self._rest(what)
 
     def _out_of_patience(self, waiter: asyncio.Future[Connection | None]) -> None:
         if not waiter.done():
             self._waiting.pop(waiter, None)
             waiter.set_exception(PoolTimeout(f"{self._name}: no connection came free in time"))
 
-    def _rest(self, connection: Connection | None) -> None:
-        """A connection, or (None) the place for one, is free: to the exchange that has waited longest, or aside."""
-        if connection is not None and not connection.open:
-            return
-        while self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                if connection is not None:
-                    connection.limit(None)
-                waiter.set_result(connection)
-                return
-        if connection is None:
-            self._places -= 1
-            if not self._places and self._empty is not None and not self._empty.done():
-                self._empty.set_result(None)
+    def _rest(self, connection: Connection) -> None:
+        """A connection is free: for the exchange that has waited longest, or to lie idle."""
+        if self._waiting and self._hand_to_next(connection):
+            connection.limit(None)
         elif self._leaving or (self._max_keepalive is not None and len(self._idle) >= self._max_keepalive):
             connection.close()
         else:
             self._idle[connection] = None
             connection.limit(self._keepalive_expiry)
 
+    def _free_place(self) -> None:
+        """A place is free: for the exchange that has waited longest to open a connection in it, or for anyone."""
+        if not self._hand_to_next(None):
+            self._places -= 1
+            if not self._places and self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
+
+    def _hand_to_next(self, what: Connection | None) -> bool:
+        while self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                waiter.set_result(what)
+                return True
+        return False
+
     def _closed(self, connection: Connection) -> None:
         self._all.discard(connection)
         self._idle.pop(connection, None)
-        self._rest(None)
+        self._free_place()
 
     # Connecting.
 
@@ -270,7 +278,7 @@ class Pool:
                 connection.transport.abort()
                 raise PoolClosed(f"{self._name}: the client was closed")
         except BaseException:
-            self._rest(None)
+            self._free_place()
             raise
         self._all.add(connection)
         self.opened += 1

@@ -19,6 +19,7 @@ import h11
 from meshlib.http._faults import RemoteProtocolError
 
 SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its limits between reads
+LONGEST_KNOWN: Final = 2 * 1024  # bytes of the last head that a connection remembers
 LONGEST_HEAD: Final = 100 * 1024  # bytes of an incomplete head or chunk line that httpcore lets h11 hold
 
 _status = re.compile(rb"(HTTP/1\.[01]) ([2-9][0-9][0-9])(?: ([\t -~]*))?\r\n").match
@@ -26,6 +27,7 @@ _fields = re.compile(
     rb"(?m)^([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|)[ \t]*\r\n"
 ).findall
 _chunk = re.compile(rb"([0-9a-fA-F]{1,15})\r\n").match
+_NOT_AS_GET = frozenset({b"HEAD", b"CONNECT"})  # methods that change where the response ends
 _CHUNKED_SO_FAR = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
@@ -60,9 +62,12 @@ class Reader:
     __slots__ = (
         "_buffer",
         "_h11",
+        "_known",
         "_left",
         "_length",
+        "_meaning",
         "_method",
+        "_not_as_get",
         "_request",
         "_state",
         "answer",
@@ -73,12 +78,15 @@ class Reader:
 
     def __init__(self) -> None:
         self._h11: h11.Connection | None = None
+        self._known = b""  # the last plain head, and what it means
+        self._meaning: tuple[int, bytes, bytes, list[tuple[bytes, bytes]], int, bool]
         self.begin(b"", b"")
 
     def begin(self, request: bytes, method: bytes) -> None:
         """Expect the response to `request`, which is the head that was sent, with its `method` in capitals."""
         self._request = request
         self._method = method
+        self._not_as_get = method in _NOT_AS_GET
         self._state = _HEAD
         self._buffer = b""
         self.answer: Answer | None = None
@@ -134,17 +142,22 @@ class Reader:
         raise RemoteProtocolError("Server disconnected without sending a response.")
 
     def _feed_head(self, data: bytes) -> bool:
-        end = data.find(b"\r\n\r\n", 0, SLICE)
-        status = _status(data)
-        if end < 0 or status is None:
+        known = self._known
+        if known and data.startswith(known) and not self._not_as_get:
+            # Servers repeat themselves, byte for byte, within the second that `Date` names.
+            status, reason, version, headers, length, self.reusable = self._meaning
+            self.answer = Answer(status, reason, version, headers.copy())
+            return self._begin_length(data[len(known) :], length)
+        end = data.find(b"\r\n\r\n", 0, SLICE) + 4
+        line = _status(data)
+        if end < 4 or line is None:
             return self._feed_odd_head(data)
-        start = status.end()
-        headers: list[tuple[bytes, bytes]] = _fields(data, start, end + 2)
-        if len(headers) != data.count(b"\n", start, end + 2):  # every line is one field, and nothing else
+        start = line.end()
+        headers = _fields(data, start, end - 2)
+        if len(headers) != data.count(b"\n", start, end - 2):  # every line is one field, and nothing else
             return self._hand_over(data)
-        length = -1
-        chunked = False
-        version, code, reason = status.groups()
+        version, code, reason = line.groups(b"")
+        status, length, chunked = int(code), -1, False
         self.reusable = version == b"HTTP/1.1"
         for name, value in headers:
             size = len(name)
@@ -162,18 +175,24 @@ class Reader:
                 chunked = True
         if (chunked and length >= 0) or self._method == b"CONNECT":
             return self._hand_over(data)
-        self.answer = Answer(int(code), reason or b"", version, headers)
-        body = data[end + 4 :]
-        if self._method == b"HEAD" or code in (b"204", b"304"):
-            length = 0
-        elif chunked:
-            self._state = _CHUNKS
-            self._left = 0
-            return self._feed_chunks(body)
-        elif length < 0:
+        self.answer = Answer(status, reason, version, headers)
+        body = data[end:]
+        if self._method == b"HEAD" or status in (204, 304):
+            return self._begin_length(body, 0)
+        if length >= 0:
+            if end <= LONGEST_KNOWN:
+                self._known = data[:end]
+                self._meaning = status, reason, version, headers.copy(), length, self.reusable
+            return self._begin_length(body, length)
+        if not chunked:
             self._state = _UNTIL_CLOSE
             self._keep(body)
             return False
+        self._state = _CHUNKS
+        self._left = 0
+        return self._feed_chunks(body)
+
+    def _begin_length(self, body: bytes, length: int) -> bool:
         if len(body) == length:  # the everyday case: all of it came at once
             self._state = _DONE
             self.parts.append(body)

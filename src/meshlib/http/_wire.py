@@ -3,9 +3,6 @@
 A connection is fresh, at rest in its pool, busy with one exchange, or over. It leaves "busy" in exactly one of two
 ways: the whole response was read and nothing was left over, and then it may rest; or anything else happened (error,
 time-out, cancellation, surplus bytes), and then it is closed. There is no third way, so nothing can poison a pool.
-
-One timer serves all exchanges of a connection: it is armed for the earliest moment that matters and looks, when it
-fires, at what the limit is by then. An exchange that ends in time costs no timer at all.
 """
 
 from __future__ import annotations
@@ -13,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from math import inf
 from typing import Final, cast
 
 from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WireError, WriteTimeout
+from meshlib.http._limited import Limited
 from meshlib.http._reader import Answer, Reader
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
@@ -27,7 +24,7 @@ class Stale(Exception):
     """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Limited, asyncio.Protocol):
     """One connection to one server.
 
     `rested(self)` is called when it can take another exchange, `closed(self)` once when it never will;
@@ -35,10 +32,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_armed",
         "_busy",
         "_closed",
-        "_due",
         "_early",
         "_early_eof",
         "_error",
@@ -53,11 +48,8 @@ class Connection(asyncio.Protocol):
         "_rested",
         "_sent",
         "_streaming",
-        "_time",
-        "_timer",
         "_used",
         "_waiter",
-        "loop",
         "open",
         "over",
         "place",
@@ -71,15 +63,11 @@ class Connection(asyncio.Protocol):
         rested: Callable[[Connection], None],
         closed: Callable[[Connection], None],
     ) -> None:
-        self.loop = loop
-        self._time = loop.time
+        super().__init__(loop)
         self._rested = rested
         self._closed = closed
         self.reader = Reader()
         self._waiter: asyncio.Future[Answer] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed = inf  # when the timer fires
-        self._due = inf  # when this exchange, or this rest, has lasted too long
         self._busy = self._heard = self._sent = False
         self._used = False
         self._first = True  # whether this is the connection's first exchange
@@ -102,7 +90,6 @@ class Connection(asyncio.Protocol):
         head: bytes,
         body: bytes,
         method: bytes,
-        *,
         read: float | None,
         write: float | None,
         replayable: bool,
@@ -189,9 +176,7 @@ class Connection(asyncio.Protocol):
     def _cut(self) -> None:
         self.open = self._busy = False
         self._waiter = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.disarm()
         self.transport.abort()
 
     def _finish(self) -> None:
@@ -217,21 +202,24 @@ class Connection(asyncio.Protocol):
             waiter.set_result(answer)
 
     def _hand_out(self) -> None:
-        """Streaming: tell who waits that something came, and stop reading when too much lies here unread."""
+        """Streaming: tell who waits that something came."""
         reader = self.reader
         waiter = self._waiter
         if waiter is None:
-            if reader.held > HELD_BACK:
-                self._held_back = True
-                self.transport.pause_reading()
+            self._hold_back()
         elif reader.answer is None:
             self.limit(self._read)
         else:
             self._waiter = None
-            self._due = inf  # the time that the stream's reader takes does not count
+            self.limit(None)  # the time that the stream's reader takes does not count
             reader.answer.source = self, reader
             if not waiter.done():
                 waiter.set_result(reader.answer)
+
+    def _hold_back(self) -> None:
+        if self._streaming and self.reader.held > HELD_BACK:
+            self._held_back = True
+            self.transport.pause_reading()
 
     def _ended(self, error: WireError | None) -> None:
         """The server's side is at its end: properly (None), or by an error."""
@@ -278,6 +266,7 @@ class Connection(asyncio.Protocol):
             self.fail(error)
             return
         if self._paused:  # an early answer counts when the request is out, as in httpcore
+            self._hold_back()
             return
         if complete:
             self._finish()
@@ -333,31 +322,8 @@ class Connection(asyncio.Protocol):
         elif self._busy and self._early_eof and not self._paused:
             self._ended(None)
 
-    # Time.
-
-    def limit(self, seconds: float | None) -> None:
-        """From now on, what goes on (or the rest, when nothing does) may last this long. None: for ever."""
-        if seconds is None:
-            self._due = inf
-            return
-        due = self._due = self._time() + seconds
-        if due < self._armed:
-            self._arm(due)
-
-    def _arm(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = due
-        self._timer = self.loop.call_at(due, self._on_time)
-
-    def _on_time(self) -> None:
-        self._timer = None
-        self._armed = inf
-        due = self._due
-        if due > self._time() + 0.001:  # uvloop counts whole milliseconds
-            if due < inf:
-                self._arm(due)
-        elif not self._busy:
+    def expired(self) -> None:
+        if not self._busy:
             self.close()
         elif self._paused:
             self.fail(WriteTimeout("the request was not taken in time"))
