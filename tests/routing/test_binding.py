@@ -345,7 +345,7 @@ def test_shares_multiply_through_nested_unions(text: str, expected: dict[str | N
     assert {None if bound is None else bound.id.elements[0]: share for bound, share in found} == pytest.approx(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(dtab=dtabs, path=path_values)
 def test_any_table_binds_any_name_or_says_why_not(dtab: Dtab, path: Path) -> None:
     try:

@@ -170,7 +170,7 @@ def test_the_tree_can_be_read_by_people() -> None:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(dtab=dtabs, path=path_values)
 def test_any_table_can_be_explained(dtab: Dtab, path: Path) -> None:
     tree = delegate(Interpreter(dtab), path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-from .binding import MAX_LOOKUPS, Interpreter
+from .binding import Interpreter
 from .dtab import Dentry
 from .namer import Bound, Name, Pending
 from .nametree import EMPTY, FAIL, NEG, Leaf, NameTree, Special, Union
@@ -17,6 +17,7 @@ from .path import EMPTY_PATH, Path
 
 Kind: TypeAlias = Literal["delegate", "alt", "union", "leaf", "neg", "fail", "empty", "exception"]
 DEEPEST_SHOWN = 150  # steps and nested trees; Python's own limit of calls must not be what ends it
+MOST_SHOWN = 500  # entries; nobody reads more
 _SPECIAL: dict[Special, Kind] = {NEG: "neg", FAIL: "fail", EMPTY: "empty"}
 _FAIL = Path("$", "fail")
 
@@ -160,7 +161,7 @@ class _Delegator:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.interpreter = interpreter
-        self.left = MAX_LOOKUPS
+        self.left = MOST_SHOWN
 
     def bound(self, name: Path, dentry: Dentry | None, depth: int, level: int) -> Delegation:
         """What becomes of a name that `dentry` led to."""
@@ -169,7 +170,7 @@ class _Delegator:
         if depth > self.interpreter.max_depth or level > DEEPEST_SHOWN:
             return Delegation("exception", name, dentry, error="Max recursion level reached.")
         if self.left < 0:
-            return Delegation("exception", name, dentry, error=f"more than {MAX_LOOKUPS} entries apply to one name")
+            return Delegation("exception", name, dentry, error=f"more than {MOST_SHOWN} entries apply to one name")
         found = tuple([self.spread(name, entry, entry.applied(name), depth + 1, level + 1) for entry in matches])
         if len(found) > 1:
             return Delegation("alt", name, dentry, found)

@@ -128,20 +128,23 @@ class RouteTable:
         service = self._find(_folded(request.host))
         return None if service is None else service(request, random)
 
-    def knows(self, host: str) -> bool:
-        """Whether some service takes this host. Egress rules for unknown hosts do not count."""
-        folded = _folded(host)
-        return folded in self._exact or self._lookup(_portless(folded)) is not None
+    def service(self, host: str) -> Service | None:
+        """The service that takes this host. Egress rules for unknown hosts do not count."""
+        choose = self._service(_folded(host))
+        return next((service for service in self.services.values() if service.resolve is choose), None)
+
+    def _service(self, host: str) -> Chooser[Decision] | None:
+        return self._exact.get(host) or self._lookup(_portless(host))
 
     def _find(self, host: str) -> Chooser[Decision] | None:
-        bare = _portless(host)
-        choose = self._exact.get(host) or self._lookup(bare)
+        choose = self._service(host)
         if choose is not None:
             return choose
         if self.unknown is None:
             return None
         if not isinstance(self.unknown, str):
             return self.unknown.resolve
+        bare = _portless(host)
         refused = Decision(bare, None, route=NO_ROUTE, refused=f"{bare}: {self.unknown}")
         return lambda request, random: refused
 
