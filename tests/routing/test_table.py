@@ -90,7 +90,9 @@ def test_a_host_with_a_port_comes_before_one_without() -> None:
     table = RouteTable([to("admin", "users:9990"), to("users"), to("any", "*")])
     assert cluster(table, "users:9990") == "admin"
     assert cluster(table, "users:80") == "users"
-    assert table.knows("USERS:80")
+    assert table.service("USERS:80").name == "users"
+    assert table.service("*:9990").name == "any"
+    assert RouteTable().service("users") is None
 
 
 def test_unknown_hosts_are_let_out_refused_or_go_by_a_rule() -> None:

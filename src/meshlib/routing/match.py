@@ -10,6 +10,7 @@ from .request import RouteRequest
 from .url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 
 Test: TypeAlias = Callable[[RouteRequest], bool]
+Condition: TypeAlias = tuple[str, str, Test]  # what is looked at, what it should be, the test
 
 
 class Text:
@@ -78,7 +79,7 @@ class Match:
     ) -> None:
         self.path: UrlPath | None = path_matcher(path) if isinstance(path, str) else path
         # In the order of their price: the cheapest test that can fail comes first.
-        self.conditions: tuple[tuple[str, Test], ...] = (
+        self.conditions: tuple[Condition, ...] = (
             *_one_of("method", [method.upper() for method in methods], lambda request: request.method),
             *_one_of("scheme", list(schemes), lambda request: request.scheme),
             *_each("label", {**(labels or {}), **({} if env is None else {"env": env})}, _label),
@@ -87,7 +88,7 @@ class Match:
             *_each("cookie", cookies or {}, _cookie),
             *_any_host(list(hosts)),
         )
-        tests = [test for _, test in self.conditions]
+        tests = [test for _, _, test in self.conditions]
         self.rest: Test | None = _all(tests) if tests else None
         if self.path is not None:
             on_path = self.path.test
@@ -98,12 +99,11 @@ class Match:
         """The first thing that does not hold, as a sentence; None if the request matches."""
         if self.path is not None and not self.path.test(request.path):
             return f"path {request.path!r} is not {self.path!r}"
-        return next((says for says, test in self.conditions if not test(request)), None)
+        return next((f"{what} is not {wanted}" for what, wanted, test in self.conditions if not test(request)), None)
 
     def __repr__(self) -> str:
-        return (
-            f"Match({', '.join([repr(self.path)] * (self.path is not None) + [says for says, _ in self.conditions])})"
-        )
+        path = [] if self.path is None else [repr(self.path)]
+        return f"Match({', '.join([*path, *[f'{what} is {wanted}' for what, wanted, _ in self.conditions]])})"
 
 
 def path_matcher(text: str) -> UrlPath:
@@ -136,11 +136,11 @@ def _text_test(kind: str, value: str, ignore_case: bool, invert: bool) -> Callab
 
 def _each(
     kind: str, wanted: Mapping[str, Text | str], read: Callable[[RouteRequest, str], str | None]
-) -> list[tuple[str, Test]]:
-    conditions: list[tuple[str, Test]] = []
+) -> list[Condition]:
+    conditions: list[Condition] = []
     for name, value in wanted.items():
         text = Text(exact=value) if isinstance(value, str) else value
-        conditions.append((f"{kind} {name!r} is not {text!r}", _field_test(name, text.test, read)))
+        conditions.append((f"{kind} {name!r}", repr(text), _field_test(name, text.test, read)))
     return conditions
 
 
@@ -150,19 +150,19 @@ def _field_test(name: str, test: Callable[[str | None], bool], read: Callable[[R
     return lambda request: test(read(request, name))
 
 
-def _one_of(kind: str, wanted: list[str], read: Callable[[RouteRequest], str]) -> list[tuple[str, Test]]:
+def _one_of(kind: str, wanted: list[str], read: Callable[[RouteRequest], str]) -> list[Condition]:
     if not wanted:
         return []
     values = frozenset(wanted)
-    return [(f"{kind} is not {' or '.join(wanted)}", lambda request: read(request) in values)]
+    return [(kind, " or ".join(wanted), lambda request: read(request) in values)]
 
 
-def _any_host(wanted: list[Text]) -> list[tuple[str, Test]]:
+def _any_host(wanted: list[Text]) -> list[Condition]:
     tests = [text.test for text in wanted]
     if not tests:
         return []
-    says = f"host is not {' or '.join(text.says for text in wanted)}"
-    return [(says, lambda request: any(test(request.host) for test in tests))]
+    says = " or ".join(text.says for text in wanted)
+    return [("host", says, lambda request: any(test(request.host) for test in tests))]
 
 
 def _all(tests: list[Test]) -> Test:

@@ -21,11 +21,24 @@ class RouteRequest:
 
     `host` is the name that the caller used, with or without `:port`; `path` begins with `/` and has no query;
     `query` is what stands after the `?`, still encoded. `header` answers for a lower-case name (a value that came
-    in several lines is joined by commas), or None. `labels` are the caller's own (`app`, `version`, `env` …), and
-    `key` is whatever identifies the user to a sticky split. Query and cookies are parsed when a rule first asks.
+    in several lines is joined by commas), or None. `labels` are the caller's own (`app`, `version`, `env` …), `key`
+    is whatever identifies the user to a sticky split, and `version` is that of HTTP. Query and cookies are parsed when
+    a rule first asks.
     """
 
-    __slots__ = ("_cookies", "_query", "header", "host", "key", "labels", "method", "path", "query", "scheme")
+    __slots__ = (
+        "_cookies",
+        "_query",
+        "header",
+        "host",
+        "key",
+        "labels",
+        "method",
+        "path",
+        "query",
+        "scheme",
+        "version",
+    )
 
     def __init__(
         self,
@@ -37,6 +50,7 @@ class RouteRequest:
         labels: Mapping[str, str] = _NO_LABELS,
         key: str | None = None,
         scheme: str = "http",
+        version: str = "1.1",
     ) -> None:
         self.host = host
         self.method = method
@@ -46,6 +60,7 @@ class RouteRequest:
         self.labels = labels
         self.key = key
         self.scheme = scheme
+        self.version = version
         self._query: dict[str, str] | None = None
         self._cookies: dict[str, str] | None = None
 

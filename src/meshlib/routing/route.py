@@ -11,6 +11,7 @@ from .split import Chooser, Destination, Split
 
 if TYPE_CHECKING:
     from .actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
+    from .namer import Bound
 
 
 class Matcher(Protocol):
@@ -91,10 +92,11 @@ class Decision:
     `cluster` is None if the answer is a redirect or a direct response, or if the request is refused (`refused` says
     why, for the error message). `rule` is the rule's place in its service, from 0, and -1 for the service's default;
     `route` is the rule itself. `plain` is True if there is nothing to do but to send: no rewrite, header edit,
-    mirror or fault. `matched` is the alternative of the rule that held, for rewrites of the matched prefix.
+    mirror or fault. `matched` is the alternative of the rule that held, for rewrites of the matched prefix;
+    `bound` is the name that a dtab led to, if it was one that decided.
     """
 
-    __slots__ = ("cluster", "destination", "matched", "plain", "refused", "route", "rule", "service")
+    __slots__ = ("bound", "cluster", "destination", "matched", "plain", "refused", "route", "rule", "service")
 
     def __init__(
         self,
@@ -106,7 +108,9 @@ class Decision:
         destination: Destination | None = None,
         matched: Matcher | None = None,
         refused: str | None = None,
+        bound: Bound | None = None,
     ) -> None:
+        self.bound = bound
         self.service = service
         self.cluster = cluster
         self.route = route

@@ -7,8 +7,9 @@ Letter case and a trailing dot do not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 from .index import PathIndex
 from .request import Random, RouteRequest
@@ -76,16 +77,23 @@ class Service:
         return f"Service({self.name!r}, {len(self.routes)} rules)"
 
 
+class Resolver(Protocol):
+    """What decides about hosts that no service takes: a `Service` or a `DtabRouter`."""
+
+    @property
+    def resolve(self) -> Callable[[RouteRequest, Random], Decision]: ...
+
+
 class RouteTable:
     """All services. `resolve` is one dictionary look-up, then that service's own compiled function.
 
     `unknown` decides about hosts that the mesh does not know: None lets them go straight out (`resolve` answers
-    None), a string refuses them with that reason, and a `Service` applies its rules (egress by rule).
+    None), a string refuses them with that reason, a `Service` applies its rules, a `DtabRouter` its dtab.
     """
 
     __slots__ = ("_any_host", "_exact", "_prefixes", "_suffixes", "services", "unknown")
 
-    def __init__(self, services: Iterable[Service] = (), *, unknown: Service | str | None = None) -> None:
+    def __init__(self, services: Iterable[Service] = (), *, unknown: Resolver | str | None = None) -> None:
         found: dict[str, Service] = {}
         exact: dict[str, Chooser[Decision]] = {}
         prefixes: dict[str, Chooser[Decision]] = {}
@@ -120,20 +128,23 @@ class RouteTable:
         service = self._find(_folded(request.host))
         return None if service is None else service(request, random)
 
-    def knows(self, host: str) -> bool:
-        """Whether some service takes this host. Egress rules for unknown hosts do not count."""
-        folded = _folded(host)
-        return folded in self._exact or self._lookup(_portless(folded)) is not None
+    def service(self, host: str) -> Service | None:
+        """The service that takes this host. Egress rules for unknown hosts do not count."""
+        choose = self._service(_folded(host))
+        return next((service for service in self.services.values() if service.resolve is choose), None)
+
+    def _service(self, host: str) -> Chooser[Decision] | None:
+        return self._exact.get(host) or self._lookup(_portless(host))
 
     def _find(self, host: str) -> Chooser[Decision] | None:
-        bare = _portless(host)
-        choose = self._exact.get(host) or self._lookup(bare)
+        choose = self._service(host)
         if choose is not None:
             return choose
-        if isinstance(self.unknown, Service):
-            return self.unknown.resolve
         if self.unknown is None:
             return None
+        if not isinstance(self.unknown, str):
+            return self.unknown.resolve
+        bare = _portless(host)
         refused = Decision(bare, None, route=NO_ROUTE, refused=f"{bare}: {self.unknown}")
         return lambda request, random: refused
 

@@ -1,0 +1,56 @@
+"""Delegation: which entries apply, in which order, and to what (Finagle's DtabTest)."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshlib.routing.dtab import Dentry, Dtab, Prefix
+from meshlib.routing.nametree import NEG, read_tree
+from meshlib.routing.path import Path
+
+
+@pytest.mark.parametrize(
+    ("dtab", "path", "tree"),
+    [
+        ("/a/*/c => /d", "/a/b/c/e/f", "/d/e/f"),
+        ("/foo => /bar", "/foo/x", "/bar/x"),
+        ("/foo => /bar", "/food", "~"),
+        ("/foo => /1; /foo => /2", "/foo/x", "/2/x | /1/x"),
+        ("/foo => /1; /foo/x => /2; / => /3", "/foo/x/y", "/3/foo/x/y | /2/y | /1/x/y"),
+        ("/foo => 3 * /a & /b | ~", "/foo/x", "3 * /a/x & /b/x | ~"),
+        ("/foo => !", "/foo/x", "!"),
+        ("/* => /x", "/", "~"),
+        ("/foo/* => /x", "/foo", "~"),
+    ],
+)
+def test_the_rest_of_the_path_goes_to_every_leaf_and_later_entries_come_first(dtab: str, path: str, tree: str) -> None:
+    assert Dtab.read(dtab).lookup(Path.read(path)) == read_tree(tree)
+
+
+def test_tables_are_appended() -> None:
+    one, two = Dtab.read("/foo => /bar"), Dtab.read("/foo=>/biz;/biz=>/$/inet/8080;/bar=>/$/inet/9090")
+    assert one + two == Dtab.read("/foo=>/bar; /foo=>/biz; /biz=>/$/inet/8080; /bar=>/$/inet/9090")
+    assert one + Dtab() is one
+
+
+def test_what_was_appended_can_be_taken_off_again() -> None:
+    base = Dtab.read("/foo=>/bar;/baz=>/xxx/yyy")
+    assert len(base.without_prefix(base)) == 0
+    assert (base + Dtab.read("/foo => /123")).without_prefix(base) == Dtab.read("/foo=>/123")
+    assert base.without_prefix(base + Dtab.read("/s => /b")) == base
+    assert len(Dtab().without_prefix(base)) == 0
+
+
+def test_simplifying_drops_entries_that_say_nothing() -> None:
+    assert Dtab.read("/a => ~; /b => ~ | /c; /d => ~ & ~").simplified() == Dtab.read("/b => /c")
+
+
+def test_a_table_prints_as_finagle_prints_it() -> None:
+    assert str(Dtab.read(" /a/*/c => /d ; /e => /f | /g & 2 * /h ")) == "/a/*/c=>/d;/e=>/f | /g & 2.00*/h"
+
+
+def test_tables_and_entries_are_values() -> None:
+    assert Dtab.read("/a=>/b") == Dtab([Dentry(Prefix("a"), read_tree("/b"))])
+    assert hash(Dtab.read("/a=>/b")) == hash(Dtab.read(" /a => /b ; "))
+    assert Dtab().lookup(Path("a")) is NEG
+    assert [str(entry) for entry in Dtab.read("/a=>/b;/c=>~")] == ["/a=>/b", "/c=>~"]
