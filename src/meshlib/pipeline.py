@@ -140,7 +140,7 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
                 raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
             sense = _senseless(policy, other)
             if sense:
-                warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=4)
+                warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=3)
 
 
 def _senseless(outer: Policy, inner: Policy) -> str | None:

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, assert_type
 
 from meshlib.pipeline import Pipeline
-from meshlib.policies._decorators import circuit_breaker, fallback, retry, timeout
+from meshlib.policies._decorators import circuit_breaker, fallback, hedge, retry, single_flight, timeout
 from meshlib.policies.breaker import CircuitBreaker
 from meshlib.policies.budget import RetryBudget
+from meshlib.policies.collapse import collapse
 from meshlib.policies.retry import Retry
 from meshlib.policies.timeout import Timeout
+from meshlib.resilient import resilient
 
 users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
 breaker = CircuitBreaker("payments")
@@ -65,6 +67,31 @@ async def aitems(first: int) -> AsyncIterator[str]:
     yield "a"
 
 
+@hedge
+async def hedged(order: str) -> bytes:
+    return b""
+
+
+@single_flight
+async def shared(order: str) -> bytes:
+    return b""
+
+
+@collapse(max_batch=10, within=0.01)
+async def load_user(ids: list[int]) -> dict[int, str]:
+    return {}
+
+
+@collapse()
+def load_order(ids: list[int]) -> list[float]:
+    return []
+
+
+@resilient("users")
+async def tuned(order: str) -> bytes:
+    return b""
+
+
 class Shop:
     @retry(attempts=2)
     @breaker
@@ -95,6 +122,11 @@ async def main() -> None:
     coroutine_4: Coroutine[Any, Any, int] = Shop().buy("a")
     assert_type(await coroutine_4, int)
     assert_type(Shop().sell("a"), int)
+    assert_type(await asyncio.create_task(hedged("a")), bytes)
+    assert_type(await asyncio.create_task(shared("a")), bytes)
+    assert_type(await asyncio.create_task(load_user(1)), str)
+    assert_type(load_order(1), float)
+    assert_type(await asyncio.create_task(tuned("a")), bytes)
     as_argument: Callable[[str], bytes] = again
     as_argument("a")
 

@@ -13,7 +13,9 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ._judge import Errors
 from .breaker import CircuitBreaker
+from .cache import RequestCache, SingleFlight
 from .fallback import Fallback
+from .hedge import Hedge
 from .retry import Retry
 from .timeout import Timeout
 
@@ -59,6 +61,9 @@ def named_after(policy: Callable[..., _Guards], *args: Any, **kwargs: Any) -> Ca
 circuit_breaker = Decorator(CircuitBreaker)
 retry = Decorator(Retry)
 timeout = Decorator(Timeout)
+hedge = Decorator(Hedge)
+single_flight = Decorator(SingleFlight)
+request_cache = Decorator(RequestCache)
 
 
 def fallback(

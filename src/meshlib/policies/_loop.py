@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
 from ..call import AsyncStep, Call, Classifier, R, Step, raised
@@ -64,6 +64,16 @@ class Loop:
             lambda leaf: self.wrap(leaf, self.runtime, raised),
             lambda leaf: self.wrap_async(leaf, self.runtime, raised),
         )
+
+
+def identity(call: Call, key: Callable[..., Hashable] | None) -> Hashable:
+    """What makes two calls equal: `key` of the arguments, or all of them. Raises TypeError if that cannot be hashed."""
+    what = call.what
+    if isinstance(what, Packed):
+        if key is not None:
+            return key(*what.args, **what.kwargs)
+        return what.args, tuple(sorted(what.kwargs.items()))
+    return cast(Hashable, what if key is None else key(what))
 
 
 def pack(fn: F, over: Callable[[Step[Any]], Step[Any]], over_async: Callable[[AsyncStep[Any]], AsyncStep[Any]]) -> F:

@@ -16,7 +16,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
-from ._loop import Loop, Packed
+from ._loop import Loop, Packed, identity
 
 
 class Fallback(Loop):
@@ -55,13 +55,15 @@ class Fallback(Loop):
         self.on = None if on is None else _predicate("on", on)
         self.concurrency = inf if concurrency is None else _check.count("concurrency", concurrency)
         self.active = 0
-        self._last = None if stale is None else _Last(_check.seconds("stale", stale, infinite=True), key, remember)
+        self.stale = None if stale is None else _check.seconds("stale", stale, infinite=True)
+        self.key = key
+        self.remember = _check.count("remember", remember)
         self._lock = Lock()
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         if any(is_coroutine_function(answer) for answer in (self.value, self.instead) if answer is not None):
             raise TypeError(f"{self.name}: an async fallback cannot answer for a sync function")
-        last, now = self._last, run.now
+        last, now = self._memory(), run.now
 
         def answered(call: Call) -> R:
             try:
@@ -70,7 +72,7 @@ class Fallback(Loop):
                 if not self._answers(call, error, classify):
                     raise
                 with _Place(self, error):
-                    return cast(R, self._answer(call, error, now()))
+                    return cast(R, self._answer(call, error, last, now()))
             if last is not None:
                 last.keep(call, result, now())
             return result
@@ -78,7 +80,7 @@ class Fallback(Loop):
         return answered
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        last, now = self._last, run.now
+        last, now = self._memory(), run.now
 
         async def answered(call: Call) -> R:
             try:
@@ -87,7 +89,7 @@ class Fallback(Loop):
                 if not self._answers(call, error, classify):
                     raise
                 with _Place(self, error):
-                    answer = self._answer(call, error, now())
+                    answer = self._answer(call, error, last, now())
                     return cast(R, await answer if inspect.isawaitable(answer) else answer)
             if last is not None:
                 last.keep(call, result, now())
@@ -100,9 +102,13 @@ class Fallback(Loop):
             return self.on(error)
         return isinstance(error, Rejected | DeadlineExceeded) or classify(call, None, error).failed
 
-    def _answer(self, call: Call, error: Exception, now: float) -> Any:
-        if self._last is not None:
-            known, answer = self._last.known(call, now)
+    def _memory(self) -> _Last | None:
+        """One for each function that is guarded: their calls are never equal."""
+        return None if self.stale is None else _Last(self.stale, self.key, self.remember)
+
+    def _answer(self, call: Call, error: Exception, last: _Last | None, now: float) -> Any:
+        if last is not None:
+            known, answer = last.known(call, now)
             if known:
                 return answer
         if self.instead is not None:
@@ -147,12 +153,12 @@ class _Last:
     def __init__(self, limit: float, key: Callable[..., Hashable] | None, most: int) -> None:
         self._limit = limit
         self._key = key
-        self._most = _check.count("remember", most)
+        self._most = most
         self._answers: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
         self._lock = Lock()
 
     def keep(self, call: Call, answer: object, now: float) -> None:
-        key = self._of(call)
+        key = identity(call, self._key)
         with self._lock:
             self._answers[key] = now, answer
             self._answers.move_to_end(key)
@@ -161,13 +167,5 @@ class _Last:
 
     def known(self, call: Call, now: float) -> tuple[bool, Any]:
         with self._lock:
-            at, answer = self._answers.get(self._of(call), (-inf, None))
+            at, answer = self._answers.get(identity(call, self._key), (-inf, None))
         return now - at <= self._limit and at > -inf, answer
-
-    def _of(self, call: Call) -> Hashable:
-        what = call.what
-        if not isinstance(what, Packed):
-            return cast(Hashable, what if self._key is None else self._key(what))
-        if self._key is not None:
-            return self._key(*what.args, **what.kwargs)
-        return what.args, tuple(sorted(what.kwargs.items()))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..runtime import Expired
+from ..runtime import SYSTEM, Expired, Signal
 
 R = TypeVar("R")
 _IDLE = 25  # how many turns of the event loop nobody may stir before time goes on
@@ -73,6 +73,9 @@ class ManualClock:
         if failed is not None:
             raise failed
         return result
+
+    def signal(self) -> Signal:
+        return SYSTEM.signal()
 
     async def _watch(self, deadline: float, scope: anyio.CancelScope) -> None:
         await self._reach(deadline)

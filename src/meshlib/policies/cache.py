@@ -1,0 +1,119 @@
+"""Has this been asked already? Within one request: a scope remembers. At the same moment: equal calls share one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
+
+from ..call import AsyncStep, Call, Classifier, R, Step
+from ..runtime import SYSTEM, Runtime
+from ._flight import Flight, share, share_async
+from ._loop import Loop, identity
+
+_SCOPE: ContextVar[dict[Hashable, Flight[Any]] | None] = ContextVar("meshlib.request_scope", default=None)
+
+
+class request_scope:
+    """`with meshlib.request_scope():` inside, functions under a `RequestCache` run once for equal arguments.
+
+    One scope is one request of a server, one job, one page; child tasks share it. What was remembered goes with it.
+    A scope within a scope begins empty.
+    """
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[dict[Hashable, Flight[Any]] | None] = _SCOPE.set({})
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            _SCOPE.reset(self._token)
+        except ValueError:
+            pass  # left from another context (a generator that is closed elsewhere): nothing to end here
+
+
+class _Shares(Loop):
+    """Equal calls share one run. What equal means is said by `key(*args, **kwargs)`; default: all arguments."""
+
+    def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
+        super().__init__(name, runtime=runtime)
+        self.key = key
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
+        key, own = self.key, dict[Hashable, Flight[R]]()
+
+        def shared(call: Call) -> R:
+            flights = self._flights(own)
+            if flights is None:
+                return step(call)
+            place = step, identity(call, key)
+            flight = flights.setdefault(place, Flight())
+            try:
+                return share(flight, lambda: step(call), call, run)
+            finally:
+                self._landed(flights, place, flight)
+
+        return shared
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
+        key, own = self.key, dict[Hashable, Flight[R]]()
+
+        async def shared(call: Call) -> R:
+            flights = self._flights(own)
+            if flights is None:
+                return await step(call)
+            place = step, identity(call, key)
+            flight = flights.setdefault(place, Flight())
+            try:
+                return await share_async(flight, lambda: step(call), run)
+            finally:
+                self._landed(flights, place, flight)
+
+        return shared
+
+    def _landed(self, flights: dict[Hashable, Flight[Any]], place: Hashable, flight: Flight[Any]) -> None:
+        """Forget the flight once it is over, or nobody is in it any more."""
+        gone = flight.outcome is None and flight.members == 0
+        if (gone or (flight.outcome is not None and self._forgets(flight))) and flights.get(place) is flight:
+            flights.pop(place, None)
+
+    def _forgets(self, flight: Flight[Any]) -> bool:
+        return True
+
+    def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
+        return own
+
+
+class SingleFlight(_Shares):
+    """Equal calls that overlap are one call: the first runs, the others wait for its result (or its error).
+
+    If the one who runs it is cancelled, one of those who wait begins again; their own cancellations touch nobody else.
+    After Go's singleflight; Hystrix has it within its collapser. Results are shared, so do not change them.
+    """
+
+    def __init__(
+        self, *, key: Callable[..., Hashable] | None = None, name: str = "single flight", runtime: Runtime = SYSTEM
+    ) -> None:
+        super().__init__(key=key, name=name, runtime=runtime)
+
+
+class RequestCache(_Shares):
+    """Within a `request_scope`, equal calls run once, overlapping or not; errors are not remembered. Outside: no cache.
+
+    After Hystrix's request cache (which remembers errors too).
+    """
+
+    def __init__(
+        self, *, key: Callable[..., Hashable] | None = None, name: str = "request cache", runtime: Runtime = SYSTEM
+    ) -> None:
+        super().__init__(key=key, name=name, runtime=runtime)
+
+    def _forgets(self, flight: Flight[Any]) -> bool:
+        return flight.outcome is None or flight.outcome[1] is not None
+
+    def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
+        return _SCOPE.get()

@@ -1,0 +1,100 @@
+"""Which policies has operations given this function today? `@resilient("users")` asks by name, and hears of changes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Protocol, TypeVar, cast
+
+from .pipeline import Pipeline
+from .policies._guard import check_function, is_coroutine_function
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Pipelines(Protocol):
+    """Where pipelines are found by name: a `Mesh`, or any object that can do this.
+
+    `version` changes whenever `pipeline` may answer otherwise. It is read before each call, so let it be cheap.
+    """
+
+    @property
+    def version(self) -> int: ...
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of this name; the same object as long as nothing about it has changed. Raises LookupError."""
+
+
+_default: Callable[[], Pipelines] | None = None
+
+
+def pipelines_from(source: Callable[[], Pipelines] | None) -> None:
+    """Where `resilient` looks when it is not told: `source` gives the mesh of this process (None: there is none)."""
+    global _default
+    _default = source
+
+
+def resilient(name: str, *, mesh: Pipelines | None = None) -> Callable[[F], F]:
+    """Guard a function by the pipeline that `mesh` (or the mesh of this process) names `name`.
+
+    A reload changes the policy under the running function: calls that have begun finish as they began, the next call is
+    guarded by the new pipeline. The name is looked up at the first call, so functions can be decorated before there is
+    a mesh; if it is not known then, that call raises LookupError. Raises TypeError for generators: a reload could bring
+    a policy that calls again.
+    """
+
+    def decorate(fn: F) -> F:
+        check_function(fn)
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(f"{fn!r} cannot be guarded by name: a generator that has begun cannot be called again")
+        current = _Current(name, mesh, fn)
+
+        if is_coroutine_function(fn):
+
+            @functools.wraps(fn)
+            async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+                return await current.guarded()(*args, **kwargs)
+
+            return cast(F, guarded_async)
+
+        @functools.wraps(fn)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return current.guarded()(*args, **kwargs)
+
+        return cast(F, guarded)
+
+    return decorate
+
+
+class _Current:
+    """The function under the pipeline of the version that was last seen. Rebuilt by whoever sees a newer one first."""
+
+    __slots__ = ("_fn", "_lock", "_mesh", "_name", "_pipeline", "_seen")
+
+    def __init__(self, name: str, mesh: Pipelines | None, fn: Callable[..., Any]) -> None:
+        self._name = name
+        self._mesh = mesh
+        self._fn = fn
+        self._pipeline: Pipeline | None = None
+        # One tuple, replaced whole, so that a reader never pairs the version of one reload with the policy of another.
+        self._seen: tuple[Pipelines, int, Callable[..., Any]] | None = None
+        self._lock = Lock()
+
+    def guarded(self) -> Callable[..., Any]:
+        mesh = self._mesh
+        if mesh is None:
+            if _default is None:
+                raise LookupError(f"{self._name!r}: there is no mesh yet to look it up in; give `mesh=`, or make one")
+            mesh = _default()
+        seen = self._seen
+        version = mesh.version
+        if seen is not None and seen[0] is mesh and seen[1] == version:
+            return seen[2]
+        with self._lock:
+            pipeline = mesh.pipeline(self._name)
+            guarded = seen[2] if seen is not None and pipeline is self._pipeline else pipeline(self._fn)
+            self._pipeline = pipeline
+            self._seen = mesh, version, guarded
+        return guarded

@@ -1,0 +1,159 @@
+"""Pipelines: order, warnings, and one object in several places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from meshlib.call import Call, Classifier
+from meshlib.errors import BreakerOpen
+from meshlib.pipeline import Pipeline, PolicyOrderWarning
+from meshlib.policies.breaker import CircuitBreaker
+from meshlib.policies.fallback import Fallback
+from meshlib.policies.retry import Retry
+from meshlib.policies.timeout import Timeout
+from meshlib.runtime import Runtime
+
+
+class Mark:
+    """All that a stranger must implement."""
+
+    def __init__(self, name: str, log: list[str], tier: str = "service") -> None:
+        self.name = name
+        self.tier = tier
+        self.log = log
+
+    def wrap(self, step: Any, run: Runtime, classify: Classifier) -> Any:
+        def marked(call: Call) -> Any:
+            self.log.append(self.name)
+            return step(call)
+
+        return marked
+
+    def wrap_async(self, step: Any, run: Runtime, classify: Classifier) -> Any:
+        async def marked(call: Call) -> Any:
+            self.log.append(self.name)
+            return await step(call)
+
+        return marked
+
+
+def test_the_first_policy_is_the_outermost() -> None:
+    log: list[str] = []
+    Pipeline(Mark("a", log), Mark("b", log), Mark("c", log)).over(lambda call: log.append("leaf"))(Call("x"))
+    assert log == ["a", "b", "c", "leaf"]
+
+
+@pytest.mark.anyio
+async def test_a_strangers_policy_works_on_async_functions() -> None:
+    log: list[str] = []
+
+    @Pipeline(Mark("a", log), Retry(2))
+    async def work(a: int, *, b: int) -> int:
+        return a + b
+
+    assert await work(1, b=2) == 3
+    assert log == ["a"]
+
+
+def test_a_pipeline_without_policies_is_the_function() -> None:
+    assert Pipeline()(lambda a: a)(1) == 1
+    assert Pipeline().over(lambda call: call.what)(Call("x")) == "x"
+
+
+def test_one_policy_may_stand_in_several_pipelines() -> None:
+    breaker = CircuitBreaker("users", consecutive_failures=1)
+
+    @Pipeline(Retry(1), breaker)
+    def broken() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        broken()
+    with pytest.raises(BreakerOpen):
+        Pipeline(breaker)(lambda: 1)()
+    with pytest.raises(BreakerOpen):
+        Pipeline(Timeout(1.0), breaker).over(lambda call: 1)(Call("x"))
+
+
+def test_gates_alone_guard_generators_until_they_end() -> None:
+    breaker = CircuitBreaker("items", consecutive_failures=1)
+
+    @Pipeline(breaker)
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError
+
+    with pytest.raises(OSError):
+        list(items())
+    assert breaker.state == "open"
+
+
+def test_gates_alone_hear_the_pipelines_classifier() -> None:
+    from meshlib.call import IGNORED
+
+    breaker = CircuitBreaker("users", consecutive_failures=1)
+
+    @Pipeline(breaker, classify=lambda *_: IGNORED)
+    def work() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        work()
+    assert breaker.state == "closed"
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recommended_order_is_silent() -> None:
+    Pipeline(Fallback(0), Timeout(1.0, per_try=0.3), Retry(3), CircuitBreaker("users"))
+
+
+def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
+    breaker = CircuitBreaker("users", consecutive_failures=2)
+
+    @Pipeline(breaker, Retry(3, backoff=0))
+    def work() -> None:
+        raise OSError
+
+    for _ in range(2):
+        assert breaker.state == "closed"
+        with pytest.raises(OSError):
+            work()
+    assert breaker.state == "open"
+
+
+@pytest.mark.parametrize(
+    ("policies", "why"),
+    [
+        ([Retry(), Fallback(0)], "the fallback hides each failure"),
+        ([CircuitBreaker("users"), Fallback(0)], "the fallback hides each failure"),
+        ([Retry(name="a"), Retry(name="b")], "attempts multiply"),
+        ([Timeout(1.0), Retry(), Timeout(2.0)], "can never be reached"),
+    ],
+)
+def test_an_order_without_sense_is_warned_of(policies: list[Any], why: str) -> None:
+    with pytest.warns(PolicyOrderWarning, match=why) as warned:
+        Pipeline(*policies)
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("outer", ["endpoint", "binding"])
+def test_a_tier_outside_one_that_it_serves_cannot_work(outer: str) -> None:
+    with pytest.raises(ValueError, match="cannot stand outside"):
+        Pipeline(Mark("m", [], outer), Retry())
+
+
+def test_the_same_object_twice_cannot_work() -> None:
+    breaker = CircuitBreaker("users")
+    with pytest.raises(ValueError, match="stands twice"):
+        Pipeline(breaker, Retry(), breaker)
+
+
+@pytest.mark.parametrize("wrong", [Retry, 3, None, lambda step: step])
+def test_what_is_no_policy_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="expected a policy"):
+        Pipeline(wrong)

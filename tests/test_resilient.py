@@ -1,0 +1,146 @@
+"""A function guarded by a name: which pipeline is asked, and when a reload takes effect."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+from meshlib import resilient as module
+from meshlib.pipeline import Pipeline
+from meshlib.policies.fallback import Fallback
+from meshlib.policies.retry import Retry
+from meshlib.resilient import pipelines_from, resilient
+
+
+class Book:
+    """Pipelines by name, with a version."""
+
+    def __init__(self, **pipelines: Pipeline) -> None:
+        self.version = 1
+        self.asked = 0
+        self.pipelines = pipelines
+
+    def pipeline(self, name: str) -> Pipeline:
+        self.asked += 1
+        return self.pipelines[name]
+
+    def reload(self, **pipelines: Pipeline) -> None:
+        self.pipelines.update(pipelines)
+        self.version += 1
+
+
+def test_a_function_is_guarded_by_the_pipeline_of_that_name() -> None:
+    book = Book(users=Pipeline(Fallback("nobody")))
+
+    @resilient("users", mesh=book)
+    def load(user: int) -> str:
+        raise OSError
+
+    assert [load(1), load(2)] == ["nobody"] * 2
+    assert book.asked == 1, "the name is looked up once per version"
+
+
+def test_a_reload_changes_the_policy_under_a_running_function() -> None:
+    calls: list[int] = []
+    book = Book(users=Pipeline(Retry(1)))
+
+    @resilient("users", mesh=book)
+    def load() -> None:
+        calls.append(1)
+        raise OSError
+
+    with pytest.raises(OSError):
+        load()
+    book.reload(users=Pipeline(Retry(3, backoff=0)))
+    with pytest.raises(OSError):
+        load()
+    assert len(calls) == 1 + 3
+
+
+def test_a_call_that_has_begun_finishes_as_it_began() -> None:
+    book = Book(users=Pipeline(Fallback("old")))
+
+    @resilient("users", mesh=book)
+    async def load(wait: asyncio.Event) -> str:
+        await wait.wait()
+        raise OSError
+
+    async def main() -> list[str]:
+        wait = asyncio.Event()
+        first = asyncio.create_task(load(wait))
+        await asyncio.sleep(0)
+        book.reload(users=Pipeline(Fallback("new")))
+        second = asyncio.create_task(load(wait))
+        await asyncio.sleep(0)
+        wait.set()
+        return [await first, await second]
+
+    assert asyncio.run(main()) == ["old", "new"]
+
+
+def test_a_reload_that_changes_nothing_keeps_what_the_policies_know() -> None:
+    remembers = Pipeline(Fallback(stale=60.0))
+    book, down = Book(users=remembers), False
+
+    @resilient("users", mesh=book)
+    def load() -> str:
+        if down:
+            raise OSError
+        return "fresh"
+
+    load()
+    down = True
+    book.reload()
+    assert load() == "fresh"
+
+
+def test_a_name_that_is_not_known_is_an_error_of_the_call() -> None:
+    @resilient("nobody", mesh=Book())
+    def load() -> None: ...
+
+    with pytest.raises(LookupError):
+        load()
+
+
+@pytest.fixture
+def no_default() -> Iterator[None]:
+    before = module._default
+    pipelines_from(None)
+    yield
+    pipelines_from(before)
+
+
+@pytest.mark.usefixtures("no_default")
+def test_the_mesh_of_the_process_is_asked_when_none_is_given() -> None:
+    @resilient("users")
+    def load() -> str:
+        raise OSError
+
+    with pytest.raises(LookupError, match="no mesh yet"):
+        load()
+    for answer in ("one", "two"):
+        book = Book(users=Pipeline(Fallback(answer)))
+        pipelines_from(lambda book=book: book)
+        assert load() == answer
+
+
+def test_it_stays_what_it_was() -> None:
+    @resilient("users", mesh=Book())
+    async def load(user: int) -> str:
+        """Load."""
+        return ""
+
+    assert inspect.iscoroutinefunction(load)
+    assert (load.__name__, load.__doc__) == ("load", "Load.")
+    assert str(inspect.signature(load)) == "(user: 'int') -> 'str'"
+
+
+def test_generators_are_refused() -> None:
+    with pytest.raises(TypeError, match="generator"):
+
+        @resilient("users", mesh=Book())
+        def items() -> Iterator[int]:
+            yield 1
