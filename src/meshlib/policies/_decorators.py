@@ -13,8 +13,12 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ._judge import Errors
 from .breaker import CircuitBreaker
+from .bulkhead import Bulkhead
 from .fallback import Fallback
+from .limiter import AdaptiveLimit
+from .rate import RateLimit
 from .retry import Retry
+from .throttle import Throttle
 from .timeout import Timeout
 
 P = ParamSpec("P")
@@ -59,6 +63,10 @@ def named_after(policy: Callable[..., _Guards], *args: Any, **kwargs: Any) -> Ca
 circuit_breaker = Decorator(CircuitBreaker)
 retry = Decorator(Retry)
 timeout = Decorator(Timeout)
+bulkhead = Decorator(Bulkhead)
+adaptive_limit = Decorator(AdaptiveLimit)
+rate_limit = Decorator(RateLimit)
+throttle = Decorator(Throttle)
 
 
 def fallback(
