@@ -113,7 +113,8 @@ class CircuitBreaker(ByHand, Gate):
         self._parts = parts(self.trip)
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf
-        self.cooldown: Cooldown = (
+        self.cooldown = cooldown
+        self._pause: Cooldown = (
             cooldown if callable(cooldown) else growing(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
         )
         rates = [part for part in self._parts if isinstance(part, FailureRate | SlowCallRate)] if probe_by_rate else []
@@ -258,7 +259,7 @@ class CircuitBreaker(ByHand, Gate):
         try:
             if seconds is None:
                 draw = self.runtime.random()
-                seconds = checked(self.cooldown, opening(*self._picture(now), self._trips, self._half_opens, draw))
+                seconds = checked(self._pause, opening(*self._picture(now), self._trips, self._half_opens, draw))
         except BaseException:  # the user's own function: they shall hear of it, and the breaker be open all the same
             seconds = FALLBACK
             raise
