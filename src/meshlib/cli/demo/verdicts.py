@@ -95,20 +95,18 @@ def _loses_its_share(mesh: Tally, world: World) -> Claim:
     return Claim(
         "the slow endpoint loses its share",
         here < least,
-        f"{here} of {everyone} requests; a third would be {everyone // 3}, and by chance at least {least}",
+        f"{here} of {everyone} requests; by chance at least {least}",
     )
 
 
 def _gets_it_back(mesh: Tally, world: World) -> Claim:
+    # By a probe as a rule. But whoever answered so late only once was never taken out, and is only thought dear.
     address = world.servers["v1-b"].address
     restored, _ = mesh.first(EndpointRestored, mesh.began["healed"], address=address)
-    end = mesh.began["all"]
-    quick = sum(one.ok and one.took < SLOW / 2 for one in mesh.to([address], mesh.done["healed"], end))
-    return Claim(
-        "quick again, it comes back by a probe",
-        restored < end and quick > 0,
-        f"{_after(restored, mesh, 'healed')}; {quick} quick answers since",
-    )
+    sent = mesh.to([address], mesh.done["healed"], mesh.began["all"])
+    quick = sum(one.ok and one.took < SLOW / 2 for one in sent)
+    probe = f"; by a probe {_after(restored, mesh, 'healed')}" if restored < mesh.began["dead"] else ""
+    return Claim("quick again, it is asked again", quick > 0, f"{quick} quick answers since{probe}")
 
 
 def _is_ejected(mesh: Tally, world: World) -> Claim:
@@ -122,7 +120,7 @@ def _is_ejected(mesh: Tally, world: World) -> Claim:
     return Claim(
         "the dead endpoint is ejected",
         ejected < end and here < least,
-        f"{_after(ejected, mesh, 'dead')}; it got {here} of {everyone} requests, {probes} of them probes",
+        f"{_after(ejected, mesh, 'dead')}; got {here} of {everyone}, {probes} of them probes",
     )
 
 
@@ -151,7 +149,7 @@ def _splits(mesh: Tally) -> list[Claim]:
             Claim(
                 f"{share:.0%} of the traffic goes to v2",
                 bool(servers) and least <= v2 <= greatest,
-                f"{measured:.1%}: {v2} of {len(servers)} requests; expected {least} to {greatest}",
+                f"{v2} of {len(servers)} = {measured:.1%}; expected {_range(least, greatest)}",
             )
         )
     return found
@@ -161,19 +159,19 @@ def _edits(mesh: Tally) -> Claim:
     acts = ("tenth", "half", "all")
     waits = [mesh.first(SnapshotPublished, mesh.began[act])[0] - mesh.done[act] for act in acts]
     return Claim(
-        "edits of mesh.yaml take effect in under a second",
+        "edits take effect in under a second",
         max(waits) < 1.0,
         "after " + ", ".join(_seconds(wait) for wait in waits),
     )
 
 
 def _breaker_opens(mesh: Tally) -> Claim:
-    opened, event = mesh.first(BreakerChanged, mesh.began["outage"], name="users-v2", after="open")
+    opened, _ = mesh.first(BreakerChanged, mesh.began["outage"], name="users-v2", after="open")
     refused = sum(at < mesh.began["healing"] for at, _ in mesh.all(CallRejected, opened, name="users-v2"))
     return Claim(
         "a total outage opens the breaker",
         opened < mesh.began["healing"],
-        f"{_after(opened, mesh, 'outage')}: {event.reason if event else 'no'}; {refused} attempts refused",
+        f"{_after(opened, mesh, 'outage')}; {refused} attempts refused unsent",
     )
 
 
@@ -184,7 +182,7 @@ def _breaker_heals(mesh: Tally) -> Claim:
     return Claim(
         "restarted, the breaker closes by a probe",
         healed < inf and ok > len(later) / 2,
-        f"{_after(healed, mesh, 'healing')}; then {ok} of {len(later)} requests succeeded",
+        f"{_after(healed, mesh, 'healing')}; then {ok} of {len(later)} succeeded",
     )
 
 
@@ -194,12 +192,16 @@ def _callers(mesh: Tally, plain: Tally) -> Claim:
     return Claim(
         "outside the outage, callers see next to nothing",
         here <= len(mesh.answers) * 0.005 and here < there,
-        f"{here} of {len(mesh.answers)} requests failed; with plain httpx {there}",
+        f"{here} of {len(mesh.answers)} failed; plain httpx: {there}",
     )
 
 
 def _after(at: float, mesh: Tally, act: str) -> str:
     return "never" if at == inf else f"after {_seconds(max(0.0, at - mesh.done[act]))}"
+
+
+def _range(least: int, greatest: int) -> str:
+    return str(least) if least == greatest else f"{least} to {greatest}"
 
 
 def _seconds(seconds: float) -> str:

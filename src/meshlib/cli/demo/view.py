@@ -101,9 +101,8 @@ def _gauges(one: Pass) -> Table:
     wanted, measured, answers = split_of(one)
     failed = sum(not each.ok for each in one.tally.answers)
     grid.add_row("callers", f"{len(one.tally.answers)} requests answered, {failed} of them by an error")
-    grid.add_row("split v1 : v2", f"wanted {_bar(wanted)} {1 - wanted:.0%} : {wanted:.0%}")
-    share = f"{_bar(measured)} {1 - measured:.0%} : {measured:.0%}" if answers else "–"
-    grid.add_row("", f"measured {share}")
+    grid.add_row("split v1 : v2", _bar("wanted", wanted))
+    grid.add_row("", _bar("measured", measured) if answers else "")
     breakers = Text()
     for name, state in one.side.breakers().items():
         breakers.append(f"{name} ").append(state.replace("_", "-"), COLOURS.get(state, "dim")).append("   ")
@@ -113,9 +112,11 @@ def _gauges(one: Pass) -> Table:
     return grid
 
 
-def _bar(v2: float, width: int = 30) -> Text:
+def _bar(words: str, v2: float, width: int = 40) -> Text:
     filled = round(v2 * width)
-    return Text("━" * (width - filled), "blue") + Text("━" * filled, "magenta")
+    return Text.assemble(
+        f"{words:9}", ("━" * (width - filled), "blue"), ("━" * filled, "magenta"), f" {1 - v2:.0%} : {v2:.0%}"
+    )
 
 
 def _news(one: Pass) -> Text:

@@ -63,27 +63,35 @@ class Server:
         """Serve; returns when it does. Raises RuntimeError if the port is not to be had."""
         for _ in range(10):
             port = self.port or random.choice(_PORTS)
-            self._tell(f"listen {port}")
-            assert self._process.stdout is not None
-            answer = await asyncio.to_thread(self._process.stdout.readline)
-            if answer == "listening\n":
+            answer = await self._ask(f"listen {port}")
+            if answer == "listening":
                 self.port = port
                 return
-            self._bury()
-            self._process = self._spawn()
-        raise RuntimeError(f"the server {self.name} finds no port to listen on")
+            self.kill()
+            if answer != "taken":
+                break
+        raise RuntimeError(f"the server {self.name} does not start: {answer or 'it ended without a word'}")
 
     def delay(self, seconds: float) -> None:
         """Take so long for each answer from now on."""
         self._tell(f"delay {seconds}")
 
     def kill(self) -> None:
-        """As the kernel does it when memory is short: no goodbye to anybody."""
+        """As the kernel does it when memory is short: no goodbye to anybody. The next process gets ready."""
         self._bury()
         self._process = self._spawn()
 
     def close(self) -> None:
         self._bury()
+
+    async def _ask(self, line: str) -> str:
+        try:
+            self._tell(line)
+        except BrokenPipeError:
+            return ""
+        pipe = self._process.stdout
+        assert pipe is not None
+        return (await asyncio.to_thread(pipe.readline)).strip()
 
     def _tell(self, line: str) -> None:
         pipe = self._process.stdin
