@@ -23,15 +23,41 @@ from .errors import (
 from .http.client import MeshClient
 from .mesh import Cluster, Mesh, Service, Snapshot
 from .pipeline import Pipeline, PolicyOrderWarning
+from .policies._decorators import (
+    adaptive_limit,
+    bulkhead,
+    circuit_breaker,
+    fallback,
+    hedge,
+    rate_limit,
+    request_cache,
+    retry,
+    single_flight,
+    throttle,
+    timeout,
+)
 from .policies.breaker import CircuitBreaker, State
 from .policies.budget import RetryBudget
 from .policies.bulkhead import Bulkhead
+from .policies.cache import RequestCache, SingleFlight, request_scope
+from .policies.collapse import collapse
+from .policies.deadline import carry, deadline, remaining
+from .policies.failfast import FailFast
 from .policies.fallback import Fallback
+from .policies.hedge import Hedge
+from .policies.limiter import AdaptiveLimit
+from .policies.limits import AIMD, Gradient2, Vegas
+from .policies.rate import RateLimit
 from .policies.retry import Retry
+from .policies.threadpool import ThreadBulkhead
+from .policies.throttle import Throttle
 from .policies.timeout import Timeout
 from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
+from .resilient import resilient
 
 __all__ = [
+    "AIMD",
+    "AdaptiveLimit",
     "BreakerOpen",
     "Bulkhead",
     "BulkheadFull",
@@ -44,24 +70,50 @@ __all__ = [
     "DeadlineExceeded",
     "Either",
     "Endpoint",
+    "FailFast",
     "FailureCount",
     "FailureRate",
     "Fallback",
+    "Gradient2",
+    "Hedge",
     "Mesh",
     "MeshClient",
     "MeshError",
     "NoEndpoint",
     "Pipeline",
     "PolicyOrderWarning",
+    "RateLimit",
     "RateLimited",
     "Rejected",
+    "RequestCache",
     "Retry",
     "RetryBudget",
     "Service",
+    "SingleFlight",
     "SlowCallRate",
     "Snapshot",
     "State",
+    "ThreadBulkhead",
+    "Throttle",
     "Throttled",
     "Timeout",
+    "Vegas",
     "Verdict",
+    "adaptive_limit",
+    "bulkhead",
+    "carry",
+    "circuit_breaker",
+    "collapse",
+    "deadline",
+    "fallback",
+    "hedge",
+    "rate_limit",
+    "remaining",
+    "request_cache",
+    "request_scope",
+    "resilient",
+    "retry",
+    "single_flight",
+    "throttle",
+    "timeout",
 ]
