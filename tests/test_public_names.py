@@ -1,0 +1,37 @@
+"""`import meshlib` is cheap, and every name that it promises is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import meshlib
+
+
+@pytest.mark.parametrize("name", meshlib.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(meshlib, name) is not None
+    assert name in meshlib._HOME
+
+
+def test_names_that_are_not_there_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        meshlib.nonsense
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys; {code}; print(*sys.modules)"
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_importing_meshlib_loads_none_of_its_rooms() -> None:
+    assert not loaded_by("import meshlib") & {"httpx", "meshlib.mesh", "meshlib.policies", "asyncio", "pydantic"}
+
+
+def test_the_client_needs_no_extra_and_no_configuration_library() -> None:
+    heavy = {"pydantic", "yaml", "watchfiles", "httpx2", "redis", "uvicorn", "opentelemetry", "tenacity"}
+    assert not loaded_by("from meshlib import MeshClient, Pipeline, circuit_breaker") & heavy
