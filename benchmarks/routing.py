@@ -1,0 +1,152 @@
+"""What does a routing decision cost, and a new table?
+
+    python benchmarks/routing.py [--fast] [--json]
+
+Nanoseconds for one `RouteTable.resolve`, for small and large tables and every kind of rule, beside what a scan of the
+same 1,000 rules costs; and the milliseconds to build a table of 1,000 rules over 200 services, from objects and
+from nothing. Each figure is the median over rounds, with the range behind it. Trust the ratios more than the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from random import random
+
+from meshlib.routing.binding import Interpreter
+from meshlib.routing.dtab_router import DtabRouter
+from meshlib.routing.match import Match, PrefixPath, RegexPath, TemplatePath
+from meshlib.routing.namer import SourceNamer
+from meshlib.routing.path import Path
+from meshlib.routing.request import RouteRequest
+from meshlib.routing.route import Route
+from meshlib.routing.split import Split, Sticky, StickyKey
+from meshlib.routing.table import RouteTable, Service
+
+SERVICES, RULES = 200, 1_000
+
+
+def measured(work: Callable[[], object], *, calls: int, rounds: int) -> list[float]:
+    """Nanoseconds per call, one figure a round."""
+    figures = []
+    for _ in range(rounds):
+        begin = time.perf_counter_ns()
+        for _ in range(calls):
+            work()
+        figures.append((time.perf_counter_ns() - begin) / calls)
+    return figures
+
+
+def rule(number: int) -> Route:
+    return Route(
+        name=f"rule-{number}",
+        match=Match(
+            path=PrefixPath(f"/api/v{number % 3}/resource-{number}"),
+            methods=["GET", "HEAD"] if number % 2 else [],
+            headers={"x-tenant": "blue"} if number % 5 == 0 else None,
+        ),
+        to=Split({"v1": 90, "v2": 10}),
+    )
+
+
+def services(rules_each: int) -> list[Service]:
+    return [
+        Service(f"service-{n}", routes=[rule(number) for number in range(rules_each)], default=Split("v1"))
+        for n in range(SERVICES)
+    ]
+
+
+def special(name: str, service: Service, request: RouteRequest) -> tuple[str, RouteTable, RouteRequest]:
+    return name, RouteTable([service]), request
+
+
+def cases() -> list[tuple[str, RouteTable, RouteRequest]]:
+    """What is looked up in what: the name, the table, the request."""
+    by_user = Sticky(StickyKey("key"))
+    user = RouteRequest("users", path="/api/v1/resource-7/x", key="user-7")
+    many = RouteTable(services(RULES // SERVICES))
+    big = Service("big", routes=[rule(number) for number in range(RULES)], default=Split("v1"))
+    fs = Path.read("/#/io.l5d.fs")
+    dtab = DtabRouter(Interpreter("/svc => /#/io.l5d.fs", namers=[(fs, SourceNamer(fs, {"users": "users"}))]))
+    regex = Route(match=Match(path=RegexPath("/api/v[0-9]+/resource-[a-z0-9]+/.*")), to=Split("v2"))
+    template = Route(match=Match(path=TemplatePath("/api/{version}/{resource}/**")), to=Split("v2"))
+    wild = Service("wild", hosts=["*.users.internal"], default=Split({"v1": 90, "v2": 10}))
+    return [
+        special("one cluster", Service("users", default=Split("v1")), user),
+        special("split by chance", Service("users", default=Split({"v1": 90, "v2": 10})), user),
+        special("split of 5 by chance", Service("users", default=Split({f"v{n}": n + 1 for n in range(5)})), user),
+        special("sticky split of 2", Service("users", default=Split({"v1": 90, "v2": 10}, sticky=by_user)), user),
+        special("sticky split of 3", Service("users", default=Split({"a": 8, "b": 1, "c": 1}, sticky=by_user)), user),
+        special("host by wildcard", wild, RouteRequest("eu.users.internal:8080")),
+        ("1,000 rules over 200 services", many, RouteRequest("service-77", path="/api/v1/resource-4/x")),
+        ("1,000 rules over 200 services, default", many, RouteRequest("service-77", path="/other")),
+        special("1,000 rules in one service, the last", big, RouteRequest("big", path="/api/v0/resource-999/x")),
+        special("a regular expression", Service("users", routes=[regex]), user),
+        special("a template", Service("users", routes=[template]), user),
+        ("a dtab", RouteTable(unknown=dtab), user),
+    ]
+
+
+def scan() -> Callable[[], object]:
+    """The last of 1,000 rules, found by asking each rule in turn."""
+    rules = [rule(number) for number in range(RULES)]
+    request = RouteRequest("big", path="/api/v0/resource-999/x")
+    return lambda: next(route for route in rules if any(match.matches(request) for match in route.match))
+
+
+def reload_times(rounds: int) -> dict[str, list[float]]:
+    """Nanoseconds to build a table, from nothing and with one service changed."""
+    table = RouteTable(services(RULES // SERVICES))
+    changed = [rule(number) for number in range(RULES // SERVICES)]
+    gc.collect()
+    return {
+        "1,000 rules × 200 services, from nothing": measured(
+            lambda: RouteTable(services(RULES // SERVICES)), calls=1, rounds=rounds
+        ),
+        "the same with one service changed": measured(
+            lambda: table.replacing(Service("service-7", routes=changed, default=Split("v1"))), calls=1, rounds=rounds
+        ),
+    }
+
+
+def summary(figures: list[float], unit: float) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(figures) / unit, 3),
+        "least": round(min(figures) / unit, 3),
+        "most": round(max(figures) / unit, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fast", action="store_true", help="a few seconds instead of half a minute")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    options = parser.parse_args()
+    calls, rounds = (2_000, 3) if options.fast else (50_000, 9)
+    resolve_ns: dict[str, dict[str, float]] = {}
+    for name, table, request in cases():
+        resolve = table.resolve
+        resolve_ns[name] = summary(
+            measured(lambda resolve=resolve, request=request: resolve(request, random), calls=calls, rounds=rounds), 1
+        )
+    resolve_ns["(a scan of 1,000 rules)"] = summary(measured(scan(), calls=max(calls // 500, 3), rounds=rounds), 1)
+    build_ms = {name: summary(figures, 1e6) for name, figures in reload_times(rounds).items()}
+    machine = f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
+    if options.json:
+        json.dump({"machine": machine, "resolve_ns": resolve_ns, "build_ms": build_ms}, sys.stdout, indent=2)
+        print()
+        return
+    for unit, table_of in (("ns per decision", resolve_ns), ("ms per table", build_ms)):
+        print(f"{unit} ({machine})")
+        for name, figures in table_of.items():
+            print(f"  {name:<45}{figures['median']:>12,.1f}   {figures['least']:,.1f} – {figures['most']:,.1f}")
+
+
+if __name__ == "__main__":
+    main()
