@@ -17,6 +17,7 @@ from .call import AsyncStep, Call, Classifier, R, Step, raised
 from .policies._gate import Gate
 from .policies._guard import guard
 from .policies._loop import pack
+from .policies.breaker import CircuitBreaker
 from .policies.fallback import Fallback
 from .policies.retry import Retry
 from .policies.timeout import Timeout, within, within_async
@@ -144,7 +145,8 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
 
 
 def _senseless(outer: Policy, inner: Policy) -> str | None:
-    if isinstance(inner, Fallback) and not isinstance(outer, Fallback | Timeout) and inner.on is None:
+    judges = isinstance(outer, CircuitBreaker) or getattr(outer, "repeats", False)
+    if judges and isinstance(inner, Fallback) and inner.on is None:
         return "the fallback hides each failure from it; put the fallback outside"
     if isinstance(outer, Retry) and isinstance(inner, Retry):
         return "attempts multiply; one retry in a chain is enough"
