@@ -15,7 +15,8 @@ import pytest
 from meshlib.call import Call, raised
 from meshlib.errors import BulkheadFull, DeadlineExceeded
 from meshlib.events import CallRejected, Event
-from meshlib.policies.bulkhead import Bulkhead, bulkhead
+from meshlib.policies._decorators import bulkhead
+from meshlib.policies.bulkhead import Bulkhead
 from meshlib.runtime import SYSTEM
 
 BUILT_AT_IMPORT = Bulkhead(1, max_wait=inf)

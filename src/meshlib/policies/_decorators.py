@@ -13,10 +13,14 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ._judge import Errors
 from .breaker import CircuitBreaker
+from .bulkhead import Bulkhead
 from .cache import RequestCache, SingleFlight
 from .fallback import Fallback
 from .hedge import Hedge
+from .limiter import AdaptiveLimit
+from .rate import RateLimit
 from .retry import Retry
+from .throttle import Throttle
 from .timeout import Timeout
 
 P = ParamSpec("P")
@@ -64,6 +68,10 @@ timeout = Decorator(Timeout)
 hedge = Decorator(Hedge)
 single_flight = Decorator(SingleFlight)
 request_cache = Decorator(RequestCache)
+bulkhead = Decorator(Bulkhead)
+adaptive_limit = Decorator(AdaptiveLimit)
+rate_limit = Decorator(RateLimit)
+throttle = Decorator(Throttle)
 
 
 def fallback(

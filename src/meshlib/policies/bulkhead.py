@@ -11,18 +11,15 @@ semaphore isolation (neither) and tower's ConcurrencyLimit (`max_wait=inf`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._gate import _READY
 from ._places import Places
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,24 +146,3 @@ class Bulkhead(Places):
     def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> Any:
         self.leave()
         return _READY
-
-
-@overload
-def bulkhead(fn: F, /) -> F: ...
-@overload
-def bulkhead(
-    max_concurrent: int = 100,
-    /,
-    *,
-    max_queue: int | None = None,
-    max_wait: float | None = None,
-    name: str | None = None,
-) -> Callable[[F], F]: ...
-def bulkhead(target: Any = 100, /, *, name: str | None = None, **settings: Any) -> Any:
-    """Guard a function by a bulkhead of its own: `@bulkhead`, `@bulkhead(10)` or `@bulkhead(10, max_wait=0.5)`.
-
-    The settings are those of `Bulkhead`; the name is the function's, unless given.
-    """
-    if callable(target):
-        return Bulkhead(name=target.__qualname__)(target)
-    return lambda fn: Bulkhead(target, name=name or fn.__qualname__, **settings)(fn)

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, islice
 from math import inf
 from threading import Lock
 
-from ..call import IGNORED, SUCCESS, Classifier, Verdict
+from ..call import FAILURE, IGNORED, SUCCESS, Call, Classifier, Verdict
 from ..errors import NoEndpoint
 from ..events import CallRejected, EndpointEjected, EndpointProbed, EndpointRestored
 from ..runtime import SYSTEM, Runtime
+from ._backoff import exponential_jittered
 from ._gate import Gate
 
 ATTEMPT = 1  # the permit of a background attempt; callers get 0
@@ -42,7 +43,7 @@ class FailFast(Gate):
     """Marks an endpoint dead at its first failed connect, and keeps callers away meanwhile; refuses with `NoEndpoint`.
 
     `delays` makes the seconds before each background attempt; when they are used up the endpoint is taken for alive
-    again. Default: exponential with equal jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's).
+    again. Default: exponential with jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's).
 
     By hand: `failed(now)` and `succeeded(now)` for each connect, `due(now)` to learn whether a background attempt is to
     be made now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
@@ -176,23 +177,13 @@ class FailFast(Gate):
             )
 
 
-def finagle_delays(
-    random: Callable[[], float], first: float = 1.0, last: float = 32.0, tries: int = 16
-) -> Iterator[float]:
-    """Half of first · 2ⁿ plus a random share of the other half, at most `last`; after `tries` of them once `last`."""
-
-    def jittered() -> Iterator[float]:
-        for number in range(tries):
-            half = min(last, first * 2.0**number) / 2
-            yield half + half * random()
-
-    return chain(jittered(), repeat(last, 1))
+def finagle_delays(random: Callable[[], float]) -> Iterator[float]:
+    """Sixteen delays of exponential jitter from 1 to 32 s, then one of 32 s."""
+    return chain(islice(exponential_jittered(1.0, 32.0, random), 16), (32.0,))
 
 
-def refused_connects(call: object, result: object, error: BaseException | None) -> Verdict:
-    """An `OSError` (refused, unreachable, timed out while connecting) is a failure, whatever else is an answer."""
-    from ..call import FAILURE
-
-    if error is None or (isinstance(error, Exception) and not isinstance(error, OSError)):
-        return SUCCESS
-    return FAILURE if isinstance(error, OSError) else IGNORED
+def refused_connects(call: Call, result: object, error: BaseException | None) -> Verdict:
+    """An `OSError` (refused, unreachable, timed out while connecting) is a failure, any other error an answer."""
+    if isinstance(error, OSError):
+        return FAILURE
+    return SUCCESS if error is None or isinstance(error, Exception) else IGNORED

@@ -30,7 +30,7 @@ from ._tokens import REFUSED, Cycles, FixedWindow, Rate, SlidingWindow, Smooth, 
 from ._waiting import NONE, WaitingGate
 
 __all__ = [
-    "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket", "rate_limit",
+    "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -370,14 +370,3 @@ def _rate(limit: Rate | float, per: float, burst: float | None) -> Rate:
     _check.number("limit", limit, least=1e-9)
     _check.seconds("per", per)
     return TokenBucket(limit / per, max(1.0, limit) if burst is None else _check.number("burst", burst, least=1.0))
-
-
-def rate_limit(limit: Rate | float, /, *, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-    """Guard a function by a rate limit of its own: `@rate_limit(10)`, `@rate_limit(9, key=lambda user: user)`.
-
-    The settings are those of `RateLimit`; the name is the function's, unless given. There is no bare form: how many
-    calls are too many only you can say.
-    """
-    if callable(limit):
-        raise TypeError("rate_limit needs a limit: @rate_limit(10)")
-    return lambda fn: RateLimit(limit, name=name or fn.__qualname__, **settings)(fn)
