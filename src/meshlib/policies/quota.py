@@ -52,11 +52,11 @@ class Answer(NamedTuple):
 class Quota(RateLimit):
     """`limit` calls per `per` seconds for everybody who uses the same store and `prefix`; refuses with `RateLimited`.
 
-    `client` is a `redis.Redis` (or Valkey's) for plain functions, `async_client` a `redis.asyncio.Redis` for async ones.
-    Without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts and
-    retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After one
-    that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those of
-    `RateLimit`; a cancelled wait gives its permits back. `QuotaStoreLost` and `QuotaStoreFound` are told once each time.
+    `client` is a `redis.Redis` (or Valkey's) for plain functions, `async_client` a `redis.asyncio.Redis` for async
+    ones; without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts
+    and retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After
+    one that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those
+    of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost`, `QuotaStoreFound`, once each time.
     """
 
     def __init__(
