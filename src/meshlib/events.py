@@ -127,6 +127,23 @@ class HedgeWon(Event):
         self.attempt = attempt
 
 
+class QuotaStoreLost(Event):
+    """The store of the quota `name` does not answer; meanwhile the quota is `instead` (open, closed, a local limit)."""
+
+    __slots__ = ("error", "instead")
+
+    def __init__(self, name: str, error: Exception, instead: str) -> None:
+        super().__init__(name)
+        self.error = error
+        self.instead = instead
+
+
+class QuotaStoreFound(Event):
+    """The store of the quota `name` answers again."""
+
+    __slots__ = ()
+
+
 class EndpointEjected(Event):
     """The endpoint `address` of cluster `name` gets no traffic until `until` (monotonic seconds)."""
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 import sys
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as _asyncio_loop
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
 from threading import TIMEOUT_MAX, Lock, Thread
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
 
 from .runtime import SYSTEM, Runtime
+
+R = TypeVar("R")
 
 
 class Parking(Protocol):
@@ -107,6 +112,11 @@ def in_event_loop() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
+def on_asyncio() -> bool:
+    """Whether an asyncio loop runs in this thread."""
+    return _asyncio_loop() is not None
+
+
 def _done(future: Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -115,3 +125,14 @@ def _done(future: Future[None]) -> None:
 def start_thread(work: Callable[[], object], name: str) -> None:
     """Run `work` in a new thread that does not keep the process alive."""
     Thread(target=work, name=name, daemon=True).start()
+
+
+async def shielded(work: Coroutine[Any, Any, object], seconds: float) -> None:
+    """Await `work` although this task is being cancelled, for at most `seconds`."""
+    with anyio.move_on_after(seconds, shield=True):
+        await work
+
+
+async def in_thread(work: Callable[[], R]) -> R:
+    """Run `work` in a worker thread and let other tasks run meanwhile. A cancelled wait leaves it to end by itself."""
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

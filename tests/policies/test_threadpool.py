@@ -126,6 +126,14 @@ async def test_a_cancelled_task_leaves_the_queue() -> None:
     pool.close()
 
 
+def test_whoever_has_the_result_finds_the_thread_free() -> None:
+    pool = ThreadBulkhead(1)
+    work = pool(lambda: 0)
+    assert [work() for _ in range(2000)] == [0] * 2000
+    assert pool.metrics().threads == 1
+    pool.close()
+
+
 def test_async_functions_are_refused() -> None:
     async def later() -> None: ...
 

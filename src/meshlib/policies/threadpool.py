@@ -57,15 +57,15 @@ class _Job:
         self.future: Future[Any] = Future()
         self.work = work
 
-    def run(self) -> None:
+    def run(self) -> Callable[[], None] | None:
+        """Do the work: what is left to do then is to say how it ended."""
         if not self.future.set_running_or_notify_cancel():
-            return
+            return None
         try:
             result = self.work()
         except BaseException as error:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
+            return functools.partial(self.future.set_exception, error)
+        return functools.partial(self.future.set_result, result)
 
 
 class _Idle:
@@ -242,28 +242,35 @@ class ThreadBulkhead:
 
     def _work(self, job: _Job | None) -> None:
         while job is not None:
-            job.run()
-            job = self._next()
+            tell = job.run()
+            # The thread is free before anybody hears of the result: whoever hears of it may at once call again.
+            job, sleeper = self._next()
+            if tell is not None:
+                tell()
+            if sleeper is not None:
+                job = self._sleep(sleeper)
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> tuple[_Job | None, _Idle | None]:
         with self._lock:
             self._completed += 1
             if self._queue:
-                return self._queue.popleft()
+                return self._queue.popleft(), None
             self._active -= 1
             if self._closed:
                 self._threads -= 1
-                return None
+                return None, None
             sleeper = _Idle()
             self._idle.append(sleeper)
-            limit = self.keep_alive if self._threads > self.core_threads else inf
-        sleeper.parking.wait(limit)
+            return None, sleeper
+
+    def _sleep(self, sleeper: _Idle) -> _Job | None:
+        sleeper.parking.wait(self.keep_alive if self._threads > self.core_threads else inf)
         with self._lock:
             if sleeper.job is None:
                 self._threads -= 1
                 if sleeper in self._idle:
                     self._idle.remove(sleeper)
-        return sleeper.job
+            return sleeper.job
 
     def _forget(self, future: Future[Any]) -> None:
         """Nobody waits for it any more: if it has not begun, it never will, and its place in the queue is free."""
