@@ -29,7 +29,7 @@ class CountWindow:
     __slots__ = ("_bad", "_numbers", "size", "step", "turns")
 
     turns: float
-    """When the current slice is over (monotonic seconds). Never: this window is not made of time."""
+    """When a slice ends or leaves (monotonic seconds). Never: this window is not made of time."""
 
     step: Callable[[], int]
     """Counts one call that was not bad. Before `turns` it needs no lock."""
@@ -64,7 +64,7 @@ class TimeWindow:
     `buckets - 1` to `buckets` slices. Otherwise a slice begins with its first call and leaves `seconds` later (Polly).
     """
 
-    __slots__ = ("_bad", "_calls", "_leaves", "_past", "_past_totals", "_width", "aligned", "buckets", "seconds",
+    __slots__ = ("_bad", "_calls", "_ends", "_leaves", "_past", "_past_totals", "_width", "aligned", "buckets", "seconds",
                  "step", "turns")  # fmt: skip
 
     turns: float
@@ -80,7 +80,7 @@ class TimeWindow:
     def clear(self) -> None:
         self._past: deque[tuple[float, count[int], int]] = deque()  # when it leaves, calls, bad
         self._past_totals = Totals(0, 0)
-        self._leaves = self.turns = -inf
+        self._ends = self._leaves = self.turns = -inf
         self._begin()
 
     def record(self, bad: bool, now: float) -> None:
@@ -97,20 +97,25 @@ class TimeWindow:
 
     # A `now` from before the current slice (read before another thread began it) belongs to the current one.
     def _turn(self, now: float) -> None:
-        self._past.append((self._leaves, self._calls, self._bad))
+        if now >= self._ends:
+            self._past.append((self._leaves, self._calls, self._bad))
+            self._next(now)
         while self._past and self._past[0][0] <= now:
             self._past.popleft()
         # Read anew, and not when each slice ended: a thread overtaken between its look at `turns` and its step may
         # have counted a call there since.
         self._past_totals = Totals(sum(value(calls) for _, calls, _ in self._past), sum(bad for *_, bad in self._past))
+        self.turns = min(self._ends, self._past[0][0]) if self._past else self._ends
+
+    def _next(self, now: float) -> None:
         if self.aligned:
             number = floor(now / self._width)
             if (number + 1) * self._width <= now:  # the division was rounded down past a boundary
                 number += 1
-            self.turns = (number + 1) * self._width
+            self._ends = (number + 1) * self._width
             self._leaves = (number + self.buckets) * self._width
         else:
-            self.turns = now + self._width
+            self._ends = now + self._width
             self._leaves = now + self.seconds
         self._begin()
 

@@ -80,6 +80,7 @@ class Windowed:
     slow_call = inf
     quiet = False
     why: str | None
+    _limit: float
     _says = ""
 
     def __init__(
@@ -136,7 +137,7 @@ class Windowed:
         return f"{totals.bad} of {totals.calls} calls {self._says}"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(minimum_calls={self.minimum_calls})"
+        return f"{type(self).__name__}({self._limit}, minimum_calls={self.minimum_calls})"
 
 
 class FailureRate(Windowed):
@@ -154,7 +155,7 @@ class FailureRate(Windowed):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.rate = _check.ratio("rate", rate)
+        self.rate = self._limit = _check.ratio("rate", rate)
         super().__init__(window, calls, minimum_calls, buckets, aligned)
 
     def too_much(self, totals: Totals) -> bool:
@@ -181,7 +182,7 @@ class SlowCallRate(Windowed):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.rate = _check.ratio("rate", rate)
+        self.rate = self._limit = _check.ratio("rate", rate)
         self.slow_call = _check.seconds("slow_call", slow_call)
         super().__init__(window, calls, minimum_calls, buckets, aligned)
 
@@ -206,7 +207,7 @@ class FailureCount(Windowed):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.failures = _check.count("failures", failures)
+        self.failures = self._limit = _check.count("failures", failures)
         super().__init__(window, calls, failures, buckets, aligned)
         if calls is not None and failures > calls:
             raise ValueError(f"failures={failures!r}: expected at most calls={calls!r}, or it can never be reached")
