@@ -50,7 +50,7 @@ def screen(one: Pass) -> RenderableType:
         f"{min(one.clock(), length):.1f} of {length:.0f} s",
     )
     return Panel(
-        Group(head, _acts(one), "", _endpoints(one), "", _gauges(one), "", _news(one)),
+        Group(head, _acts(one), _endpoints(one), _gauges(one), "", _news(one)),
         title="[bold]meshlib demo[/]",
         box=box.ROUNDED,
         border_style="dim",
