@@ -20,7 +20,7 @@ from .errors import (
     Rejected,
     Throttled,
 )
-from .http.client import MeshClient
+from .http.client import MeshClient, SyncMeshClient
 from .mesh import Cluster, Mesh, Service, Snapshot
 from .pipeline import Pipeline, PolicyOrderWarning
 from .policies.breaker import CircuitBreaker, State
@@ -61,6 +61,7 @@ __all__ = [
     "SlowCallRate",
     "Snapshot",
     "State",
+    "SyncMeshClient",
     "Throttled",
     "Timeout",
     "Verdict",

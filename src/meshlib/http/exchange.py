@@ -40,7 +40,7 @@ class Exchange:
         self.stream = stream  # the caller reads the body himself
         self.start = start
         self.deadline = inf  # the caller's own; it binds the body of a stream too
-        self.replayable = _replayable(request)
+        self.replayable = _replayable(request, family)
         headers = request.headers
         self.repeatable = self.replayable and (request.method in IDEMPOTENT or "idempotency-key" in headers)
         url = request.url
@@ -83,9 +83,9 @@ class Exchange:
         return f"<Exchange {self.request.method} {self.request.url}>"
 
 
-def _replayable(request: Any) -> bool:
+def _replayable(request: Any, family: Family) -> bool:
     """Can the body be read a second time? What is in memory can, and a form whose files can be rewound."""
-    if hasattr(request, "_content"):
+    if hasattr(request, "_content") or isinstance(request.stream, family.lib.ByteStream):
         return True
     fields = getattr(request.stream, "fields", None)
     return fields is not None and all(_rewinds(getattr(field, "file", b"")) for field in fields)

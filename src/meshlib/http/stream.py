@@ -82,7 +82,7 @@ class AsyncGuarded:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._chunks = self._stream.__aiter__()
-        return self  # type: ignore[return-value]
+        return self
 
     async def __anext__(self) -> bytes:
         try:
@@ -109,7 +109,7 @@ class SyncGuarded:
 
     def __iter__(self) -> Iterator[bytes]:
         self._chunks = iter(self._stream)
-        return self  # type: ignore[return-value]
+        return self
 
     def __next__(self) -> bytes:
         try:
@@ -124,4 +124,23 @@ class SyncGuarded:
 
     def close(self) -> None:
         self.held.settle()
+        self._stream.close()
+
+
+class SyncTimed:
+    """A body that is read in time, or not at all. Mixed with a family's `SyncByteStream` in `family.py`."""
+
+    def __init__(self, stream: Any, now: Callable[[], float], deadline: float, late: Exception) -> None:
+        self._stream = stream
+        self._now = now
+        self._deadline = deadline
+        self._late = late
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            if self._now() >= self._deadline:
+                raise self._late
+            yield chunk
+
+    def close(self) -> None:
         self._stream.close()
