@@ -7,6 +7,8 @@ async with MeshClient(mesh=mesh) as client:
     response = await client.get("http://users/v1/me")
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .balancing import Endpoint
 from .call import Call, Classifier, Verdict
 from .errors import (
@@ -20,7 +22,6 @@ from .errors import (
     Rejected,
     Throttled,
 )
-from .http.client import MeshClient, SyncMeshClient
 from .mesh import Cluster, Mesh, Service, Snapshot
 from .pipeline import Pipeline, PolicyOrderWarning
 from .policies.breaker import CircuitBreaker, State
@@ -30,6 +31,9 @@ from .policies.fallback import Fallback
 from .policies.retry import Retry
 from .policies.timeout import Timeout
 from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
+
+if TYPE_CHECKING:
+    from .http.client import MeshClient, SyncMeshClient
 
 __all__ = [
     "BreakerOpen",
@@ -66,3 +70,13 @@ __all__ = [
     "Timeout",
     "Verdict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # httpx is loaded when its clients are asked for: an application may want to call `httpx2.alias_httpx()` first,
+    # and one that only guards functions never needs it.
+    if name in ("MeshClient", "SyncMeshClient"):
+        from .http import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
-from .http.client import AsyncMeshed, SyncMeshed
 from .http.family import Family
+from .http.meshed import AsyncMeshed, SyncMeshed
 from .mesh import Mesh
 
 if TYPE_CHECKING:
