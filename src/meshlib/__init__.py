@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Rejected,
         Throttled,
     )
-    from .http.client import MeshClient
+    from .http.client import MeshClient, SyncMeshClient
     from .mesh import Cluster, Mesh, Service, Snapshot
     from .pipeline import Pipeline, PolicyOrderWarning
     from .policies._decorators import (
@@ -99,6 +99,7 @@ __all__ = [
     "SlowCallRate",
     "Snapshot",
     "State",
+    "SyncMeshClient",
     "ThreadBulkhead",
     "Throttle",
     "Throttled",
@@ -130,7 +131,7 @@ _ROOMS = {
     ".call": "Call Classifier Verdict",
     ".errors": "BreakerOpen BulkheadFull ConfigError DeadlineExceeded MeshError NoEndpoint RateLimited Rejected "
     "Throttled",
-    ".http.client": "MeshClient",
+    ".http.client": "MeshClient SyncMeshClient",
     ".mesh": "Cluster Mesh Service Snapshot",
     ".pipeline": "Pipeline PolicyOrderWarning",
     ".policies._decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache retry "

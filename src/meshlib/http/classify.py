@@ -6,6 +6,7 @@
     other 5xx                         final failure: it would happen again
     connect error, connect timeout    failure; nothing was sent, so any method may be repeated
     other transport errors            failure if the request may be sent twice, else final
+    time for this attempt is over     the same
     our own limits, local misuse      ignored
     cancelled                         ignored, unless it was a deadline that cancelled: then as a transport error
 
@@ -18,14 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Classifier, Verdict, raised
-from ..errors import MeshError
+from ..call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Classifier, Verdict
+from ..errors import DeadlineExceeded, MeshError
 
 if TYPE_CHECKING:
     from .exchange import Exchange
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 STATUSES = (502, 503, 504)
+EARLY = 0.002  # seconds by which an event loop may fire a timer too soon (uvloop counts in milliseconds)
 
 
 def classifier(now: Callable[[], float]) -> Classifier:
@@ -40,19 +42,17 @@ def classifier(now: Callable[[], float]) -> Classifier:
             return FAILURE if status in exchange.curable and exchange.repeatable else FINAL
         errors = exchange.family.errors
         if isinstance(error, MeshError):
-            return raised(call, result, error)
-        if isinstance(error, errors.transport):
+            if not isinstance(error, DeadlineExceeded) or not error.sent:
+                return IGNORED
+        elif isinstance(error, errors.transport):
             if isinstance(error, errors.not_sent):
                 return FAILURE
             if isinstance(error, errors.own_fault):
                 return IGNORED
-            return FAILURE if exchange.repeatable else FINAL
-        if isinstance(error, errors.decoding):
+        elif isinstance(error, errors.decoding):
             return FINAL
-        if isinstance(error, Exception):
-            return IGNORED  # the caller's own stream or hook raised
-        if now() < call.deadline:
-            return IGNORED
+        elif isinstance(error, Exception) or now() < call.deadline - EARLY:
+            return IGNORED  # the caller's own stream raised, or the caller went away
         return FAILURE if exchange.repeatable else FINAL
 
     return classify

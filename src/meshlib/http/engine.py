@@ -1,46 +1,48 @@
 """One request through the mesh: service, binding, cluster, endpoint; then back up the same stairs.
 
-    `send`      tier 1: the service's pipeline (deadline, retries under one budget), compiled once per service
-    `_bind`     tier 2: the routes of the current snapshot name a cluster, afresh for every attempt
-    `_cluster`  tier 3: that cluster's gates (breaker, bulkhead …), compiled once per cluster
-    `_endpoint` tier 4: the balancer picks, the endpoint counts, the road sends
+    `send`   tier 1: the service's pipeline (deadline, retries under one budget), compiled once per service
+    `_bind`  tier 2: the routes of the current snapshot name a cluster, afresh for every attempt
+    `_gated` tier 3: that cluster's gates (breaker, bulkhead …), compiled once per cluster
+    `_ask`   tier 4: the balancer picks, the endpoint counts, the road sends
 
 The engine knows neither httpx nor sockets: the exchange brings its road. What an attempt says about the server is
-settled at the end of the body: for a plain call the body is read here, inside the attempt; for a streamed one the
-verdict waits until the stream is closed.
+settled at the end of the body: for a plain call the road reads it inside the attempt; for a streamed one the verdict
+waits until the stream is closed.
+
+`Engine` decides; `AsyncEngine` and `SyncEngine` drive, and differ in `await` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
-from ..call import Call, Verdict
+from ..balancing import Endpoint
+from ..call import AsyncStep, Call, Step, Verdict
 from ..errors import NoEndpoint
 from ..events import AttemptFinished, CallFinished
-from ..mesh import Cluster, Mesh
+from ..mesh import Cluster, Mesh, Service
+from ..policies import deadline
 from ..routing.route import Decision
 from .classify import classifier
 from .exchange import Exchange
-from .stream import Held
+from .stream import AsyncGuarded, Held, SyncGuarded
 
-AsyncAnswer = Callable[[Call], Any]
+E = TypeVar("E", bound="Engine")
 
 
 class Engine:
-    """Sends exchanges through one mesh. Holds no state of its own; one serves all clients of a mesh (`Engine.of`)."""
+    """The decisions about exchanges of one mesh. Holds no state of its own; one serves all its clients (`of`)."""
 
     @classmethod
-    def of(cls, mesh: Mesh) -> Engine:
+    def of(cls: type[E], mesh: Mesh) -> E:
         """The engine of `mesh`, so that what one client compiles serves the others."""
-        engine = mesh.doors.get(cls)
-        if engine is None:
-            engine = mesh.doors[cls] = cls(mesh)
-        return engine
+        engine: E | None = mesh.doors.get(cls)
+        return mesh.doors.setdefault(cls, cls(mesh)) if engine is None else engine
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
+        self.run = mesh.runtime
         self.now = mesh.runtime.now
         self._random = mesh.runtime.random
         self._classify = classifier(self.now)
@@ -53,100 +55,181 @@ class Engine:
             exchange.decision = decision
         return decision
 
-    async def send(self, exchange: Exchange, deadline: float = inf) -> Any:
-        """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
+    def _begin(self, exchange: Exchange) -> tuple[Service, Call]:
+        """Tier 1: the service, and the call under the deadline that is in force where the request was made."""
         service = self.mesh.current.services.get(exchange.service)
         if service is None:
             raise NoEndpoint(exchange.service, exchange.decision.refused or "the mesh no longer has this service")
         exchange.curable = service.statuses
-        step = service.steps.get(self)
-        if step is None:
-            step = service.steps[self] = service.pipeline.over_async(self._bind, keeps_deadline=True)
-        call = Call(exchange, deadline, 1, exchange.replayable)
-        if not self.mesh.port.listeners:
-            return await step(call)
-        return await self._told(step, call)
+        exchange.deadline = deadline.current()
+        return service, Call(exchange, exchange.deadline, 1, exchange.replayable)
 
-    async def _told(self, step: AsyncAnswer, call: Call) -> Any:
-        exchange, start = call.what, self.now()
-        result, error = None, None
-        try:
-            result = await step(call)
-            return result
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            verdict = self._classify(call, result, error)
-            took = self.now() - start
-            self.mesh.tell(CallFinished(exchange.service, verdict, took, exchange.attempts, error))
-
-    async def _bind(self, call: Call) -> Any:
-        exchange: Exchange = call.what
+    def _choose(self, exchange: Exchange) -> Cluster:
+        """Tier 2: the cluster for this attempt, as the newest snapshot sees it."""
         exchange.attempts += 1
         snapshot = self.mesh.current
         decision = (
             exchange.decision if exchange.attempts == 1 else snapshot.routes.resolve(exchange.route, self._random)
         )
+        exchange.cluster = exchange.endpoint = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
             raise NoEndpoint(exchange.service, (decision and decision.refused) or "no route leads to a cluster")
-        cluster = exchange.cluster = snapshot.clusters[decision.cluster]
-        exchange.endpoint = None
-        step = cluster.steps.get(self)
-        if step is None:
-            step = cluster.steps[self] = self._cluster(cluster)
-        if exchange.stream:
-            call = call.held()
-        return await step(call)
+        return snapshot.clusters[decision.cluster]
 
-    def _cluster(self, cluster: Cluster) -> AsyncAnswer:
-        step: AsyncAnswer = self._endpoint
-        for gate in reversed(cluster.gates):
-            step = gate.wrap_async(step, self.mesh.runtime, self._classify)
-        return step
-
-    async def _endpoint(self, call: Call) -> Any:
-        exchange: Exchange = call.what
-        cluster, now = exchange.cluster, self.now
-        assert cluster is not None
-        start = now()
+    def _enter(self, exchange: Exchange, cluster: Cluster) -> tuple[Endpoint, int, float]:
+        """Tier 4: the endpoint for this attempt, the permit to leave it with, and when it began."""
+        start = self.now()
+        exchange.cluster = cluster
         endpoint = cluster.balancer.pick(self._random, start, avoid=exchange.tried)
         exchange.endpoint = endpoint
         exchange.tried.append(endpoint)
-        permit = endpoint.enter(start)
-        headers = 0.0
-        response = None
+        exchange.heard = 0.0
+        return endpoint, endpoint.enter(start), start
 
-        def leave(verdict: Verdict) -> None:
-            end = now()
-            took = (headers or end) - start
-            endpoint.leave(permit, verdict, end, took)
-            if self.mesh.port.listeners:
-                name, service, attempt = cluster.name, exchange.service, exchange.attempts
-                self.mesh.tell(AttemptFinished(name, service, endpoint.address, attempt, verdict, took))
+    def _leave(
+        self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], verdict: Verdict, heard: float
+    ) -> None:
+        """The attempt is over. What it says about latency is the time to its headers, if there were any."""
+        endpoint, permit, start = entered
+        end = self.now()
+        took = (heard or end) - start
+        endpoint.leave(permit, verdict, end, took)
+        if self.mesh.port.listeners:
+            service, number = call.what.service, call.attempt
+            self.mesh.tell(AttemptFinished(cluster.name, service, endpoint.address, number, verdict, took))
 
-        try:
-            response = await exchange.road(exchange, endpoint, call.deadline)
-            headers = now()
-            if call.later is not None:
-                endpoint.heard(permit, headers)
-                call.later.append(leave)
-                held = Held(response, call, self._classify, now, start)
-                response.stream = exchange.family.AsyncGuarded(response.stream, held)
-                return response
-            await response.aread()
-        except BaseException as error:
-            leave(self._classify(call, None, error))
-            if response is not None:
-                await _give_up(response)
-            raise
-        leave(self._classify(call, response, None))
+    def _answered(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], response: Any) -> None:
+        heard = call.what.heard
+        if call.later is None:
+            self._leave(call, cluster, entered, self._classify(call, response, None), heard)
+        else:
+            entered[0].heard(entered[1], heard)
+            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard))
+
+    def _failed(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], error: BaseException) -> None:
+        self._leave(call, cluster, entered, self._classify(call, None, error), call.what.heard)
+
+    def _hold(self, call: Call, response: Any, guarded: Callable[[Any, Held], Any]) -> Any:
+        """A streamed answer keeps what its attempt holds until it is closed; some are closed from the start."""
+        held = Held(response, call, self._classify, self.now)
+        if response.is_closed:
+            held.settle()
+        else:
+            response.stream = guarded(response.stream, held)
         return response
 
+    def _tell(self, call: Call, response: Any, error: BaseException | None) -> None:
+        """A logical call is over, or will be when its stream is closed."""
+        exchange: Exchange = call.what
 
-async def _give_up(response: Any) -> None:
-    """Close what may already be broken; the error that brought us here is the one to tell."""
-    try:
-        await response.aclose()
-    except Exception:
-        pass
+        def told(verdict: Verdict) -> None:
+            took = self.now() - exchange.start
+            self.mesh.tell(CallFinished(exchange.service, verdict, took, exchange.attempts, error))
+
+        stream = getattr(response, "stream", None)
+        if isinstance(stream, AsyncGuarded | SyncGuarded):
+            stream.held.then(told)
+        else:
+            told(self._classify(call, response, error))
+
+
+class AsyncEngine(Engine):
+    """Drives the exchanges of async clients: asyncio and trio."""
+
+    async def send(self, exchange: Exchange) -> Any:
+        """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
+        service, call = self._begin(exchange)
+        step = service.steps.get(self)
+        if step is None:
+            step = service.steps[self] = service.pipeline.over_async(self._bind, keeps_deadline=True)
+        if not self.mesh.port.listeners:
+            return await step(call)
+        try:
+            response = await step(call)
+        except BaseException as error:
+            self._tell(call, None, error)
+            raise
+        self._tell(call, response, None)
+        return response
+
+    async def _bind(self, call: Call) -> Any:
+        exchange: Exchange = call.what
+        cluster = self._choose(exchange)
+        step = cluster.steps.get(self)
+        if step is None:
+            step = cluster.steps[self] = self._gated(cluster)
+        if not exchange.stream:
+            return await step(call)
+        call = call.held()
+        return self._hold(call, await step(call), exchange.family.AsyncGuarded)
+
+    def _gated(self, cluster: Cluster) -> AsyncStep[Any]:
+        step = self._ask(cluster)
+        for gate in reversed(cluster.gates):
+            step = gate.wrap_async(step, self.run, self._classify)
+        return step
+
+    def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
+        async def ask(call: Call) -> Any:
+            exchange: Exchange = call.what
+            entered = self._enter(exchange, cluster)
+            try:
+                response = await exchange.road(exchange, entered[0], call.deadline)
+            except BaseException as error:
+                self._failed(call, cluster, entered, error)
+                raise
+            self._answered(call, cluster, entered, response)
+            return response
+
+        return ask
+
+
+class SyncEngine(Engine):
+    """Drives the exchanges of sync clients, from any number of threads."""
+
+    def send(self, exchange: Exchange) -> Any:
+        """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
+        service, call = self._begin(exchange)
+        step = service.steps.get(self)
+        if step is None:
+            step = service.steps[self] = service.pipeline.over(self._bind)
+        if not self.mesh.port.listeners:
+            return step(call)
+        try:
+            response = step(call)
+        except BaseException as error:
+            self._tell(call, None, error)
+            raise
+        self._tell(call, response, None)
+        return response
+
+    def _bind(self, call: Call) -> Any:
+        exchange: Exchange = call.what
+        cluster = self._choose(exchange)
+        step = cluster.steps.get(self)
+        if step is None:
+            step = cluster.steps[self] = self._gated(cluster)
+        if not exchange.stream:
+            return step(call)
+        call = call.held()
+        return self._hold(call, step(call), exchange.family.SyncGuarded)
+
+    def _gated(self, cluster: Cluster) -> Step[Any]:
+        step = self._ask(cluster)
+        for gate in reversed(cluster.gates):
+            step = gate.wrap(step, self.run, self._classify)
+        return step
+
+    def _ask(self, cluster: Cluster) -> Step[Any]:
+        def ask(call: Call) -> Any:
+            exchange: Exchange = call.what
+            entered = self._enter(exchange, cluster)
+            try:
+                response = exchange.road(exchange, entered[0], call.deadline)
+            except BaseException as error:
+                self._failed(call, cluster, entered, error)
+                raise
+            self._answered(call, cluster, entered, response)
+            return response
+
+        return ask

@@ -23,14 +23,15 @@ from ..errors import (
     Throttled,
 )
 
-_TWINS: dict[type[MeshError], str] = {
-    BreakerOpen: "ConnectError",
-    NoEndpoint: "ConnectError",
-    BulkheadFull: "PoolTimeout",
-    RateLimited: "PoolTimeout",
-    Throttled: "PoolTimeout",
-    Rejected: "ConnectError",
-    DeadlineExceeded: "ReadTimeout",
+_TWINS: dict[type[MeshError], tuple[str, str]] = {  # the exception of httpx, and the policy that raises it
+    BreakerOpen: ("ConnectError", "breaker"),
+    NoEndpoint: ("ConnectError", "balancer"),
+    BulkheadFull: ("PoolTimeout", "bulkhead"),
+    RateLimited: ("PoolTimeout", "rate limit"),
+    Throttled: ("PoolTimeout", "throttle"),
+    Rejected: ("ConnectError", "gate"),
+    DeadlineExceeded: ("ReadTimeout", "deadline"),
+    MeshError: ("TransportError", "mesh"),
 }
 
 
@@ -41,6 +42,7 @@ class Errors:
         source: Any = lib
         self.transport: type[Exception] = source.TransportError
         self.not_sent: tuple[type[Exception], ...] = (source.ConnectError, source.ConnectTimeout)
+        self.slow: tuple[type[Exception], ...] = (source.ReadTimeout, source.WriteTimeout)
         self.own_fault: tuple[type[Exception], ...] = (
             source.PoolTimeout,
             source.LocalProtocolError,
@@ -52,18 +54,15 @@ class Errors:
         self._lib = source
 
     def dress(self, error: MeshError, request: Any) -> MeshError:
-        """The same error as an exception of this family, with `.request` set."""
+        """The same error as an exception of this family, with `.request` set and the kind of its `.policy`."""
         if isinstance(error, self.transport):
             return error
-        twin = next((twin for kind, twin in _TWINS.items() if type(error) is kind), None)
-        if twin is None:
-            twin = next((twin for kind, twin in _TWINS.items() if isinstance(error, kind)), "TransportError")
+        twin, policy = next(_TWINS[kind] for kind in type(error).__mro__ if kind in _TWINS)
         if twin == "ReadTimeout" and not getattr(error, "sent", True):
             twin = "ConnectTimeout"
         kind = self._class(type(error), twin)
         dressed = kind.__new__(kind, *error.args)
-        dressed.__dict__.update(error.__dict__)
-        dressed._request = request  # type: ignore[attr-defined]
+        dressed.__dict__.update(error.__dict__, policy=policy, _request=request)
         dressed.__cause__, dressed.__context__ = error.__cause__, error.__context__
         return dressed.with_traceback(error.__traceback__)
 

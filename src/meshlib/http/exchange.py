@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Container, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..balancing import Endpoint
@@ -13,27 +14,33 @@ if TYPE_CHECKING:
     from ..mesh import Cluster
     from .family import Family
 
-Road: TypeAlias = Callable[["Exchange", Endpoint, float], Coroutine[Any, Any, Any]]
-"""Sends the exchange's request to an endpoint, to be answered by a deadline; returns at the response's headers."""
+Road: TypeAlias = Callable[["Exchange", Endpoint, float], Any]
+"""Sends the exchange's request to an endpoint, and ends by the deadline (monotonic seconds) by itself.
+
+Returns the response with its body read and closed; for a streamed exchange, at the headers. When the headers come it
+sets `exchange.heard`. What it raises is of the exchange's family, or a `DeadlineExceeded`; `error.sent = False` says
+that not a byte has left. Awaited by the async engine, called by the sync one.
+"""
 
 
 class Exchange:
     """What a `Call` carries through the layers (`call.what`)."""
 
     __slots__ = (
-        "attempts", "cluster", "curable", "decision", "endpoint", "family", "repeatable", "replayable", "request",
-        "road", "route", "service", "stream", "tried",
+        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "repeatable",
+        "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
-    def __init__(self, request: Any, family: Family, road: Any, *, stream: bool) -> None:
+    def __init__(
+        self, request: Any, family: Family, road: Road, *, stream: bool, labels: Mapping[str, str], start: float
+    ) -> None:
         self.request = request
-        self.service = ""
-        self.decision: Any = None  # what routing said for the first attempt
-        self.curable: Container[int] = STATUSES
         self.family = family
         self.road = road
         self.stream = stream  # the caller reads the body himself
-        self.replayable = _replayable(request)
+        self.start = start
+        self.deadline = inf  # the caller's own; it binds the body of a stream too
+        self.replayable = _replayable(request, family)
         headers = request.headers
         self.repeatable = self.replayable and (request.method in IDEMPOTENT or "idempotency-key" in headers)
         url = request.url
@@ -43,39 +50,49 @@ class Exchange:
             url.path,
             url.query.decode("ascii"),
             headers.get,
+            labels,
             scheme=url.scheme,
         )
-        self.tried: list[Endpoint] = []
+        self.service = ""
+        self.decision: Any = None  # what routing said for the first attempt
+        self.curable: Container[int] = STATUSES
         self.attempts = 0
-        self.cluster: Cluster | None = None
+        self.tried: list[Endpoint] = []
+        self.cluster: Cluster | None = None  # of the newest attempt, like the rest
         self.endpoint: Endpoint | None = None
+        self.heard = 0.0  # when the headers came
 
     def note(self, error: BaseException) -> None:
-        """Say on an error where it happened."""
-        cluster = self.cluster.name if self.cluster is not None else "-"
-        endpoint = self.endpoint.address if self.endpoint is not None else "-"
-        for name, value in (
-            ("service", self.service), ("cluster", cluster), ("endpoint", endpoint), ("attempt", self.attempts)
-        ):  # fmt: skip
-            try:
-                setattr(error, name, value)
-            except AttributeError:
-                return
-        error.add_note(f"service {self.service}, cluster {cluster}, endpoint {endpoint}, attempt {self.attempts}")
+        """Say on an error where it happened: `service`, `cluster`, `endpoint` and `attempt`, and the same in words."""
+        cluster = self.cluster.name if self.cluster is not None else None
+        endpoint = self.endpoint.address if self.endpoint is not None else None
+        told = {"service": self.service, "cluster": cluster, "endpoint": endpoint, "attempt": self.attempts}
+        try:
+            error.__dict__.update(told)
+        except AttributeError:
+            pass  # an exception with slots: then only in words
+        note = ", ".join(f"{name} {value}" for name, value in told.items() if value)
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+    def untouched(self) -> bool:
+        """Whether the body is still whole, so that it may be sent although it cannot be read twice."""
+        return self.replayable or not getattr(self.request.stream, "_is_stream_consumed", True)
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.url}>"
 
 
-def _replayable(request: Any) -> bool:
+def _replayable(request: Any, family: Family) -> bool:
     """Can the body be read a second time? What is in memory can, and a form whose files can be rewound."""
-    if hasattr(request, "_content") or type(request.stream).__name__ == "ByteStream":
+    if hasattr(request, "_content") or isinstance(request.stream, family.lib.ByteStream):
         return True
     fields = getattr(request.stream, "fields", None)
-    return fields is not None and all(
-        hasattr(getattr(field, "file", b""), "seek") or _in_memory(field) for field in fields
-    )
+    return fields is not None and all(_rewinds(getattr(field, "file", b"")) for field in fields)
 
 
-def _in_memory(field: Any) -> bool:
-    return isinstance(getattr(field, "file", b""), bytes | str)
+def _rewinds(file: Any) -> bool:
+    if isinstance(file, bytes | str):
+        return True
+    seekable = getattr(file, "seekable", None)
+    return hasattr(file, "seek") and (seekable is None or bool(seekable()))

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import Errors
-from .stream import AsyncGuarded, SyncGuarded
+from .stream import AsyncGuarded, SyncGuarded, SyncTimed
 
 
 class Family:
@@ -19,3 +19,4 @@ class Family:
         self.log = logging.getLogger(lib.__name__)
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
+        self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})

@@ -12,6 +12,7 @@ from ..policies.timeout import Timeout
 from ..runtime import Runtime
 from .classify import classifier
 from .retry_after import retry_after
+from .stream import AsyncGuarded
 
 
 def service_pipeline(
@@ -53,4 +54,6 @@ def service_pipeline(
 
 def _close(response: Any) -> Any:
     """The answer of an attempt that is repeated. A streamed one is still open; a plain one was read."""
-    return None if response.is_closed else response.aclose()
+    if response.is_closed:
+        return None
+    return response.aclose() if isinstance(response.stream, AsyncGuarded) else response.close()

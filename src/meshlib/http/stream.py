@@ -1,44 +1,76 @@
 """The body of a streamed response: the call that it belongs to is over when it is closed, not before.
 
-Its verdict is that of the status, unless reading failed. A body that is dropped without being closed gives back what
+Its verdict is that of the status, unless reading fails. A body that is dropped without being closed gives back what
 its call held when it is collected, and says nothing about the server.
 """
 
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from weakref import ref
 
-from ..call import IGNORED, Call, Classifier
+from ..call import IGNORED, Call, Classifier, Verdict
+from ..errors import DeadlineExceeded
+from ..parking import start_thread
 
 
 class Held:
-    """What a streamed call still holds; `settle` gives it back, once."""
+    """What a streamed call still holds; `settle` gives it back, once. No part of it refers to the response."""
 
-    __slots__ = ("_call", "_classify", "_leave", "_now", "_response", "_start", "failed")
+    __slots__ = ("_call", "_classify", "_leave", "_now", "_response", "_verdict")
 
-    def __init__(self, response: Any, call: Call, classify: Classifier, now: Callable[[], float], start: float) -> None:
-        self._response = response
+    def __init__(self, response: Any, call: Call, classify: Classifier, now: Callable[[], float]) -> None:
+        self._response = ref(response)  # a response must not live for its stream's sake
         self._call = call
         self._classify = classify
         self._now = now
-        self._start = start
-        self._leave = call.later or []
-        self.failed: BaseException | None = None
+        self._verdict = classify(call, response, None)
+        self._leave = [call.later or []]  # emptied by whoever settles: `pop` is atomic
 
-    def settle(self, *, lost: bool = False) -> None:
-        leave, self._leave = self._leave, []
-        if not leave:
+    def then(self, told: Callable[[Verdict], None]) -> None:
+        """Call `told` with the verdict as well, after all others."""
+        if self._leave:
+            self._leave[0].append(told)
+        else:
+            told(self._verdict)
+
+    def settle(self, error: BaseException | None = None) -> None:
+        if error is not None:
+            self._verdict = self._classify(self._call, None, error)
+        response = self._response()
+        if response is not None:
+            response.elapsed = datetime.timedelta(seconds=self._now() - self._call.what.start)
+        self._tell(self._verdict)
+
+    def in_time(self) -> None:
+        """The caller's own deadline binds the body too. Raises `DeadlineExceeded`, dressed."""
+        exchange = self._call.what
+        if self._now() >= exchange.deadline:
+            error = exchange.family.errors.dress(DeadlineExceeded("deadline"), exchange.request)
+            exchange.note(error)
+            raise error
+
+    def _tell(self, verdict: Verdict) -> None:
+        try:
+            leave = self._leave.pop()
+        except IndexError:
             return
-        verdict = IGNORED if lost else self._classify(self._call, self._response, self.failed)
-        if not lost:
-            self._response.elapsed = datetime.timedelta(seconds=self._now() - self._start)
         for told in leave:
             told(verdict)
 
     def __del__(self) -> None:
-        self.settle(lost=True)
+        if not self._leave:
+            return
+        # The garbage collector may strike anywhere, also in the middle of a policy that holds its lock. Whoever
+        # interrupts our own code therefore leaves the telling to another thread, which can wait.
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("meshlib."):
+            leave = self._leave.pop()
+            start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
+        else:
+            self._tell(IGNORED)
 
 
 class AsyncGuarded:
@@ -46,20 +78,25 @@ class AsyncGuarded:
 
     def __init__(self, stream: Any, held: Held) -> None:
         self._stream = stream
-        self._held = held
+        self.held = held
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._chunks = self._stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._stream:
-                yield chunk
-        except GeneratorExit:
-            raise  # the caller stopped reading
-        except BaseException as error:
-            self._held.failed = error
+            self.held.in_time()
+            chunk: bytes = await self._chunks.__anext__()
+        except StopAsyncIteration:
             raise
+        except BaseException as error:
+            self.held.settle(error)
+            raise
+        return chunk
 
     async def aclose(self) -> None:
-        self._held.settle()
+        self.held.settle()
         await self._stream.aclose()
 
 
@@ -68,17 +105,42 @@ class SyncGuarded:
 
     def __init__(self, stream: Any, held: Held) -> None:
         self._stream = stream
-        self._held = held
+        self.held = held
 
     def __iter__(self) -> Iterator[bytes]:
+        self._chunks = iter(self._stream)
+        return self
+
+    def __next__(self) -> bytes:
         try:
-            yield from self._stream
-        except GeneratorExit:
+            self.held.in_time()
+            chunk: bytes = next(self._chunks)
+        except StopIteration:
             raise
         except BaseException as error:
-            self._held.failed = error
+            self.held.settle(error)
             raise
+        return chunk
 
     def close(self) -> None:
-        self._held.settle()
+        self.held.settle()
+        self._stream.close()
+
+
+class SyncTimed:
+    """A body that is read in time, or not at all. Mixed with a family's `SyncByteStream` in `family.py`."""
+
+    def __init__(self, stream: Any, now: Callable[[], float], deadline: float, late: Exception) -> None:
+        self._stream = stream
+        self._now = now
+        self._deadline = deadline
+        self._late = late
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            if self._now() >= self._deadline:
+                raise self._late
+            yield chunk
+
+    def close(self) -> None:
         self._stream.close()

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
 from ..balancing import Endpoint
 from .exchange import Exchange
-from .family import Family
+
+PHASES = ("connect", "read", "write", "pool")
 
 
-def wire_request(family: Family, exchange: Exchange, endpoint: Endpoint, remaining: float) -> Any:
+def wire_request(exchange: Exchange, endpoint: Endpoint, remaining: float) -> Any:
     """The clone for `endpoint`, to be answered within `remaining` seconds.
 
     `Host:` stays what the caller's URL says. Certificates are checked against that name too (or the cluster's
-    `tls_name`), though the socket goes to the endpoint. The deadline can only shorten httpx's own time-outs.
+    `tls_name`), though the socket goes to the endpoint. The deadline can only shorten httpx's own time-outs. The URL
+    of a Unix socket's endpoint stays whole: there the transport has the address.
     """
     request = exchange.request
     extensions = dict(request.extensions)
-    if remaining < inf:
-        asked = extensions.get("timeout", {})
-        left = max(remaining, 0.001)
-        extensions["timeout"] = {
-            phase: left if asked.get(phase) is None else min(asked[phase], left)
-            for phase in ("connect", "read", "write", "pool")
-        }
+    asked = extensions.get("timeout")
+    if remaining < inf or asked is not None:
+        extensions["timeout"] = shortened(asked or {}, remaining)
     url = request.url
-    if url.scheme == "https":
+    if url.scheme in ("https", "wss"):
         name = exchange.cluster.tls_name if exchange.cluster is not None else None
         extensions.setdefault("sni_hostname", name or url.host)
-    wire = family.lib.Request(
-        request.method,
-        url.copy_with(host=endpoint.host, port=endpoint.port),
-        headers=request.headers,
-        stream=request.stream,
-        extensions=extensions,
+    if not endpoint.host.startswith("unix:"):
+        url = url.copy_with(host=endpoint.host, port=endpoint.port)
+    wire = exchange.family.lib.Request(
+        request.method, url, headers=request.headers, stream=request.stream, extensions=extensions
     )
     if hasattr(request, "_content"):
         wire._content = request._content
     return wire
+
+
+def shortened(asked: Mapping[str, float | None], remaining: float) -> dict[str, float | None]:
+    """The time-outs that were asked for, by phase, and none of them above `remaining` seconds."""
+    if remaining == inf:
+        return dict(asked)
+    left = max(remaining, 0.001)
+    return {phase: min(left, inf if (limit := asked.get(phase)) is None else limit) for phase in PHASES}

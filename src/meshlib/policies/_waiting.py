@@ -52,7 +52,10 @@ class WaitingGate(Gate):
                 leave(permit, judge(call, None, error), end, end - start)
                 raise
             end = now()
-            leave(permit, judge(call, result, None), end, end - start)
+            if call.later is None:
+                leave(permit, judge(call, result, None), end, end - start)
+            else:  # a streamed answer keeps its place until it is closed; its latency is known now
+                call.later.append(lambda verdict: leave(permit, verdict, now(), end - start))
             return result
 
         def passed(call: Call) -> R:
@@ -79,7 +82,10 @@ class WaitingGate(Gate):
                 leave(permit, judge(call, None, error), end, end - start)
                 raise
             end = now()
-            leave(permit, judge(call, result, None), end, end - start)
+            if call.later is None:
+                leave(permit, judge(call, result, None), end, end - start)
+            else:  # a streamed answer keeps its place until it is closed; its latency is known now
+                call.later.append(lambda verdict: leave(permit, verdict, now(), end - start))
             return result
 
         async def passed(call: Call) -> R:

@@ -91,9 +91,15 @@ class Bulkhead(Places):
             if take() < 0:
                 wait(run, call.deadline)
             try:
-                return step(call)
-            finally:
+                result = step(call)
+            except BaseException:
                 give()
+                raise
+            if call.later is None:
+                give()
+            else:
+                call.later.append(lambda verdict: give())
+            return result
 
         return gated
 
@@ -104,9 +110,15 @@ class Bulkhead(Places):
             if take() < 0:
                 await wait(run, call.deadline)
             try:
-                return await step(call)
-            finally:
+                result = await step(call)
+            except BaseException:
                 give()
+                raise
+            if call.later is None:
+                give()
+            else:
+                call.later.append(lambda verdict: give())
+            return result
 
         return gated
 

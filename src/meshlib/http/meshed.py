@@ -1,0 +1,262 @@
+"""What makes a client of either family, httpx or httpx2, a client of the mesh?
+
+Everything of httpx stays: the mesh takes over at `_send_single_request`, the one seam through which each redirect hop
+and each auth step passes by itself, and above the user's transports, mounts, mocks and instrumentation. What goes out
+is a private clone of the request with the endpoint's address; the caller only ever sees the logical URL.
+
+`AsyncMeshed` and `SyncMeshed` are the same but for `await`; the family is named by the classes made of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MeshError
+from ..mesh import Mesh
+from .engine import AsyncEngine, Engine, SyncEngine
+from .exchange import Exchange, Road
+from .family import Family
+from .road import Pools, carry, carry_sync, running_loop
+
+if TYPE_CHECKING:
+    from ..balancing import Endpoint
+
+# Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
+_streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
+
+
+class Door:
+    """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
+
+    __slots__ = ("default", "engine", "family", "mesh", "pools", "settings")
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.mesh: Mesh | None = None
+        self.engine: Any = None
+        self.settings: dict[str, Any] = {}  # of the client's default transport
+        self.default: Any = None  # that transport, if the caller gave none of his own
+        self.pools: Pools | None = None  # the mesh's connections, instead of it
+
+    def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
+        self.mesh = mesh
+        self.engine = kind.of(mesh) if mesh is not None else None
+
+    def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
+        # A response hook is shown the response before its body is read, as in httpx: then it is read later.
+        stream = _streaming.get() or bool(client.event_hooks["response"])
+        engine: Engine = self.engine
+        return Exchange(request, self.family, road, stream=stream, labels=engine.mesh.labels, start=engine.now())
+
+    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
+        """The client's default transport, which the mesh's own connections shall resemble."""
+        limits = settings.get("limits") or self.family.lib.Limits(keepalive_expiry=5.0)
+        unlimited = self.family.lib.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=limits.keepalive_expiry
+        )
+        self.settings = settings = {**settings, "limits": unlimited}
+        self.settings.pop("transport", None)
+        self.default = transport
+        self.pools = Pools(lambda uds: kind(**settings, uds=uds))
+
+    def find(self, transport: Any, endpoint: Endpoint, wire: Any, method: str, loop: Any = None) -> Any:
+        """The transport for one attempt: the caller's own, or a sibling of the default one."""
+        if transport is not self.default or self.pools is None or method in transport.__dict__:
+            return transport  # instrumentation that patches this one instance wants to see everything
+        return self.pools.transport(wire, endpoint, loop)
+
+    def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
+        """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""
+        response.request = request
+        if response.is_closed:
+            response.elapsed = datetime.timedelta(seconds=took)
+        cookies.extract_cookies(response)
+        response.default_encoding = encoding
+        return response
+
+    def dressed(self, error: Any, exchange: Exchange) -> Any:
+        """The error to be raised for `error`: of the client's family, with the request and where it happened."""
+        if isinstance(error, MeshError):
+            error = self.family.errors.dress(error, exchange.request)
+        else:
+            error.request = exchange.request
+        exchange.note(error)
+        return error
+
+
+def _door(client: Any) -> Door:
+    door: Door | None = client.__dict__.get("_meshlib_door")
+    return client.__dict__.setdefault("_meshlib_door", Door(client._family)) if door is None else door
+
+
+class AsyncMeshed:
+    """Stands before an `AsyncClient` among the bases."""
+
+    _family: Family
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh whose services this client knows. Set it where a class in between swallows the argument."""
+        return _door(self).mesh
+
+    @mesh.setter
+    def mesh(self, mesh: Mesh | None) -> None:
+        _door(self).join(mesh, AsyncEngine)
+
+    if not TYPE_CHECKING:  # httpx's own signatures stay in sight
+
+        def _init_transport(self, **settings: Any) -> Any:
+            if settings.get("transport") is not None:
+                return super()._init_transport(**settings)
+            lib = self._family.lib
+            settings = _with_context(lib, settings)
+            transport = super()._init_transport(**settings)
+            _door(self).remember(settings, transport, lib.AsyncHTTPTransport)
+            return transport
+
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            token = _streaming.set(stream)
+            try:
+                return await super().send(request, stream=stream, **options)
+            finally:
+                _streaming.reset(token)
+
+        async def _send_single_request(self, request: Any) -> Any:
+            door = _door(self)
+            engine: AsyncEngine | None = door.engine
+            if engine is None or not isinstance(request.stream, door.family.lib.AsyncByteStream):
+                return await super()._send_single_request(request)
+            exchange = door.exchange(self, request, self._road)
+            if engine.decide(exchange) is None:
+                return await super()._send_single_request(request)
+            try:
+                response = await engine.send(exchange)
+            except (MeshError, door.family.lib.RequestError) as error:
+                dressed = door.dressed(error, exchange)
+                if dressed is error:
+                    raise
+                raise dressed from error.__cause__
+            return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
+
+        async def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
+            return await carry(_door(self).engine.run, exchange, endpoint, deadline, self._find)
+
+        def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
+            transport = self._transport_for_url(exchange.request.url)
+            return _door(self).find(transport, endpoint, wire, "handle_async_request", running_loop())
+
+    async def _close_pools(self) -> None:
+        pools = _door(self).pools
+        if pools is not None:
+            for transport in pools.take(running_loop()):
+                await transport.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections, the mesh's too. The mesh itself stays open: others may share it."""
+        try:
+            await super().aclose()  # type: ignore[misc]
+        finally:
+            await self._close_pools()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            await super().__aexit__(exc_type, exc_value, traceback)  # type: ignore[misc]
+        finally:
+            await self._close_pools()
+
+
+class SyncMeshed:
+    """Stands before a `Client` among the bases. Any number of threads may use it."""
+
+    _family: Family
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh whose services this client knows. Set it where a class in between swallows the argument."""
+        return _door(self).mesh
+
+    @mesh.setter
+    def mesh(self, mesh: Mesh | None) -> None:
+        _door(self).join(mesh, SyncEngine)
+
+    if not TYPE_CHECKING:
+
+        def _init_transport(self, **settings: Any) -> Any:
+            if settings.get("transport") is not None:
+                return super()._init_transport(**settings)
+            lib = self._family.lib
+            settings = _with_context(lib, settings)
+            transport = super()._init_transport(**settings)
+            _door(self).remember(settings, transport, lib.HTTPTransport)
+            return transport
+
+        def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            token = _streaming.set(stream)
+            try:
+                return super().send(request, stream=stream, **options)
+            finally:
+                _streaming.reset(token)
+
+        def _send_single_request(self, request: Any) -> Any:
+            door = _door(self)
+            engine: SyncEngine | None = door.engine
+            if engine is None or not isinstance(request.stream, door.family.lib.SyncByteStream):
+                return super()._send_single_request(request)
+            exchange = door.exchange(self, request, self._road)
+            if engine.decide(exchange) is None:
+                return super()._send_single_request(request)
+            try:
+                response = engine.send(exchange)
+            except (MeshError, door.family.lib.RequestError) as error:
+                dressed = door.dressed(error, exchange)
+                if dressed is error:
+                    raise
+                raise dressed from error.__cause__
+            return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
+
+        def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
+            return carry_sync(_door(self).engine.run, exchange, endpoint, deadline, self._find)
+
+        def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
+            transport = self._transport_for_url(exchange.request.url)
+            return _door(self).find(transport, endpoint, wire, "handle_request")
+
+    def _close_pools(self) -> None:
+        pools = _door(self).pools
+        if pools is not None:
+            for transport in pools.take():
+                transport.close()
+
+    def close(self) -> None:
+        """Close the connections, the mesh's too. The mesh itself stays open: others may share it."""
+        try:
+            super().close()  # type: ignore[misc]
+        finally:
+            self._close_pools()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            super().__exit__(exc_type, exc_value, traceback)  # type: ignore[misc]
+        finally:
+            self._close_pools()
+
+
+def _with_context(lib: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings with a TLS context that is made: once per client, for all its transports."""
+    context = lib.create_ssl_context(
+        settings.get("verify", True), settings.get("cert"), settings.get("trust_env", True)
+    )
+    return {**settings, "verify": context, "cert": None}
