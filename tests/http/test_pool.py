@@ -146,6 +146,49 @@ async def test_a_server_that_speaks_first_is_heard_when_it_is_asked() -> None:
         await pool.aclose()
 
 
+@pytest.mark.parametrize("then", [b"", b"surplus"])
+async def test_a_connection_whose_server_said_all_before_it_was_asked_is_not_kept(then: bytes) -> None:
+    """The answer, and surplus or the end of the stream, lie there before the first request is sent."""
+    spoken = asyncio.Event()
+
+    async def hasty(peer: Peer) -> None:
+        await peer.send(OK, then)
+        if not then:
+            peer.writer.write_eof()
+        spoken.set()
+        await peer.reader.read()
+
+    class Slow(Pool):
+        async def _connect(self, limit: float | None) -> Connection:
+            connection = await super()._connect(limit)
+            await spoken.wait()
+            await eventually(lambda: connection._early_eof or b"".join(connection._early).endswith(b"surplus"))
+            return connection
+
+    async with serving(hasty) as server:
+        pool = Slow("127.0.0.1", server.port)
+        assert (await fetch(pool)).body == b"ok"
+        assert (pool.idle, pool.active) == (0, 0)
+        await pool.aclose()
+
+
+async def test_a_server_that_answers_early_and_closes_its_half_is_not_asked_again() -> None:
+    body = b"x" * 20_000_000
+
+    async def early(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        peer.writer.write_eof()
+        await asyncio.sleep(0.05)
+        await peer.reader.read()
+
+    async with serving(early) as server:
+        pool = Pool("127.0.0.1", server.port)
+        answer = await pool.exchange(post(len(body)), body, method=b"POST", read=5.0, write=5.0)
+        assert answer.status == 413 and (pool.idle, pool.active) == (0, 0)
+        await pool.aclose()
+
+
 async def test_an_answer_before_the_body_was_sent_counts_when_the_request_is_out() -> None:
     body = b"x" * 20_000_000
     order: list[str] = []
@@ -712,6 +755,18 @@ async def test_a_cancelled_reader_of_a_stream_closes_its_connection() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert pool.active == 0
+        await pool.aclose()
+
+
+async def test_a_stream_closed_by_another_task_wakes_its_reader() -> None:
+    async with serving(silent_after_head) as server:
+        pool = Pool("127.0.0.1", server.port)
+        stream = await pool.open(get(), method=b"GET")
+        task = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        await stream.aclose()
+        with pytest.raises(ReadError):
+            await task
         await pool.aclose()
 
 

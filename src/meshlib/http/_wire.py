@@ -140,6 +140,7 @@ class Connection(Limited, asyncio.Protocol):
     def abandon(self, waiter: asyncio.Future[Answer]) -> None:
         """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile."""
         if self._waiter is waiter:
+            waiter.cancel()
             self.close()
         elif self.place and not self.open:
             self.place = False
@@ -175,7 +176,9 @@ class Connection(Limited, asyncio.Protocol):
 
     def _cut(self) -> None:
         self.open = self._busy = False
-        self._waiter = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(ReadError("the connection was closed", sent=self._sent))
         self.disarm()
         self.transport.abort()
 
@@ -194,7 +197,7 @@ class Connection(Limited, asyncio.Protocol):
             answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
             reader.answer = None  # an idle connection keeps no body alive
             reader.parts = []
-        if reader.reusable and self._keep and not self.transport.is_closing():
+        if reader.reusable and self._keep and not (self._early_eof or self.transport.is_closing()):
             self._rested(self)
         else:
             self.close()
@@ -240,9 +243,9 @@ class Connection(Limited, asyncio.Protocol):
             and waiter is not None
             and not waiter.done()
         ):
+            waiter.set_exception(Stale())
             self._cut()
             self.place = True
-            waiter.set_exception(Stale())
         else:
             self.fail(error)
 
@@ -280,7 +283,10 @@ class Connection(Limited, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if not self._busy:
+        self.loop.call_soon(self._written)  # asyncio's transport breaks when it is closed from within this call
+
+    def _written(self) -> None:
+        if not self._busy or self._paused:
             return
         if self.reader.complete:
             self._finish()
@@ -313,10 +319,9 @@ class Connection(Limited, asyncio.Protocol):
             self._error = exc
 
     def _catch_up(self) -> None:
-        for data in self._early:
-            if self._busy:
-                self.data_received(data)
-        self._early.clear()
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
         if self._busy and self.over:
             self._ended(None if self._error is None else ReadError(str(self._error)))
         elif self._busy and self._early_eof and not self._paused:
