@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .balancing import Endpoint
+    from .by_name import resilient
     from .call import Call, Classifier, Verdict
     from .errors import (
         BreakerOpen,
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from .policies.throttle import Throttle
     from .policies.timeout import Timeout
     from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
-    from .resilient import resilient
 
 __all__ = [
     "AIMD",
@@ -153,7 +153,7 @@ _ROOMS = {
     ".policies.throttle": "Throttle",
     ".policies.timeout": "Timeout",
     ".policies.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
-    ".resilient": "resilient",
+    ".by_name": "resilient",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

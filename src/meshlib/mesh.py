@@ -9,12 +9,13 @@ latencies and open circuits survive every change.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .balancing import Balancer, Endpoint
+from .by_name import pipelines_from
 from .events import Event, Listener, Port, SnapshotPublished
 from .policies.breaker import CircuitBreaker
 from .routing.request import RouteRequest
@@ -100,6 +101,8 @@ class Snapshot:
     routes: RouteTable = field(default_factory=RouteTable)
     services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
     clusters: Mapping[str, Cluster] = field(default_factory=lambda: MappingProxyType({}))
+    pipelines: Mapping[str, Pipeline] = field(default_factory=lambda: MappingProxyType({}))
+    """For functions under `@resilient(name)`."""
 
 
 class Mesh:
@@ -161,7 +164,7 @@ class Mesh:
         with self._publishing:
             old = self.current
             new = change(old)
-            new = Snapshot(old.version + 1, new.routes, new.services, new.clusters)
+            new = replace(new, version=old.version + 1)
             self.current = new
             waiting, self._waiting = self._waiting, set()
             for signal in waiting:
@@ -169,6 +172,24 @@ class Mesh:
             self.port.post(SnapshotPublished(self.name, new.version))
         self.port.flush()
         return new
+
+    @property
+    def version(self) -> int:
+        """That of the current picture; it grows with each change."""
+        return self.current.version
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline that `@resilient(name)` asks for. Raises LookupError, naming those that there are."""
+        found = self.current.pipelines.get(name)
+        if found is None:
+            known = ", ".join(self.current.pipelines) or "none"
+            raise LookupError(f"{self.name}: no pipeline {name!r}; there are: {known}")
+        return found
+
+    def install(self) -> Mesh:
+        """Make this the mesh of the process: the one that `@resilient(name)` asks when it is given none."""
+        pipelines_from(lambda: self)
+        return self
 
     async def newer_than(self, version: int) -> Snapshot:
         """The first picture with a version above `version`, waiting for it if need be. asyncio and trio."""

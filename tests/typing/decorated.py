@@ -11,7 +11,7 @@ from meshlib.policies.budget import RetryBudget
 from meshlib.policies.collapse import collapse
 from meshlib.policies.retry import Retry
 from meshlib.policies.timeout import Timeout
-from meshlib.resilient import resilient
+from meshlib.by_name import resilient
 
 users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
 breaker = CircuitBreaker("payments")

@@ -6,22 +6,24 @@ as their own lines in the file stay as they were. Nothing of pydantic survives t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..balancing import NAMES, Endpoint, Ward, carry, make
+from ..errors import ConfigError
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
+from ..pipeline import Pipeline
 from ..policies._gate import Gate
-from ..policies.breaker import CircuitBreaker
 from ..policies.budget import RetryBudget
-from ..policies.bulkhead import Bulkhead
 from .document import Document
 from .endpoints import endpoint
-from .models import AccrualModel, ClusterModel, MeshModel, ServiceModel
-from .routes import clusters_of, route_table
+from .models import AccrualModel, ClusterModel, MeshModel, PipelineModel, ServiceModel
+from .policies import Made, function_pipeline, gates
+from .policy_models import BudgetModel
+from .routes import clusters_of, live_clusters, route_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,69 +35,71 @@ class Loaded:
     endpoints: Mapping[str, Sequence[Endpoint]]
 
 
+Key: TypeAlias = tuple[str, str]  # a section of the file, and a name in it
+
+
+@dataclass(slots=True)
+class Built:
+    """What was built from what. Replaced whole when a snapshot is finished, so that a bad edit leaves no trace."""
+
+    clusters: dict[str, tuple[ClusterModel, Cluster]] = field(default_factory=dict)
+    services: dict[str, tuple[ServiceModel, Service]] = field(default_factory=dict)
+    pipelines: dict[str, tuple[PipelineModel, Pipeline]] = field(default_factory=dict)
+    gates: dict[Key, Made] = field(default_factory=dict)
+    budgets: dict[Key, tuple[BudgetModel, RetryBudget]] = field(default_factory=dict)
+
+
 class Builder:
-    """Builds one mesh's snapshots, one after the other; remembers what it built from what."""
+    """Builds one mesh's snapshots, one after the other."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
-        self._clusters: dict[str, tuple[ClusterModel, Cluster]] = {}
-        self._services: dict[str, tuple[ServiceModel, Service, RetryBudget]] = {}
+        self._before = Built()
+        self._now = Built()
 
     def snapshot(self, loaded: Loaded) -> Snapshot:
-        """The picture that `loaded` describes."""
-        clusters = {name: self._cluster(name, loaded) for name in loaded.model.clusters}
-        services = {name: self._service(name, model) for name, model in loaded.model.services.items()}
-        self._clusters = {name: (loaded.model.clusters[name], cluster) for name, cluster in clusters.items()}
-        self._services = {name: (loaded.model.services[name], *built) for name, built in services.items()}
+        """The picture that `loaded` describes. Raises `ConfigError`."""
+        model = loaded.model
+        routes = route_table(loaded.document, model)
+        self._now = now = Built()
+        pipelines = {name: self._pipeline(name, loaded) for name in model.pipelines}
+        services = {name: self._service(name, service) for name, service in model.services.items()}
+        clusters = {name: self._cluster(name, loaded) for name in model.clusters}
+        now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
+        now.services = {name: (model.services[name], service) for name, service in services.items()}
+        now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
+        self._before = now
+        for name, cluster in clusters.items():  # only now, when nothing can go wrong any more
+            endpoints = carry(cluster.balancer.endpoints, loaded.endpoints[name])
+            if endpoints != cluster.balancer.endpoints:
+                cluster.balancer.update(endpoints)
         return Snapshot(
-            routes=route_table(loaded.document, loaded.model),
-            services=MappingProxyType({name: service for name, (service, _) in services.items()}),
+            routes=routes,
+            services=MappingProxyType(services),
             clusters=MappingProxyType(clusters),
+            pipelines=MappingProxyType(pipelines),
         )
 
     def _cluster(self, name: str, loaded: Loaded) -> Cluster:
+        """The cluster as it was, or one with the same endpoints and new settings."""
         model = loaded.model.clusters[name]
-        before, old = self._clusters.get(name, (None, None))
-        known = old.balancer.endpoints if old is not None else ()
-        endpoints = carry(known, loaded.endpoints[name])
+        before, old = self._before.clusters.get(name, (None, None))
+        guards = self._gates_of("clusters", name, model, loaded.document)
         if old is not None and before is not None and _without_members(before) == _without_members(model):
-            if endpoints != known:
-                old.balancer.update(endpoints)
             return old
         ward = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
         if ward is None:
             ward = _ward(name, model.accrual)
             ward.port = self._mesh.port
-        balancer = make(model.balancer, name, endpoints, ward=ward, panic=model.panic)
-        gates = self._gates(loaded.document, name, before, old, model)
-        return Cluster(name, balancer, gates, tls_name=model.tls_name, settings=model)
+        known = old.balancer.endpoints if old is not None else ()
+        balancer = make(model.balancer, name, known, ward=ward, panic=model.panic)
+        return Cluster(name, balancer, guards, tls_name=model.tls_name, settings=model)
 
-    def _gates(
-        self, document: Document, name: str, before: ClusterModel | None, old: Cluster | None, model: ClusterModel
-    ) -> list[Gate]:
-        gates: list[Gate] = []
-        kinds: tuple[tuple[str, Any], ...] = (("breaker", CircuitBreaker), ("bulkhead", Bulkhead))
-        for field, kind in kinds:
-            settings = getattr(model, field)
-            if settings is None:
-                continue
-            same = before is not None and getattr(before, field) == settings
-            gate = next((gate for gate in old.gates if isinstance(gate, kind)), None) if old and same else None
-            if gate is None:
-                try:
-                    gate = kind(name=name, runtime=self._mesh.runtime, **settings.model_dump())
-                except ValueError as error:  # what only the constructor can see: fields that contradict each other
-                    raise document.error(("clusters", name, field), str(error)) from None
-                gate.port = self._mesh.port
-            gates.append(gate)
-        return gates
-
-    def _service(self, name: str, model: ServiceModel) -> tuple[Service, RetryBudget]:
-        before, old, budget = self._services.get(name, (None, None, None))
-        if old is not None and budget is not None and before == model:
-            return old, budget
-        if budget is None or before is None or before.budget != model.budget:
-            budget = RetryBudget(name=name, **model.budget.model_dump())
+    def _service(self, name: str, model: ServiceModel) -> Service:
+        before, old = self._before.services.get(name, (None, None))
+        budget = self._budget("services", name, model.budget)
+        if old is not None and before == model:
+            return old
         retry = model.retry
         pipeline = service_pipeline(
             name,
@@ -103,20 +107,57 @@ class Builder:
             timeout=model.timeout,
             per_try_timeout=model.per_try_timeout,
             budget=budget,
-            rejections=len(set(clusters_of(model).values())) > 1,
+            hedge=None if model.hedge is None else model.hedge.model_dump(),
+            rejections=len(live_clusters(model)) > 1,  # then routing may choose another
             attempts=retry.attempts if retry is not None else 1,
             **({} if retry is None else retry.model_dump(exclude={"attempts", "statuses"})),
         )
-        for policy in pipeline.policies:
-            policy.port = self._mesh.port  # type: ignore[attr-defined]  # all of ours have one
-        service = Service(
+        self._tell(pipeline.policies)
+        return Service(
             name,
             pipeline,
             budget=budget,
             per_try_timeout=model.per_try_timeout,
             statuses=frozenset(retry.statuses if retry is not None else ()),
         )
-        return service, budget
+
+    def _pipeline(self, name: str, loaded: Loaded) -> Pipeline:
+        model = loaded.model.pipelines[name]
+        before, old = self._before.pipelines.get(name, (None, None))
+        guards = self._gates_of("pipelines", name, model, loaded.document)
+        budget = self._budget("pipelines", name, model.budget)
+        if old is not None and before == model:
+            return old
+        try:
+            pipeline = function_pipeline(name, model, guards, budget, self._mesh.runtime)
+        except ValueError as error:
+            raise loaded.document.error(("pipelines", name), str(error)) from None
+        self._tell(pipeline.policies)
+        return pipeline
+
+    def _gates_of(self, section: str, name: str, model: Any, document: Document) -> list[Gate]:
+        def wrong(field: str, why: str) -> ConfigError:
+            return document.error((section, name, field), why)
+
+        key = section, name
+        made = gates(model, name, self._mesh.runtime, self._before.gates.get(key, {}), wrong)
+        self._now.gates[key] = made
+        guards = [gate for _, gate in made.values()]
+        self._tell(guards)
+        return guards
+
+    def _budget(self, section: str, name: str, model: BudgetModel) -> RetryBudget:
+        key = section, name
+        kept = self._before.budgets.get(key)
+        if kept is None or kept[0] != model:
+            kept = model, RetryBudget(name=name, **model.model_dump())
+        self._now.budgets[key] = kept
+        return kept[1]
+
+    def _tell(self, policies: Iterable[Any]) -> None:
+        """Have the policies tell their events through the mesh's port."""
+        for policy in policies:
+            policy.port = self._mesh.port
 
 
 def check(document: Document, model: MeshModel) -> None:

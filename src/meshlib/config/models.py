@@ -22,51 +22,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from .policy_models import (
+    AdaptiveLimitModel,
+    BreakerModel,
+    BudgetModel,
+    BulkheadModel,
+    HedgeModel,
+    RateLimitModel,
+    RetryModel,
+    ThrottleModel,
+    off,
+)
 from .route_models import Model, RouteModel, Split, Sticky
 from .values import Ratio, Seconds
-
-
-def _off(value: Any) -> Any:
-    """`breaker: false` (or `off`) is how people say none."""
-    return None if value is False else value
-
-
-class BreakerModel(Model):
-    consecutive_failures: int | None = Field(None, ge=1)
-    failure_rate: Ratio | None = Field(0.5, gt=0, le=1)
-    slow_call_rate: Ratio | None = Field(None, gt=0, le=1)
-    slow_call: Seconds = Field(60.0, gt=0)
-    window: Seconds | None = Field(None, gt=0)
-    window_calls: int | None = Field(None, ge=1)
-    minimum_calls: int = Field(20, ge=1)
-    cooldown: Seconds = Field(5.0, gt=0)
-    cooldown_factor: float = Field(1.5, ge=1)
-    cooldown_max: Seconds = Field(60.0, gt=0)
-    cooldown_jitter: Ratio = Field(0.0, ge=0, le=1)
-    probes: int = Field(1, ge=1)
-    probe_successes: int | None = Field(None, ge=1)
-    probe_concurrency: int | None = Field(None, ge=1)
-    probe_lease: Seconds | None = Field(None, gt=0)
-
-
-class BulkheadModel(Model):
-    max_concurrent: int = Field(100, ge=1)
-    max_queue: int = Field(0, ge=0)
-    max_wait: Seconds = Field(0.0, ge=0)
-
-
-class RetryModel(Model):
-    attempts: int = Field(3, ge=1)
-    statuses: tuple[int, ...] = (502, 503, 504)
-    backoff: Seconds = Field(0.005, ge=0)
-    backoff_max: Seconds = Field(0.2, ge=0)
-    retry_after_max: Seconds = Field(10.0, ge=0)
-
-
-class BudgetModel(Model):
-    ratio: Ratio = Field(0.2, ge=0, le=1000)
-    min_per_second: float = Field(10.0, ge=0)
-    ttl: Seconds = Field(10.0, ge=1, le=60)
 
 
 class AccrualModel(Model):
@@ -102,9 +70,12 @@ class ClusterModel(Model):
     endpoints_from: EndpointsFrom | None = None
     balancer: str = "default"
     panic: Ratio = Field(0.5, ge=0, le=1)
-    breaker: Annotated[BreakerModel | None, BeforeValidator(_off)] = BreakerModel()
-    bulkhead: Annotated[BulkheadModel | None, BeforeValidator(_off)] = None
-    accrual: Annotated[AccrualModel | None, BeforeValidator(_off)] = AccrualModel()
+    breaker: Annotated[BreakerModel | None, BeforeValidator(off)] = BreakerModel()
+    throttle: Annotated[ThrottleModel | None, BeforeValidator(off)] = None
+    rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
+    adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
+    bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
+    accrual: Annotated[AccrualModel | None, BeforeValidator(off)] = AccrualModel()
     tls_name: str | None = None
 
     @model_validator(mode="after")
@@ -121,12 +92,29 @@ class ServiceModel(Model):
     sticky: Sticky | None = None
     timeout: Seconds | None = Field(None, gt=0)
     per_try_timeout: Seconds | None = Field(None, gt=0)
-    retry: Annotated[RetryModel | None, BeforeValidator(_off)] = RetryModel()
+    retry: Annotated[RetryModel | None, BeforeValidator(off)] = RetryModel()
     budget: BudgetModel = BudgetModel()
+    hedge: Annotated[HedgeModel | None, BeforeValidator(off)] = None
+
+
+class PipelineModel(Model):
+    """The policies of a function under `@resilient(name)`, outermost first. What is left out is not there."""
+
+    timeout: Seconds | None = Field(None, gt=0)
+    per_try_timeout: Seconds | None = Field(None, gt=0)
+    retry: Annotated[RetryModel | None, BeforeValidator(off)] = None
+    budget: BudgetModel = BudgetModel()
+    hedge: Annotated[HedgeModel | None, BeforeValidator(off)] = None
+    breaker: Annotated[BreakerModel | None, BeforeValidator(off)] = None
+    throttle: Annotated[ThrottleModel | None, BeforeValidator(off)] = None
+    rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
+    adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
+    bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
 
 
 class MeshModel(Model):
     services: dict[str, ServiceModel] = {}
     clusters: dict[str, ClusterModel] = {}
+    pipelines: dict[str, PipelineModel] = {}
     egress: Literal["allow", "refuse"] = "allow"
     labels: dict[str, str] = {}

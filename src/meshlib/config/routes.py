@@ -35,6 +35,12 @@ def clusters_of(service: ServiceModel) -> Mapping[Place, str]:
     return named
 
 
+def live_clusters(service: ServiceModel) -> frozenset[str]:
+    """The clusters that can be drawn at all, by whatever rule."""
+    splits = [service.split, *(route.split for route in service.routes)]
+    return frozenset(name for split in splits for name, weight in split.items() if weight > 0)
+
+
 def _service(document: Document, name: str, model: ServiceModel) -> Service:
     place: Place = ("services", name)
     routes = []

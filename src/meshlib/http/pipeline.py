@@ -7,6 +7,7 @@ from typing import Any
 from ..pipeline import Pipeline
 from ..policies.backoff import decorrelated_jitter
 from ..policies.budget import RetryBudget
+from ..policies.hedge import Hedge
 from ..policies.retry import Retry
 from ..policies.timeout import Timeout
 from ..runtime import Runtime
@@ -27,8 +28,9 @@ def service_pipeline(
     backoff_max: float = 0.2,
     retry_after_max: float = 10.0,
     rejections: bool = False,
+    hedge: dict[str, Any] | None = None,
 ) -> Pipeline:
-    """Total deadline, then retries under one budget, then the limit per try; all times in seconds.
+    """Total deadline, then retries under one budget, then the limit per try, then hedges; all times in seconds.
 
     `rejections`: try again at once when a cluster refuses, because routing may choose another.
     """
@@ -49,6 +51,8 @@ def service_pipeline(
                 runtime=runtime,
             )
         )
+    if hedge is not None:
+        policies.append(Hedge(**hedge, budget=budget, discard=_close, name=name, runtime=runtime))
     return Pipeline(*policies, classify=classifier(runtime.now), runtime=runtime)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from meshlib import resilient as module
+from meshlib import BreakerOpen, Mesh
+from meshlib import by_name as module
+from meshlib.by_name import pipelines_from, resilient
+from meshlib.config.load import Reader
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.retry import Retry
-from meshlib.resilient import pipelines_from, resilient
 
 
 class Book:
@@ -144,3 +147,38 @@ def test_generators_are_refused() -> None:
         @resilient("users", mesh=Book())
         def items() -> Iterator[int]:
             yield 1
+
+
+def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload_changes_it(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+    file.write_text("pipelines: {reports: {breaker: {failure_rate: null, consecutive_failures: 1}}}\n")
+    mesh = Mesh(name="mesh")
+    reader = Reader(mesh, file)
+    reader.load()
+    calls: list[int] = []
+
+    @resilient("reports", mesh=mesh)
+    def report() -> str:
+        calls.append(1)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        report()
+    with pytest.raises(BreakerOpen):
+        report()
+    file.write_text("pipelines: {reports: {retry: {attempts: 3, backoff: 0s}}}\n")
+    reader.load()
+    with pytest.raises(ConnectionError):
+        report()
+    assert len(calls) == 1 + 3
+
+
+def test_a_mesh_that_is_installed_is_the_one_of_the_process(no_default: None) -> None:
+    mesh = Mesh(name="mesh").install()
+
+    @resilient("nobody")
+    def f() -> None: ...
+
+    with pytest.raises(LookupError, match="mesh: no pipeline 'nobody'"):
+        f()
+    assert mesh.version == 0

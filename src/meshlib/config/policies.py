@@ -1,0 +1,97 @@
+"""From the models of policies to the policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from ..pipeline import Pipeline
+from ..policies._gate import Gate
+from ..policies.backoff import decorrelated_jitter
+from ..policies.breaker import CircuitBreaker
+from ..policies.budget import RetryBudget
+from ..policies.bulkhead import Bulkhead
+from ..policies.hedge import Hedge
+from ..policies.limiter import AdaptiveLimit
+from ..policies.limits import AIMD, Gradient2, Limit, Vegas
+from ..policies.rate import RateLimit
+from ..policies.retry import Retry
+from ..policies.throttle import SreThrottle, Throttle
+from ..policies.timeout import Timeout
+from ..runtime import Runtime
+from .models import PipelineModel
+from .policy_models import AdaptiveLimitModel, ThrottleModel
+
+
+def _plain(kind: Callable[..., Gate]) -> Callable[[Any, str, Runtime], Gate]:
+    """A gate whose constructor takes the very fields of its model."""
+    return lambda model, name, runtime: kind(name=name, runtime=runtime, **model.model_dump())
+
+
+def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:
+    shedding = SreThrottle(k=model.k, window=model.window, minimum=model.minimum)
+    return Throttle(shedding, name=name, runtime=runtime)
+
+
+def _adaptive(model: AdaptiveLimitModel, name: str, runtime: Runtime) -> Gate:
+    limit: Limit
+    if model.by == "vegas":
+        limit = Vegas(initial=model.initial, max_limit=model.max_limit, random=runtime.random)
+    else:
+        kind = AIMD if model.by == "aimd" else Gradient2
+        limit = kind(initial=model.initial, min_limit=model.min_limit, max_limit=model.max_limit)
+    return AdaptiveLimit(limit, max_queue=model.max_queue, max_wait=model.max_wait, name=name, runtime=runtime)
+
+
+# In the order in which they stand, outermost first: what refuses for nothing comes before what takes a place.
+GATES: dict[str, Callable[[Any, str, Runtime], Gate]] = {
+    "breaker": _plain(CircuitBreaker),
+    "throttle": _throttle,
+    "rate_limit": _plain(RateLimit),
+    "adaptive_limit": _adaptive,
+    "bulkhead": _plain(Bulkhead),
+}
+
+
+Made: TypeAlias = dict[str, tuple[Any, Gate]]
+"""The gates of one name: by field, with the settings that each was made from."""
+
+
+def gates(model: Any, name: str, runtime: Runtime, before: Made, wrong: Callable[[str, str], Exception]) -> Made:
+    """The gates that `model` asks for; those of `before` whose settings stay are the same objects.
+
+    `wrong(field, why)` makes the error for what only a constructor sees.
+    """
+    made: Made = {}
+    for field, make in GATES.items():
+        settings = getattr(model, field)
+        if settings is None:
+            continue
+        kept = before.get(field)
+        if kept is not None and kept[0] == settings:
+            made[field] = kept
+            continue
+        try:
+            made[field] = settings, make(settings, name, runtime)
+        except ValueError as error:
+            raise wrong(field, str(error)) from None
+    return made
+
+
+def function_pipeline(
+    name: str, model: PipelineModel, guards: Iterable[Gate], budget: RetryBudget, runtime: Runtime
+) -> Pipeline:
+    """The pipeline of a function under `@resilient(name)`."""
+    loops: list[Any] = []
+    if model.timeout is not None or model.per_try_timeout is not None:
+        loops.append(Timeout(model.timeout, per_try=model.per_try_timeout, name=name, runtime=runtime))
+    retry = model.retry
+    if retry is not None and retry.attempts > 1:
+        waits = decorrelated_jitter(retry.backoff, retry.backoff_max) if retry.backoff else 0.0
+        longest = retry.retry_after_max
+        loops.append(
+            Retry(retry.attempts, backoff=waits, budget=budget, retry_after_max=longest, name=name, runtime=runtime)
+        )
+    if model.hedge is not None:
+        loops.append(Hedge(**model.hedge.model_dump(), budget=budget, name=name, runtime=runtime))
+    return Pipeline(*loops, *guards, runtime=runtime)

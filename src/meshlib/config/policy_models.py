@@ -1,0 +1,82 @@
+"""What a mesh.yaml may say about each policy: the field names of its constructor, with the defaults of a mesh."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .route_models import Model
+from .values import Ratio, Seconds
+
+
+def off(value: Any) -> Any:
+    """`breaker: false` (or `off`) is how people say none."""
+    return None if value is False else value
+
+
+class BreakerModel(Model):
+    consecutive_failures: int | None = Field(None, ge=1)
+    failure_rate: Ratio | None = Field(0.5, gt=0, le=1)
+    slow_call_rate: Ratio | None = Field(None, gt=0, le=1)
+    slow_call: Seconds = Field(60.0, gt=0)
+    window: Seconds | None = Field(None, gt=0)
+    window_calls: int | None = Field(None, ge=1)
+    minimum_calls: int = Field(20, ge=1)
+    cooldown: Seconds = Field(5.0, gt=0)
+    cooldown_factor: float = Field(1.5, ge=1)
+    cooldown_max: Seconds = Field(60.0, gt=0)
+    cooldown_jitter: Ratio = Field(0.0, ge=0, le=1)
+    probes: int = Field(1, ge=1)
+    probe_successes: int | None = Field(None, ge=1)
+    probe_concurrency: int | None = Field(None, ge=1)
+    probe_lease: Seconds | None = Field(None, gt=0)
+
+
+class BulkheadModel(Model):
+    max_concurrent: int = Field(100, ge=1)
+    max_queue: int = Field(0, ge=0)
+    max_wait: Seconds = Field(0.0, ge=0)
+
+
+class RetryModel(Model):
+    attempts: int = Field(3, ge=1)
+    statuses: tuple[int, ...] = (502, 503, 504)
+    backoff: Seconds = Field(0.005, ge=0)
+    backoff_max: Seconds = Field(0.2, ge=0)
+    retry_after_max: Seconds = Field(10.0, ge=0)
+
+
+class BudgetModel(Model):
+    ratio: Ratio = Field(0.2, ge=0, le=1000)
+    min_per_second: float = Field(10.0, ge=0)
+    ttl: Seconds = Field(10.0, ge=1, le=60)
+
+
+class HedgeModel(Model):
+    delay: Seconds | None = Field(None, gt=0)
+    percentile: float | None = Field(None, gt=0, lt=1)
+    max_extra_load: Ratio = Field(0.05, gt=0, le=1)
+    extras: int = Field(1, ge=1)
+
+
+class RateLimitModel(Model):
+    limit: float = Field(gt=0)
+    per: Seconds = Field(1.0, gt=0)
+    burst: float | None = Field(None, gt=0)
+    max_wait: Seconds = Field(0.0, ge=0)
+
+
+class ThrottleModel(Model):
+    k: float = Field(2.0, ge=1)
+    window: Seconds = Field(120.0, gt=0)
+    minimum: int = Field(10, ge=0)
+
+
+class AdaptiveLimitModel(Model):
+    by: Literal["gradient2", "vegas", "aimd"] = "gradient2"
+    initial: int = Field(20, ge=1)
+    min_limit: int = Field(20, ge=1)
+    max_limit: int = Field(200, ge=1)
+    max_queue: int | None = Field(None, ge=0)
+    max_wait: Seconds | None = Field(None, ge=0)
