@@ -73,7 +73,7 @@ def _endpoints(one: Pass) -> Table:
     table.add_column("port", style="dim")
     for title in ("req/s", "success", "p50", "p99", "in flight"):
         table.add_column(title, justify="right")
-    table.add_column("state", width=10)
+    table.add_column("state", width=8)
     now = one.clock()
     window = window_of(one)
     sent = recent(one.tally.sent, now - window)
