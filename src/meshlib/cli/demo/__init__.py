@@ -31,8 +31,8 @@ from .world import World
 def demo(*, fast: bool = False, seed: int = 1, picture: Path | None = None) -> int:
     """Run the demo. Returns 0 if every claim held, 1 if not, 130 after Ctrl-C, 143 after SIGTERM."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)  # a file has no width of its own
+    # A file has no width of its own, and a wider terminal makes nothing clearer.
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     try:
         return asyncio.run(_run(console, SHORT if fast else LONG, seed, picture))
     except KeyboardInterrupt:
@@ -48,7 +48,7 @@ async def _run(console: Console, tempo: Tempo, seed: int, picture: Path | None) 
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     live = LiveView(console)
-    view = live if console.is_terminal else LinesView(console)
+    view = live if console.is_terminal and not console.is_dumb_terminal else LinesView(console)
     arrivals = schedule(seed=seed, rate=tempo.rate, length=tempo.length)
     async with World(cooldown=tempo.cooldown, patience=tempo.patience) as world:
         await _warm_up(world, tempo)
@@ -64,12 +64,10 @@ async def _run(console: Console, tempo: Tempo, seed: int, picture: Path | None) 
 
 
 async def _watched(one: Pass, arrivals: list[Arrival], view: LiveView | LinesView) -> Tally:
-    watching = asyncio.create_task(view.watch(one))
-    try:
+    async with asyncio.TaskGroup() as both:
+        watching = both.create_task(view.watch(one))
         await one.run(arrivals)
-    finally:
         watching.cancel()
-        await asyncio.wait([watching])
     return one.tally
 
 

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from .tally import Tally, figures
 from .verdicts import Claim, failures_outside, outage, to_dead, to_dead_v2
-from .view import WIDTH
 from .words import milliseconds
 from .world import World
 
@@ -20,7 +19,7 @@ def closing(mesh: Tally, plain: Tally, world: World, claims: list[Claim]) -> Ren
 
 
 def _side_by_side(mesh: Tally, plain: Tally, world: World) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, pad_edge=False, title="the same traffic, the same faults")
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, title="the same traffic, the same faults")
     table.add_column("")
     table.add_column("MeshClient", justify="right", style="bold")
     table.add_column("plain httpx, round robin", justify="right")

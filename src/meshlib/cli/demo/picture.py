@@ -18,7 +18,7 @@ _FONT_FACES = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 
 def draw(file: Path, pictures: Iterable[RenderableType | None]) -> None:
     """Write `file`: the pictures one below the other."""
-    console = Console(record=True, width=WIDTH + 2, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for picture in pictures:
         if picture is not None:
             console.print(picture)

@@ -54,7 +54,6 @@ def screen(one: Pass) -> RenderableType:
         title="[bold]meshlib demo[/]",
         box=box.ROUNDED,
         border_style="dim",
-        width=WIDTH,
     )
 
 
@@ -71,10 +70,10 @@ def _acts(one: Pass) -> Text:
 def _endpoints(one: Pass) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, padding=(0, 1))
     table.add_column("endpoint")
-    table.add_column("address", style="dim")
-    for title in ("requests/s", "success", "p50", "p99", "in flight"):
+    table.add_column("port", style="dim")
+    for title in ("req/s", "success", "p50", "p99", "in flight"):
         table.add_column(title, justify="right")
-    table.add_column("state", width=10)
+    table.add_column("state", width=8)
     now = one.clock()
     window = window_of(one)
     sent = recent(one.tally.sent, now - window)
@@ -83,7 +82,7 @@ def _endpoints(one: Pass) -> Table:
         state = one.side.state(server.address)
         table.add_row(
             server.name,
-            server.address,
+            str(server.port),
             f"{here.count / max(min(window, now), 0.1):.0f}",
             Text(percent(here.success) if here.count else "–", "" if here.success > 0.99 else "red"),
             milliseconds(here.p50),
@@ -112,7 +111,7 @@ def _gauges(one: Pass) -> Table:
     return grid
 
 
-def _bar(words: str, v2: float, width: int = 40) -> Text:
+def _bar(words: str, v2: float, width: int = 30) -> Text:
     filled = round(v2 * width)
     return Text.assemble(
         f"{words:9}", ("━" * (width - filled), "blue"), ("━" * filled, "magenta"), f" {1 - v2:.0%} : {v2:.0%}"
@@ -126,11 +125,11 @@ def _news(one: Pass) -> Text:
     for told in reversed(one.tally.told):
         words = sentence(told.event, names)
         if words:
-            lines.append(f"{told.at:5.1f} s  {words}"[: WIDTH - 6])
+            lines.append(f"{told.at:5.1f} s  {words}")
         if len(lines) == _NEWS:
             break
     lines.reverse()
-    return Text("\n".join(lines + [""] * (_NEWS - len(lines))), "dim")
+    return Text("\n".join(lines + [""] * (_NEWS - len(lines))), "dim", no_wrap=True, overflow="ellipsis")
 
 
 def window_of(one: Pass) -> float:

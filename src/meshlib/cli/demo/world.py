@@ -61,6 +61,7 @@ class Server:
 
     async def listen(self) -> None:
         """Serve; returns when it does. Raises RuntimeError if the port is not to be had."""
+        answer = ""
         for _ in range(10):
             port = self.port or random.choice(_PORTS)
             answer = await self._ask(f"listen {port}")
