@@ -17,6 +17,7 @@ from collections.abc import Collection
 from math import exp, inf
 
 from .endpoint import Endpoint
+from .report import LoadReport
 from .roster import Picture, Random, Roster
 
 ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that nobody gets all by a hair's breadth
@@ -54,9 +55,12 @@ class Default(Roster):
             price = c.price if now <= c.late_at else c.reckon(now)
             if price < least - ALIKE:
                 a, least = c, price
-            if least != inf:
+            if a.well:  # another thread may have found out meanwhile, and late_at been set after it
                 return a
         return self._rescue(random, now, avoid)
+
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        endpoint.hear(report, now)
 
     def _pick_few(self, picture: Picture, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
         """Up to three endpoints are all looked at, from a random one on; of more, three that are not to be avoided."""

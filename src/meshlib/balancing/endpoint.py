@@ -18,20 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from math import exp, inf, log
+from math import inf, log
 from typing import Any
 
 from ..call import IGNORED, SUCCESS, Verdict
 from ..policies import _check
 from ..policies.accrual import AccrualPolicy
+from .record import CROWD, Record
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
-CROWD = 1.5  # the power with which calls in flight count; 1 would be Finagle's rule. See docs/balancing.md
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
 
-class Endpoint:
+class Endpoint(Record):
     """One address of a cluster, and everything that outlives a picture of the world.
 
     `address` is its identity: "host:port", or "unix:/path" (then `port` is 0). `weight` is its share of the traffic,
@@ -41,35 +41,18 @@ class Endpoint:
 
     __slots__ = (
         "__weakref__",
-        "_bad",
-        "_base",
-        "_calls",
-        "_oldest",
-        "_open",
         "_permit",
         "_run_from",
-        "_srtt",
-        "_swing",
-        "_waiting",
         "accrual",
         "address",
-        "burden",
         "carrier",
-        "cost",
         "host",
         "illness",
         "labels",
-        "late_at",
         "port",
-        "price",
         "priority",
-        "report",
         "run",
-        "scale",
-        "stamp",
-        "ward",
         "weight",
-        "well",
         "zone",
     )
 
@@ -92,34 +75,15 @@ class Endpoint:
         self.zone = zone
         self.priority = _check.count("priority", priority, least=0)
         self.carrier: Any = None
-        self.ward = ward or Ward()
+        super().__init__(ward or Ward())
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
-        self._permit = count(1).__next__
-        self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
-        self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
-        self.scale = 1.0  # the mean weight of the cluster ÷ ours
-        self.well = True
-        self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
-        self.price = 0.0  # what one more call would cost; only comparisons have a meaning, see `_reprice`
-        self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
-        self.burden = 0.0  # the same plus the price of the recent failures
-        self.stamp = 0.0  # of the last observation; 0.0 = there was none
         self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._run_from = 0  # the permit of that first one
-        self._base = 0.0
-        self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
-        self._srtt = self._swing = 0.0
-        self._oldest = inf  # when the oldest watched call was sent
         self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
-        self.report: Any = None  # the server's newest word about its own load
+        self._permit = count(1).__next__
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.address} {self.state}, {self.pending} in flight>"
-
-    @property
-    def pending(self) -> int:
-        """Calls in flight: entered, and not left."""
-        return len(self._waiting) + len(self._open)
 
     @property
     def state(self) -> str:
@@ -127,30 +91,16 @@ class Endpoint:
         illness = self.illness
         return "ok" if self.well or illness is None else illness.state
 
-    @property
-    def patience(self) -> float:
-        """Seconds after which an answer is overdue, and the endpoint taken out (`inf`: nothing is known yet).
-
-        What is usual for this endpoint and what is usual in its cluster both count: where answers vary much anyway, a
-        long wait is no proof of anything.
-        """
-        ward = self.ward
-        if not self.stamp:
-            return ward.patience
-        return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
-
-    def ewma(self, now: float) -> float:
-        """Peak-sensitive latency in seconds, as of `now`; 0.0 if there was no answer yet. Reading never writes."""
-        return self.cost * exp(min(0.0, self.stamp - now) / self.ward.decay)
-
     def enter(self, now: float) -> int:
         """A call is about to be sent. Returns the permit, with which it must `leave`."""
         permit = self._permit()
-        self._waiting[permit] = now
-        self.price = self._base + CROWD * log((len(self._waiting) + len(self._open)) * self.scale + 1.0)
+        waiting = self._waiting
+        waiting[permit] = now
+        pending = len(waiting) + len(self._open) - self._told
+        self.price = self._base + CROWD * log(pending * self.scale + 1.0 if pending > 0 else 1.0)
         if self._oldest == inf:
             self._oldest = now
-            if self.stamp and self.well:
+            if self.well and self.stamp != -inf:
                 self.late_at = now + self.cost
         if not self.well:
             self._enter_ill(permit)
@@ -204,7 +154,7 @@ class Endpoint:
             return inf
         ward = self.ward
         pending = (len(self._waiting) + len(self._open)) * self.scale + 1.0
-        if not self.stamp:
+        if self.stamp == -inf:
             return log((ward.typical or 1.0) * pending) + now / ward.decay + CROWD * log(pending)
         age = now - self._oldest
         if age > self.patience and ward.may_suspend():
@@ -212,45 +162,12 @@ class Endpoint:
             return inf
         return max(self.price, log(max(age, 1e-9)) + now / ward.decay + CROWD * log(pending))
 
-    def _observe(self, took: float, now: float) -> None:
-        ward = self.ward
-        decay = ward.decay
-        elapsed = now - self.stamp
-        kept = exp(-elapsed / decay) if elapsed > 0.0 else 1.0
-        cost = self.cost
-        self.cost = cost = took if took > cost else took + (cost - took) * kept
-        self._calls = calls = self._calls * kept + 1.0
-        if self._bad:
-            self._bad = bad = self._bad * kept
-            cost += ward.penalty * bad / (calls + 1.0)
-        if self.stamp:
-            off = took - self._srtt
-            self._srtt += off * 0.125
-            self._swing += ((off if off > 0.0 else -off) - self._swing) * 0.25
-        else:
-            self._srtt = took
-            self._swing = took * 0.5
-        self.burden = cost
-        self.stamp = now
-        self._base = log(cost or 1e-9) + now / decay
-
     def _blame(self, permit: int, took: float, now: float) -> None:
-        """A failure costs more than its time: else the endpoint that fails fastest looks best."""
-        ward = self.ward
-        elapsed = now - self.stamp
-        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
-        self.cost = cost = max(took, self.cost * kept)
-        self._calls = calls = self._calls * kept + 1.0
-        self._bad = bad = self._bad * kept + 1.0
-        self.burden = cost = cost + ward.penalty * bad / (calls + 1.0)
-        if not self.stamp:
-            self._srtt, self._swing = took, took / 2
-        self.stamp = now
-        self._base = log(cost or 1e-9) + now / ward.decay
-        run = self.run
-        if not run:
+        self._failed(took, now)
+        if not self.run:
             self._run_from = permit
-        self.run = run = run + 1
+        self.run = run = self.run + 1
+        ward, calls, bad = self.ward, self._calls, self._bad
         if self.accrual is not None:
             wait = self.accrual.failure(now)
             if wait is not None:
@@ -260,33 +177,6 @@ class Endpoint:
                 self.fall_ill("ejected", f"{run} failures in a row", now)
             elif calls >= ward.volume and bad > calls * ward.failure_share:
                 self.fall_ill("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
-
-    def _settle(self, permit: int, took: float) -> None:
-        """After a call: the new price, and which answer is missing longest now.
-
-        An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
-        merely long, and are not watched any more.
-        """
-        waiting = self._waiting
-        try:
-            if waiting:
-                first = next(iter(waiting))
-                if first < permit and took <= 2.0 * self._srtt:
-                    while first < permit:
-                        started = waiting.pop(first, None)
-                        if started is not None:
-                            self._open[first] = started
-                        first = next(iter(waiting))
-                self._oldest = waiting[first]
-            else:
-                self._oldest = inf
-        except StopIteration:
-            self._oldest = inf
-        except (KeyError, RuntimeError):
-            pass  # another thread was faster, and does this work after us
-        self.price = self._base + CROWD * log((len(waiting) + len(self._open)) * self.scale + 1.0)
-        if self.well and self.stamp:
-            self.late_at = self._oldest + self.cost
 
     # What follows happens only to the ill, under the ward's lock.
 
@@ -328,6 +218,7 @@ class Endpoint:
                 return
             illness.held = tuple(other for other in illness.held if other != by)
             if not illness.held:
+                self.run = 0
                 self._recover()
                 ward.discharge(self, illness, now)
         ward.port.flush()
@@ -356,6 +247,7 @@ class Endpoint:
             if verdict is SUCCESS and took <= bound:
                 if self.accrual is not None:
                     self.accrual.revived(now)
+                self.run = 0
                 self._recover()
                 self.cost = took
                 self._observe(took, now)
@@ -367,13 +259,3 @@ class Endpoint:
                 # A probe that was given up after it should have come back has told enough.
                 ward.return_probe(self, illness, now, lost=verdict is IGNORED and took <= self.patience)
         ward.port.flush()
-
-    def _recover(self) -> None:
-        while self._waiting:  # whatever is still missing belongs to the illness: it is not watched any more
-            first, started = self._waiting.popitem()
-            self._open[first] = started
-        self._oldest = inf
-        self._calls = self._bad = 0.0
-        self.run = 0
-        self.burden = self.cost
-        self.well = True

@@ -36,8 +36,8 @@ class OutlierDetection:
     `detected`. `max_ejected` is the largest share of the cluster that may be out; with `always_one` (gRPC's rule, and
     ours) one may be out in any case: Envoy's default of 10 % would never eject the one bad endpoint of three.
     `stdev_factor`, with population deviation: a lone bad endpoint of n stands √(n - 1) deviations below the mean, so
-    the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets, refused
-    connections) apart; without, they count as 5xx. `jitter` is the most that is added at random to an ejection.
+    the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets,
+    refused connections) apart; without, they count as 5xx. `jitter` is the most that is added at random to an ejection.
 
     `a50` follows gRPC where it differs: the failure share must exceed the threshold (Envoy: reach it), ejections stop
     once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), and the multiplier falls at

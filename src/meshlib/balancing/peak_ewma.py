@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 
 from .endpoint import Endpoint
 from .least_loaded import two
@@ -31,7 +31,7 @@ class PeakEwma(Roster):
         """Seconds × (calls in flight, in units of the weight, + 1)."""
         pending = len(endpoint._waiting) + len(endpoint._open)
         stamp = endpoint.stamp
-        if not stamp:
+        if stamp == -inf:
             return PENALTY + pending if pending else 0.0
         kept = exp((stamp - now) / endpoint.ward.decay) if now > stamp else 1.0
         return endpoint.cost * kept * (pending * endpoint.scale + 1.0)

@@ -58,7 +58,8 @@ class Ward:
     ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
     and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
     doubles in between. `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
-    failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for balancers that weigh latency.
+    failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for
+    balancers that weigh latency.
     """
 
     __slots__ = (

@@ -1,0 +1,194 @@
+"""What do the calls to one endpoint tell: how many are under way, how long they take, how many fail, what is missing?
+
+Only numbers and their arithmetic. `Endpoint` says when, and draws the conclusions.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf, log
+
+from .report import LoadReport
+from .ward import Ward
+
+CROWD = 1.5  # the power with which calls in flight count; 1 would be Finagle's rule. See docs/balancing.md
+SHARED = 0.6  # the power with which the requests in flight that a server reports count: it has changed meanwhile
+FRESH = 1.0  # seconds for which a report is believed
+
+
+class Record:
+    """The numbers of one endpoint. Every update is safe under threads: at worst one sample is lost to another."""
+
+    __slots__ = (
+        "_bad",
+        "_base",
+        "_calls",
+        "_oldest",
+        "_open",
+        "_srtt",
+        "_swing",
+        "_told",
+        "_unit",
+        "_waiting",
+        "burden",
+        "cost",
+        "late_at",
+        "price",
+        "report",
+        "scale",
+        "stamp",
+        "ward",
+        "well",
+    )
+
+    def __init__(self, ward: Ward) -> None:
+        self.ward = ward
+        self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
+        self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
+        self._oldest = inf  # when the oldest watched call was sent
+        self.well = True
+        self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
+        self.price = 0.0  # what one more call would cost; only comparisons have a meaning, see `_reprice`
+        self._base = 0.0  # the part of the price that does not depend on the calls in flight
+        self.scale = 1.0  # the mean weight of the cluster ÷ ours
+        self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
+        self.burden = 0.0  # the same plus the price of the recent failures
+        self.stamp = -inf  # of the last observation
+        self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
+        self._srtt = self._swing = 0.0  # smoothed latency and its mean deviation, in seconds
+        self.report: LoadReport | None = None  # the server's newest word about its own load
+        self._unit = 0.0  # latency ÷ (reported requests in flight + 1)^SHARED, smoothed
+        self._told = 0  # calls of ours that the report includes
+
+    @property
+    def pending(self) -> int:
+        """Calls in flight: entered, and not left."""
+        return len(self._waiting) + len(self._open)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which an answer is overdue, and the endpoint taken out (`inf`: nothing is known yet).
+
+        What is usual for this endpoint and what is usual in its cluster both count: where answers vary much anyway, a
+        long wait is no proof of anything.
+        """
+        ward = self.ward
+        if self.stamp == -inf:
+            return ward.patience
+        return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
+
+    def ewma(self, now: float) -> float:
+        """Peak-sensitive latency in seconds, as of `now`; 0.0 if there was no answer yet. Reading never writes."""
+        return self.cost * exp(min(0.0, self.stamp - now) / self.ward.decay)
+
+    def hear(self, report: LoadReport, now: float) -> None:
+        """The server told its load, in a response or in the answer to a probe.
+
+        It sees the calls of all its clients, so from now on its requests in flight stand for ours in the price.
+        """
+        self.report = report
+        if report.in_flight is not None and self._unit:
+            # The call whose answer carries the report is still counted here, and not any more there.
+            self._told = max(0, len(self._waiting) + len(self._open) - 1)
+            self._base = log(self._expected(report.in_flight) or 1e-9) + now / self.ward.decay
+            self._reprice()
+
+    def _observe(self, took: float, now: float) -> None:
+        ward = self.ward
+        decay = ward.decay
+        elapsed = now - self.stamp
+        kept = exp(-elapsed / decay) if elapsed > 0.0 else 1.0
+        cost = self.cost
+        self.cost = cost = took if took > cost else took + (cost - took) * kept
+        self._calls = calls = self._calls * kept + 1.0
+        if self._bad:
+            self._bad = bad = self._bad * kept
+            cost += ward.penalty * bad / (calls + 1.0)
+        if self._srtt:
+            off = took - self._srtt
+            self._srtt += off * 0.125
+            self._swing += ((off if off > 0.0 else -off) - self._swing) * 0.25
+        else:
+            self._srtt = took
+            self._swing = took * 0.5
+        self.burden = cost
+        self.stamp = now
+        if self.report is not None:
+            cost = self._compare(self.report, took, now) or cost
+        self._base = log(cost or 1e-9) + now / decay
+
+    def _expected(self, in_flight: float) -> float:
+        """The latency to expect at so many requests in service, and the price of the recent failures."""
+        return self._unit * float((in_flight + 1.0) ** SHARED) + self.burden - self.cost
+
+    def _compare(self, report: LoadReport, took: float, now: float) -> float:
+        """Learn what a latency is worth at the load that the server reported with it; 0.0 if the report is too old."""
+        if report.in_flight is None or now - report.at > FRESH:
+            self._told = 0
+            return 0.0
+        unit = took / (report.in_flight + 1.0) ** SHARED
+        self._unit = self._unit + (unit - self._unit) * 0.125 if self._unit else unit
+        return self._expected(report.in_flight)
+
+    def _failed(self, took: float, now: float) -> None:
+        """A failure costs more than its time: else the endpoint that fails fastest looks best."""
+        ward = self.ward
+        elapsed = now - self.stamp
+        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
+        if self.stamp == -inf:
+            self._srtt, self._swing = took, took * 0.5
+        self.cost = cost = max(took, self.cost * kept)
+        self._calls = calls = self._calls * kept + 1.0
+        self._bad = bad = self._bad * kept + 1.0
+        self.burden = cost = cost + ward.penalty * bad / (calls + 1.0)
+        self.stamp = now
+        self._base = log(cost or 1e-9) + now / ward.decay
+
+    def _recover(self) -> None:
+        """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
+        while self._waiting:
+            permit, started = self._waiting.popitem()
+            self._open[permit] = started
+        self._oldest = inf
+        self._calls = self._bad = 0.0
+        self.burden = self.cost
+        self.well = True
+
+    def _reprice(self) -> None:
+        """price = log(burden) + stamp ÷ decay + CROWD × log(calls in flight, in units of the weight, + 1).
+
+        A logarithm, because burdens fade alike: with stamp ÷ decay added, prices of different age can be compared as
+        they are, and a pick needs no arithmetic.
+        """
+        pending = len(self._waiting) + len(self._open) - self._told
+        self.price = self._base + CROWD * log((pending if pending > 0 else 0) * self.scale + 1.0)
+
+    def _settle(self, permit: int, took: float) -> None:
+        """After a call: the new price, and which answer is missing longest now.
+
+        An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
+        merely long, and are not watched any more.
+        """
+        waiting = self._waiting
+        try:
+            if waiting:
+                first = next(iter(waiting))
+                if first < permit and took <= 2.0 * self._srtt:
+                    while first < permit:
+                        started = waiting.pop(first, None)
+                        if started is not None:
+                            self._open[first] = started
+                        first = next(iter(waiting))
+                self._oldest = waiting[first]
+            else:
+                self._oldest = inf
+        except StopIteration:
+            self._oldest = inf
+        except (KeyError, RuntimeError):
+            pass  # another thread was faster, and does this work after us
+        pending = len(waiting) + len(self._open) - self._told
+        if pending < 0:
+            self._told += pending
+            pending = 0
+        self.price = self._base + CROWD * log(pending * self.scale + 1.0)
+        if self.well and self.stamp != -inf:
+            self.late_at = self._oldest + self.cost
