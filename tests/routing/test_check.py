@@ -38,6 +38,7 @@ def test_a_sound_table_has_no_findings() -> None:
         (Match(path=RegexPath("/a.*")), Match(path=RegexPath("/a.*"))),
         (Match(path=RegexPath("/a.*")), Match(path="/ab")),
         (Match(headers={"x": "1"}), Match(path="/a", headers={"X": "1"}, env="prod")),
+        (Match(methods=["GET", "POST"]), Match(methods=["POST"], path="/a")),
         (Match(path="/*"), Match()),
         (Match(), Match(path="/a")),
     ],

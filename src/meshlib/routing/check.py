@@ -65,7 +65,15 @@ def covers(first: Matcher, second: Matcher) -> bool:
     if not (isinstance(first, Match) and isinstance(second, Match)):
         return False
     wanted = {(what, text) for what, text, _ in second.conditions}
-    return all((what, text) in wanted for what, text, _ in first.conditions) and _covers_path(first.path, second.path)
+    lists = (
+        ("method", first.methods, second.methods),
+        ("scheme", first.schemes, second.schemes),
+        ("port", first.ports, second.ports),
+    )
+    wider = {what for what, mine, yours in lists if yours and set(yours) <= set(mine)}
+    return _covers_path(first.path, second.path) and all(
+        what in wider or (what, text) in wanted for what, text, _ in first.conditions
+    )
 
 
 def _unreachable(service: Service) -> Iterator[Finding]:
