@@ -43,6 +43,7 @@ def test_a_rewrite_goes_by_what_matched() -> None:
     assert Rewrite(path="/v2/{rest}?u={id}").rewritten("/users/7/a/b", template) == "/v2/a/b?u=7"
     regex = Match(path=RegexPath("/service/([^/]+)(/.*)"))
     assert Rewrite(path=r"\2/\1").rewritten("/service/foo/v1", regex) == "/v1/foo"
+    assert Rewrite(regex="^/v1/(.*)$", path=r"/\1/v1").rewritten("/v1/x", None) == "/x/v1"
     assert Rewrite(host="users.internal").rewritten("/a", None) == "/a"
 
 
@@ -124,6 +125,8 @@ def test_a_decision_says_whether_there_is_something_to_do() -> None:
         (lambda: Rewrite(), "host"),
         (lambda: Rewrite(path="/a", prefix="/b"), "prefix"),
         (lambda: Rewrite(path="a"), "path"),
+        (lambda: Rewrite(host="a", regex="b"), "path"),
+        (lambda: Rewrite(path="/a", regex="("), "regex"),
         (lambda: Redirect(status=200), "status"),
         (lambda: Redirect(port=0), "port"),
         (lambda: DirectResponse(99), "status"),

@@ -89,6 +89,19 @@ def test_every_part_of_a_condition_must_hold() -> None:
     assert Match().matches(ask())
 
 
+def test_ports_are_those_of_the_url_or_the_scheme() -> None:
+    match = Match(ports=[443, 8080])
+    hosts = {"a": "https", "b:8080": "http", "c": "http", "[::1]:443": "http", "d:80": "https"}
+    found = [host for host, scheme in hosts.items() if match.matches(RouteRequest(host, scheme=scheme))]
+    assert found == ["a", "b:8080", "[::1]:443"]
+
+
+def test_what_was_given_can_be_read_back() -> None:
+    match = Match(methods=["get"], headers={"X": "1"}, query={"q": Text(present=False)}, env="prod")
+    assert (match.methods, match.headers["x"].kind, match.headers["x"].value) == (("GET",), "exact", "1")
+    assert (match.query["q"].kind, match.query["q"].invert, match.labels["env"].value) == ("present", True, "prod")
+
+
 def service(*rules: Match) -> Service:
     routes = [Route(name=str(n), match=rule, to=Split(f"c{n}")) for n, rule in enumerate(rules)]
     return Service("users", routes=routes, default=Split("default"))

@@ -40,7 +40,7 @@ def test_matches_what_re_matches(pattern: str, text: str) -> None:
 @given(pattern=patterns.filter(lambda text: "?" not in text and "{0" not in text), text=texts)
 def test_finds_the_leftmost_match_that_re_finds(pattern: str, text: str) -> None:
     theirs = re.compile(pattern.replace("$", r"\Z"), re.ASCII).search(text)
-    ours = Regex(pattern)._find(text, 0)
+    ours, _ = Regex(pattern)._find(text, 0)
     assert (ours and ours[:2]) == (list(theirs.span()) if theirs else None)
 
 
@@ -117,6 +117,12 @@ def test_no_text_makes_a_pattern_slow(pattern: str, search: bool) -> None:
     regex = Regex(pattern, search=search)
     regex.matches("a" * 20_000 + "!")
     Regex(pattern).substitute("a" * 50 + "!", "")
+
+
+def test_no_text_makes_a_substitution_start_over_and_over() -> None:
+    changed = Regex("a*b|a").substitute("a" * 1_000, "x")
+    assert changed.startswith("xxxxxxxx")
+    assert changed.endswith("aaaaaaaa")
 
 
 def test_the_cache_of_states_is_bounded() -> None:

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-CHAR, SPLIT, JUMP, SAVE, START, END, ACCEPT = range(7)
+from ._regex_classes import CLASSES, POSIX, Ranges, anything, in_ranges, not_newline
+from ._regex_program import ACCEPT, CHAR, END, SAVE, START, Instruction, Program, either, maybe, sequence, star
+
 LARGEST_PROGRAM = 1_500
 DEEPEST = 60
 _MOST_REPEATS = 1_000
 
-Ranges: TypeAlias = list[tuple[str, str]]
-_CLASSES: Final[dict[str, Ranges]] = {
-    "d": [("0", "9")],
-    "w": [("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z")],
-    "s": [("\t", "\n"), ("\f", "\r"), (" ", " ")],
-}
-_POSIX: Final[dict[str, Ranges]] = {
-    "alnum": [("0", "9"), ("A", "Z"), ("a", "z")],
-    "alpha": [("A", "Z"), ("a", "z")],
-    "ascii": [("\0", "\x7f")],
-    "blank": [("\t", "\t"), (" ", " ")],
-    "cntrl": [("\0", "\x1f"), ("\x7f", "\x7f")],
-    "digit": [("0", "9")],
-    "graph": [("!", "~")],
-    "lower": [("a", "z")],
-    "print": [(" ", "~")],
-    "punct": [("!", "/"), (":", "@"), ("[", "`"), ("{", "~")],
-    "space": [("\t", "\r"), (" ", " ")],
-    "upper": [("A", "Z")],
-    "word": [("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z")],
-    "xdigit": [("0", "9"), ("A", "F"), ("a", "f")],
-}
 _CONTROLS: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
-
-
-class Instruction:
-    """`takes` a character and goes on to the next instruction, or jumps to `target` (first) and `other`."""
-
-    __slots__ = ("kind", "other", "takes", "target")
-
-    def __init__(self, kind: int, takes: Callable[[str], bool] | None = None, target: int = 0, other: int = 0) -> None:
-        self.kind = kind
-        self.takes: Callable[[str], bool] = takes or _nothing
-        self.target = target
-        self.other = other
-
-
-Program: TypeAlias = list[Instruction]
 
 
 def compiled(pattern: str, ignore_case: bool) -> Program:
@@ -56,7 +21,7 @@ def compiled(pattern: str, ignore_case: bool) -> Program:
     body = parser.alternatives(0)
     if parser.at < len(pattern):
         raise parser.error("unmatched )")
-    whole = _sequence(Instruction(SAVE, target=0), body, Instruction(SAVE, target=1))
+    whole = sequence(Instruction(SAVE, target=0), body, Instruction(SAVE, target=1))
     return [*whole, Instruction(ACCEPT)]
 
 
@@ -88,18 +53,25 @@ class _Parser:
         self.fold, self.dot_all, self.lazy = flags
         result = arms[-1]
         for arm in reversed(arms[:-1]):
-            result = self.checked(_either(arm, result))
+            result = self.checked(either(arm, result))
         return result
 
     def sequence(self, depth: int) -> Program:
-        parts: Program = []
+        parts: list[Program] = []
+        length = 0
         while self.peek() not in ("", "|", ")"):
-            parts = self.checked(_sequence(parts, self.repeated(self.atom(depth))))
-        return parts
+            parts.append(self.repeated(self.atom(depth)))
+            length += len(parts[-1])
+            if length > LARGEST_PROGRAM:
+                raise self.too_large()
+        return sequence(*parts)
+
+    def too_large(self) -> ValueError:
+        return self.error(f"pattern too large (more than {LARGEST_PROGRAM} steps)")
 
     def checked(self, program: Program) -> Program:
         if len(program) > LARGEST_PROGRAM:
-            raise self.error(f"pattern too large (more than {LARGEST_PROGRAM} steps)")
+            raise self.too_large()
         return program
 
     def repeated(self, atom: Program) -> Program:
@@ -113,17 +85,15 @@ class _Parser:
         if self.peek() in ("*", "+", "?") or self.bounds() is not None:
             raise self.error("a repetition of a repetition (put a group around the first)")
         if len(atom) * max(least, most or 1, 1) > LARGEST_PROGRAM:
-            raise self.error(f"pattern too large (more than {LARGEST_PROGRAM} steps)")
-        parts: Program = []
-        for _ in range(least):
-            parts = _sequence(parts, atom)
+            raise self.too_large()
+        parts = sequence(*[atom] * least)
         if most is None:
-            return self.checked(_sequence(parts, _star(atom, lazy)))
+            return self.checked(sequence(parts, star(atom, lazy)))
         optional: Program = []
         for _ in range(most - least):
-            optional = _maybe(_sequence(atom, optional), lazy)
+            optional = maybe(sequence(atom, optional), lazy)
             self.checked(optional)
-        return _sequence(parts, optional)
+        return sequence(parts, optional)
 
     def bounds(self) -> tuple[int, int | None] | None:
         char = self.peek()
@@ -154,7 +124,7 @@ class _Parser:
         if char == "[":
             return [Instruction(CHAR, self.char_class())]
         if char == ".":
-            return [Instruction(CHAR, _anything if self.dot_all else _not_newline)]
+            return [Instruction(CHAR, anything if self.dot_all else not_newline)]
         if char in "^$":
             return [Instruction(START if char == "^" else END)]
         if char == "\\":
@@ -190,7 +160,7 @@ class _Parser:
         if number is None:
             return body
         return self.checked(
-            _sequence(Instruction(SAVE, target=2 * number), body, Instruction(SAVE, target=2 * number + 1))
+            sequence(Instruction(SAVE, target=2 * number), body, Instruction(SAVE, target=2 * number + 1))
         )
 
     def flags(self) -> bool:
@@ -224,8 +194,8 @@ class _Parser:
             text, _, _ = self.pattern[self.at :].partition("\\E")
             self.at = min(self.at + len(text) + 2, len(self.pattern))
             return self.checked([Instruction(CHAR, self.literal(char)) for char in text])
-        if char and char.lower() in _CLASSES:
-            return [Instruction(CHAR, _in(_CLASSES[char.lower()], char.isupper(), False))]
+        if char and char.lower() in CLASSES:
+            return [Instruction(CHAR, in_ranges(CLASSES[char.lower()], char.isupper(), False))]
         self.at -= 1
         return [Instruction(CHAR, self.literal(self.escaped()))]
 
@@ -265,13 +235,13 @@ class _Parser:
             first = False
             if self.pattern.startswith("[:", self.at) and (end := self.pattern.find(":]", self.at)) > 0:
                 name = self.pattern[self.at + 2 : end]
-                if name.lstrip("^") not in _POSIX:
+                if name.lstrip("^") not in POSIX:
                     raise self.error(f"unknown class [:{name}:]")
                 self.at = end + 2
                 if name.startswith("^"):
-                    excluded.append(_in(_POSIX[name[1:]], True, self.fold))
+                    excluded.append(in_ranges(POSIX[name[1:]], True, self.fold))
                 else:
-                    ranges += _POSIX[name]
+                    ranges += POSIX[name]
                 continue
             low = self.class_char(ranges, excluded)
             if low is None:
@@ -284,9 +254,9 @@ class _Parser:
                     raise self.error("bad range")
             ranges.append((low, high or low))
         self.at += 1
-        inside = _in(ranges, False, self.fold)
+        inside = in_ranges(ranges, False, self.fold)
         if not excluded:
-            return _in(ranges, negated, self.fold)
+            return in_ranges(ranges, negated, self.fold)
         return lambda char: (inside(char) or any(test(char) for test in excluded)) is not negated
 
     def class_char(self, ranges: Ranges, excluded: list[Callable[[str], bool]]) -> str | None:
@@ -297,71 +267,15 @@ class _Parser:
         if char != "\\":
             return char
         kind = self.peek()
-        if kind and kind.lower() in _CLASSES:
+        if kind and kind.lower() in CLASSES:
             self.at += 1
             if kind.isupper():
-                excluded.append(_in(_CLASSES[kind.lower()], True, False))
+                excluded.append(in_ranges(CLASSES[kind.lower()], True, False))
             else:
-                ranges += _CLASSES[kind]
+                ranges += CLASSES[kind]
             return None
         return self.escaped()
 
 
-def _sequence(*parts: Program | Instruction) -> Program:
-    joined: Program = []
-    for part in parts:
-        offset = len(joined)
-        for step in [part] if isinstance(part, Instruction) else part:
-            if step.kind in (SPLIT, JUMP) and offset:
-                step = Instruction(step.kind, None, step.target + offset, step.other + offset)
-            joined.append(step)
-    return joined
-
-
-def _either(first: Program, second: Program) -> Program:
-    split = Instruction(SPLIT, target=1, other=len(first) + 2)
-    end = len(first) + len(second) + 2
-    moved = _sequence(Instruction(SAVE, target=0), first, Instruction(SAVE, target=0), second)
-    moved[0], moved[len(first) + 1] = split, Instruction(JUMP, target=end)
-    return moved
-
-
-def _star(body: Program, lazy: bool) -> Program:
-    moved = _sequence(Instruction(SAVE, target=0), body)
-    inside, after = 1, len(body) + 2
-    moved[0] = Instruction(SPLIT, target=after if lazy else inside, other=inside if lazy else after)
-    return [*moved, Instruction(JUMP, target=0)]
-
-
-def _maybe(body: Program, lazy: bool) -> Program:
-    moved = _sequence(Instruction(SAVE, target=0), body)
-    inside, after = 1, len(body) + 1
-    moved[0] = Instruction(SPLIT, target=after if lazy else inside, other=inside if lazy else after)
-    return moved
-
-
-def _in(ranges: Ranges, negated: bool, fold: bool) -> Callable[[str], bool]:
-    pairs = tuple(ranges)
-
-    def inside(char: str) -> bool:
-        return any(low <= char <= high for low, high in pairs)
-
-    if fold:
-        return lambda char: (inside(char) or inside(char.lower()) or inside(char.upper())) is not negated
-    return (lambda char: not inside(char)) if negated else inside
-
-
 def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
-
-
-def _anything(char: str) -> bool:
-    return True
-
-
-def _not_newline(char: str) -> bool:
-    return char != "\n"
-
-
-def _nothing(char: str) -> bool:
-    return False

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from .regex import Regex
 from .request import Random, RouteRequest
 
 
@@ -42,24 +43,38 @@ class Rewrite:
 
     `prefix` goes by the matched rule: of a path prefix that prefix is replaced, of an exact path everything; of a
     template or regular expression everything, and `{name}` in `path` or `prefix` stands for what it captured.
-    The query stays as it is.
+    With `regex`, every part of the path that matches becomes `path`, whatever the rule matched. The query stays.
     """
 
-    __slots__ = ("host", "path", "prefix")
+    __slots__ = ("host", "path", "prefix", "regex")
 
-    def __init__(self, *, host: str | None = None, path: str | None = None, prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        host: str | None = None,
+        path: str | None = None,
+        prefix: str | None = None,
+        regex: str | None = None,
+    ) -> None:
+        if regex is not None and path is None:
+            raise ValueError("path: nothing found, expected what the parts that match regex become")
         if path is not None and prefix is not None:
             raise ValueError("prefix: given together with path, expected one of them")
         if host is None and path is None and prefix is None:
             raise ValueError("host: nothing found, expected one of host, path and prefix")
-        if path is not None and not path.startswith(("/", "{", "\\")):  # a captured part may bring the slash
+        if (
+            path is not None and regex is None and not path.startswith(("/", "{", "\\"))
+        ):  # a captured part may bring the slash
             raise ValueError(f"path: {path!r} found, expected a path that begins with /")
         self.host = host
         self.path = path
         self.prefix = prefix
+        self.regex = None if regex is None else Regex(regex)
 
     def rewritten(self, path: str, matched: object) -> str:
         """The new path for `path`, where `matched` is `Decision.matched`."""
+        if self.regex is not None:
+            return self.regex.substitute(path, self.path or "") or "/"
         rewriter: PathRewriter | None = getattr(matched, "path", None)
         if self.path is not None:
             fill = getattr(rewriter, "filled", None)

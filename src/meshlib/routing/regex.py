@@ -9,7 +9,8 @@ at most the size of the pattern, and that size is limited.
 
 from __future__ import annotations
 
-from ._regex_parser import CHAR, END, JUMP, SAVE, SPLIT, START, Instruction, compiled
+from ._regex_parser import compiled
+from ._regex_program import CHAR, END, JUMP, SAVE, SPLIT, START, Instruction
 
 LARGEST_CACHE = 5_000
 
@@ -55,11 +56,17 @@ class Regex:
         return state.accepts
 
     def substitute(self, text: str, replacement: str) -> str:
-        r"""Replace every part that matches; `\1` to `\9` stand for groups and `\0` for all of it, as in RE2."""
+        r"""Replace every part that matches; `\1` to `\9` stand for groups and `\0` for all of it, as in RE2.
+
+        One search is linear, but a text can make each of many searches look at all of it. From where they have
+        together looked at every character eight times, the text stays as it is.
+        """
         pieces: list[str] = []
         position = 0
-        while position <= len(text):
-            groups = self._find(text, position)
+        left = 8 * len(text) + 64
+        while position <= len(text) and left > 0:
+            groups, looked = self._find(text, position)
+            left -= looked
             if groups is None:
                 break
             begin, end = groups[0], groups[1]
@@ -116,11 +123,15 @@ class Regex:
         """Whether a match ends here, whatever follows."""
         return state.accepts and len(self._program) - 1 in state.threads
 
-    def _find(self, text: str, start: int) -> list[int] | None:
-        """The leftmost match at or after `start`, first alternatives preferred: the positions of its groups."""
+    def _find(self, text: str, start: int) -> tuple[list[int] | None, int]:
+        """The leftmost match at or after `start`, first alternatives preferred, and how many characters that took.
+
+        A match is the positions of its groups: begin and end of the whole, of the first group, and so on.
+        """
         program = self._program
         best: list[int] | None = None
         current: list[tuple[int, list[int]]] = []
+        position = start
         for position in range(start, len(text) + 1):
             reached: set[int] = set()
             ordered: list[tuple[int, list[int]]] = []
@@ -138,7 +149,7 @@ class Regex:
                     current.append((index + 1, groups))
             if best is not None and not current:
                 break
-        return best
+        return best, position - start + 1
 
     def _follow(
         self,

@@ -86,6 +86,13 @@ class RouteRequest:
                     parsed.setdefault(key.strip(), value[1:-1] if quoted else value)
         return parsed.get(name)
 
+    def port(self) -> str:
+        """The port in the host, or else the scheme's own."""
+        _, colon, port = self.host.rpartition(":")
+        if colon and port.isdigit():
+            return port
+        return "443" if self.scheme == "https" else "80"
+
     def __repr__(self) -> str:
         query = f"?{self.query}" if self.query else ""
         return f"RouteRequest({self.method} {self.scheme}://{self.host}{self.path}{query})"
