@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from .http.client import MeshClient, SyncMeshClient
     from .mesh import Cluster, Mesh, Service, Snapshot
+    from .named import resilient
     from .pipeline import Pipeline, PolicyOrderWarning
     from .policies._decorators import (
         adaptive_limit,
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from .policies.throttle import Throttle
     from .policies.timeout import Timeout
     from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
-    from .resilient import resilient
 
 __all__ = [
     "AIMD",
@@ -133,6 +133,7 @@ _ROOMS = {
     "Throttled",
     ".http.client": "MeshClient SyncMeshClient",
     ".mesh": "Cluster Mesh Service Snapshot",
+    ".named": "resilient",
     ".pipeline": "Pipeline PolicyOrderWarning",
     ".policies._decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache retry "
     "single_flight throttle timeout",
@@ -153,7 +154,6 @@ _ROOMS = {
     ".policies.throttle": "Throttle",
     ".policies.timeout": "Timeout",
     ".policies.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
-    ".resilient": "resilient",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

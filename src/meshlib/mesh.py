@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .balancing import Balancer, Endpoint
 from .events import Event, Listener, Port, SnapshotPublished
+from .named import offer, withdraw
 from .policies.breaker import CircuitBreaker
 from .routing.request import RouteRequest
 from .routing.table import RouteTable
@@ -121,6 +122,7 @@ class Mesh:
         self._publishing = Lock()
         self._waiting: set[Signal] = set()
         self._closers: list[Callable[[], None]] = []
+        self._pipelines: dict[str, Pipeline] = {}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, watch: bool = True, runtime: Runtime = SYSTEM) -> Mesh:
@@ -132,7 +134,9 @@ class Mesh:
         """
         from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
 
-        return mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        mesh = mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        offer(mesh)
+        return mesh
 
     @classmethod
     def from_store(
@@ -151,7 +155,9 @@ class Mesh:
         """
         from .config.from_store import mesh_from_store
 
-        return mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
+        mesh = mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
+        offer(mesh)
+        return mesh
 
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.
@@ -183,6 +189,29 @@ class Mesh:
             finally:
                 self._waiting.discard(signal)
 
+    @property
+    def version(self) -> int:
+        """The number of the current picture."""
+        return self.current.version
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The policies of the service `name` for a plain function (`@resilient`), with the gates of its cluster beneath.
+
+        The same object as long as none of these has changed. Raises LookupError if no service has this name.
+        """
+        from .pipeline import Pipeline
+
+        now = self.current
+        service = now.services.get(name)
+        if service is None:
+            raise LookupError(f"{self.name} has no service {name!r}; it has {', '.join(now.services) or 'none'}")
+        cluster = now.clusters.get(name)
+        policies = (*service.pipeline.policies, *(cluster.gates if cluster is not None else ()))
+        known = self._pipelines.get(name)
+        if known is None or known.policies != policies:
+            known = self._pipelines[name] = Pipeline(*policies, runtime=self.runtime)
+        return known
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event of the mesh, its breakers and endpoints; the function returned ends that."""
         return self.port.subscribe(listener)
@@ -198,6 +227,7 @@ class Mesh:
 
     def close(self) -> None:
         """Stop watching. What is known stays usable."""
+        withdraw(self)
         closers, self._closers = self._closers, []
         for closer in closers:
             closer()
