@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .balancing import Endpoint
-    from .by_name import resilient
     from .call import Call, Classifier, Verdict
     from .errors import (
         BreakerOpen,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from .http.client import MeshClient, SyncMeshClient
     from .mesh import Cluster, Mesh, Service, Snapshot
+    from .named import resilient
     from .pipeline import Pipeline, PolicyOrderWarning
     from .policies._decorators import (
         adaptive_limit,
@@ -133,6 +133,7 @@ _ROOMS = {
     "Throttled",
     ".http.client": "MeshClient SyncMeshClient",
     ".mesh": "Cluster Mesh Service Snapshot",
+    ".named": "resilient",
     ".pipeline": "Pipeline PolicyOrderWarning",
     ".policies._decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache retry "
     "single_flight throttle timeout",
@@ -153,7 +154,6 @@ _ROOMS = {
     ".policies.throttle": "Throttle",
     ".policies.timeout": "Timeout",
     ".policies.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
-    ".by_name": "resilient",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .balancing import Balancer, Endpoint
-from .by_name import pipelines_from
 from .events import Event, Listener, Port, SnapshotPublished
+from .named import offer, withdraw
 from .policies.breaker import CircuitBreaker
 from .routing.request import RouteRequest
 from .routing.table import RouteTable
@@ -124,6 +124,7 @@ class Mesh:
         self._publishing = Lock()
         self._waiting: set[Signal] = set()
         self._closers: list[Callable[[], None]] = []
+        self._pipelines: dict[str, Pipeline] = {}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, watch: bool = True, runtime: Runtime = SYSTEM) -> Mesh:
@@ -135,7 +136,9 @@ class Mesh:
         """
         from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
 
-        return mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        mesh = mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        offer(mesh)
+        return mesh
 
     @classmethod
     def from_store(
@@ -154,7 +157,9 @@ class Mesh:
         """
         from .config.from_store import mesh_from_store
 
-        return mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
+        mesh = mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
+        offer(mesh)
+        return mesh
 
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.
@@ -173,24 +178,6 @@ class Mesh:
         self.port.flush()
         return new
 
-    @property
-    def version(self) -> int:
-        """That of the current picture; it grows with each change."""
-        return self.current.version
-
-    def pipeline(self, name: str) -> Pipeline:
-        """The pipeline that `@resilient(name)` asks for. Raises LookupError, naming those that there are."""
-        found = self.current.pipelines.get(name)
-        if found is None:
-            known = ", ".join(self.current.pipelines) or "none"
-            raise LookupError(f"{self.name}: no pipeline {name!r}; there are: {known}")
-        return found
-
-    def install(self) -> Mesh:
-        """Make this the mesh of the process: the one that `@resilient(name)` asks when it is given none."""
-        pipelines_from(lambda: self)
-        return self
-
     async def newer_than(self, version: int) -> Snapshot:
         """The first picture with a version above `version`, waiting for it if need be. asyncio and trio."""
         while True:
@@ -203,6 +190,35 @@ class Mesh:
                 await signal.wait()
             finally:
                 self._waiting.discard(signal)
+
+    @property
+    def version(self) -> int:
+        """The number of the current picture."""
+        return self.current.version
+
+    def pipeline(self, name: str) -> Pipeline:
+        """What guards a plain function under `@resilient(name)`.
+
+        The pipeline of that name, if the mesh file has one under `pipelines`; else the policies of that service, with
+        the gates of the cluster of the same name beneath. The same object as long as none of these has changed.
+        Raises LookupError if neither is there.
+        """
+        from .pipeline import Pipeline
+
+        now = self.current
+        found = now.pipelines.get(name)
+        if found is not None:
+            return found
+        service = now.services.get(name)
+        if service is None:
+            names = ", ".join([*now.pipelines, *now.services]) or "none"
+            raise LookupError(f"{self.name} has no pipeline or service {name!r}; it has {names}")
+        cluster = now.clusters.get(name)
+        policies = (*service.pipeline.policies, *(cluster.gates if cluster is not None else ()))
+        known = self._pipelines.get(name)
+        if known is None or known.policies != policies:
+            known = self._pipelines[name] = Pipeline(*policies, runtime=self.runtime)
+        return known
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event of the mesh, its breakers and endpoints; the function returned ends that."""
@@ -219,6 +235,7 @@ class Mesh:
 
     def close(self) -> None:
         """Stop watching. What is known stays usable."""
+        withdraw(self)
         closers, self._closers = self._closers, []
         for closer in closers:
             closer()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, assert_type
 
+from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies._decorators import circuit_breaker, fallback, hedge, retry, single_flight, timeout
 from meshlib.policies.breaker import CircuitBreaker
@@ -11,7 +12,6 @@ from meshlib.policies.budget import RetryBudget
 from meshlib.policies.collapse import collapse
 from meshlib.policies.retry import Retry
 from meshlib.policies.timeout import Timeout
-from meshlib.by_name import resilient
 
 users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
 breaker = CircuitBreaker("payments")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
 from math import inf
@@ -15,7 +17,8 @@ from anyio.lowlevel import checkpoint
 from ..runtime import SYSTEM, Expired, Signal
 
 R = TypeVar("R")
-_IDLE = 25  # how many turns of the event loop nobody may stir before time goes on
+_PATIENCE = 100  # turns of the event loop that a task may spin before time goes on without it
+_PATIENCE_ON_TRIO = 0.02  # the same in real seconds
 
 
 class ManualClock:
@@ -33,9 +36,8 @@ class ManualClock:
         self.time = now
         self.slept: list[float] = []
         self._draw = Random(chance).random if isinstance(chance, int) else _repeat(tuple(chance))
-        self._alarms: list[tuple[float, int]] = []
+        self._alarms: list[_Alarm] = []
         self._numbers = count()
-        self._stirs = 0
 
     def now(self) -> float:
         return self.time
@@ -46,7 +48,7 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass. Sleeping tasks whose time has come wake at the next turn of the event loop."""
         self.time += seconds
-        self._stirs += 1
+        self._ring()
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -82,21 +84,60 @@ class ManualClock:
         scope.cancel()
 
     async def _reach(self, due: float) -> None:
-        alarm = (due, next(self._numbers))
+        alarm = _Alarm(due, next(self._numbers))
         heapq.heappush(self._alarms, alarm)
-        self._stirs += 1
         try:
-            idle, stirs = 0, self._stirs
             while self.time < due:
-                await checkpoint()
-                idle, stirs = (idle + 1, stirs) if stirs == self._stirs else (0, self._stirs)
-                if idle > _IDLE and self._alarms[0] == alarm:
-                    self.time = max(self.time, due)
+                if self._alarms[0] is not alarm:
+                    await alarm.up.wait()
+                    alarm.up = anyio.Event()
+                    continue
+                await _others_are_asleep()
+                if self._alarms[0] is alarm and self.time < due:
+                    self.time = due
             await checkpoint()
         finally:
             self._alarms.remove(alarm)
             heapq.heapify(self._alarms)
-            self._stirs += 1
+            self._ring()
+
+    def _ring(self) -> None:
+        """Whoever is next in time moves the clock, and all whose time has come may go."""
+        for alarm in self._alarms[:1] + [alarm for alarm in self._alarms[1:] if alarm.due <= self.time]:
+            alarm.up.set()
+
+
+class _Alarm:
+    __slots__ = ("due", "number", "up")
+
+    def __init__(self, due: float, number: int) -> None:
+        self.due = due
+        self.number = number
+        self.up = anyio.Event()
+
+    def __lt__(self, other: _Alarm) -> bool:
+        return (self.due, self.number) < (other.due, other.number)
+
+
+async def _others_are_asleep() -> None:
+    """Return when all other tasks of this event loop wait for something.
+
+    A task that never waits (`while not …: await sleep(0)`) is given some turns, and then time goes on without it.
+    """
+    if _asyncio_loop() is None:
+        with anyio.move_on_after(_PATIENCE_ON_TRIO):
+            await anyio.wait_all_tasks_blocked()
+        return
+    quiet = 0
+    for _ in range(_PATIENCE):
+        await checkpoint()
+        # Three turns in a row, because what wakes a task may itself still be on its way. anyio asks the tasks for the
+        # same attribute, but sleeps for a tenth of a real second in between.
+        me = asyncio.current_task()
+        waiters = [getattr(task, "_fut_waiter", None) for task in asyncio.all_tasks() if task is not me]
+        quiet = quiet + 1 if all(waiter is not None and not waiter.done() for waiter in waiters) else 0
+        if quiet == 3:
+            return
 
 
 def _repeat(draws: tuple[float, ...]) -> Callable[[], float]:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from meshlib import BreakerOpen, Mesh
-from meshlib import by_name as module
-from meshlib.by_name import pipelines_from, resilient
+from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
 from meshlib.config.load import Reader
+from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.retry import Retry
@@ -109,14 +108,11 @@ def test_a_name_that_is_not_known_is_an_error_of_the_call() -> None:
 
 
 @pytest.fixture
-def no_default() -> Iterator[None]:
-    before = module._default
-    pipelines_from(None)
-    yield
-    pipelines_from(before)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named, "_offered", [])
 
 
-@pytest.mark.usefixtures("no_default")
+@pytest.mark.usefixtures("nowhere")
 def test_the_mesh_of_the_process_is_asked_when_none_is_given() -> None:
     @resilient("users")
     def load() -> str:
@@ -124,10 +120,47 @@ def test_the_mesh_of_the_process_is_asked_when_none_is_given() -> None:
 
     with pytest.raises(LookupError, match="no mesh yet"):
         load()
-    for answer in ("one", "two"):
-        book = Book(users=Pipeline(Fallback(answer)))
-        pipelines_from(lambda book=book: book)
-        assert load() == answer
+    books = [Book(users=Pipeline(Fallback(answer))) for answer in ("one", "two")]
+    for book in books:
+        named.offer(book)
+    assert load() == "two"
+    named.withdraw(books[1])
+    assert load() == "one"
+
+
+MESH = """
+services:
+  users: {retry: {attempts: ATTEMPTS, backoff: 0}, split: {users: 1}}
+clusters:
+  users: {endpoints: [], breaker: {consecutive_failures: 4}}
+"""
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_mesh_yaml_tunes_a_function_without_a_deploy(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    @resilient("users")
+    def load() -> None:
+        calls.append(1)
+        raise OSError
+
+    for attempts, error in ((1, OSError), (2, OSError)):
+        file = tmp_path / f"mesh{attempts}.yaml"
+        file.write_text(MESH.replace("ATTEMPTS", str(attempts)))
+        with Mesh.from_file(file, watch=False), pytest.raises(error):
+            load()
+    assert len(calls) == 1 + 2
+
+
+def test_a_change_elsewhere_in_the_mesh_keeps_the_pipeline() -> None:
+    mesh = Mesh()
+    mesh.publish(lambda old: Snapshot(services={"users": Service("users", Pipeline(Retry(2)))}))
+    before = mesh.pipeline("users")
+    mesh.publish(lambda old: Snapshot(services={**old.services, "shop": Service("shop", Pipeline())}))
+    assert mesh.pipeline("users") is before
+    with pytest.raises(LookupError, match="no pipeline or service 'nobody'; it has users, shop"):
+        mesh.pipeline("nobody")
 
 
 def test_it_stays_what_it_was() -> None:
@@ -171,14 +204,3 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     with pytest.raises(ConnectionError):
         report()
     assert len(calls) == 1 + 3
-
-
-def test_a_mesh_that_is_installed_is_the_one_of_the_process(no_default: None) -> None:
-    mesh = Mesh(name="mesh").install()
-
-    @resilient("nobody")
-    def f() -> None: ...
-
-    with pytest.raises(LookupError, match="mesh: no pipeline 'nobody'"):
-        f()
-    assert mesh.version == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
@@ -27,18 +28,33 @@ class Pipelines(Protocol):
         """The pipeline of this name; the same object as long as nothing about it has changed. Raises LookupError."""
 
 
-_default: Callable[[], Pipelines] | None = None
+_offered: list[weakref.ref[Pipelines]] = []  # replaced whole, so that nobody reads it half done
 
 
-def pipelines_from(source: Callable[[], Pipelines] | None) -> None:
-    """Where `resilient` looks when it is not told: `source` gives the mesh of this process (None: there is none)."""
-    global _default
-    _default = source
+def offer(source: Pipelines) -> None:
+    """Let `resilient` look here when it is not told where: the youngest offer that is still alive counts."""
+    global _offered
+    _offered = [*(ref for ref in _offered if ref() is not None), weakref.ref(source)]
+
+
+def withdraw(source: Pipelines) -> None:
+    """End what `offer` began."""
+    global _offered
+    _offered = [ref for ref in _offered if ref() not in (None, source)]
+
+
+def _of_this_process(name: str) -> Pipelines:
+    for ref in reversed(_offered):
+        source = ref()
+        if source is not None:
+            return source
+    raise LookupError(f"{name!r}: there is no mesh yet to look it up in; make one (Mesh.from_file), or give `mesh=`")
 
 
 def resilient(name: str, *, mesh: Pipelines | None = None) -> Callable[[F], F]:
-    """Guard a function by the pipeline that `mesh` (or the mesh of this process) names `name`.
+    """Guard a function by the pipeline that `mesh` names `name`.
 
+    Without a `mesh`, it is that of this process: the youngest that was read from a file or a store and is not closed.
     A reload changes the policy under the running function: calls that have begun finish as they began, the next call is
     guarded by the new pipeline. The name is looked up at the first call, so functions can be decorated before there is
     a mesh; if it is not known then, that call raises LookupError. Raises TypeError for generators: a reload could bring
@@ -83,11 +99,7 @@ class _Current:
         self._lock = Lock()
 
     def guarded(self) -> Callable[..., Any]:
-        mesh = self._mesh
-        if mesh is None:
-            if _default is None:
-                raise LookupError(f"{self._name!r}: there is no mesh yet to look it up in; give `mesh=`, or make one")
-            mesh = _default()
+        mesh = self._mesh or _of_this_process(self._name)
         seen = self._seen
         version = mesh.version
         if seen is not None and seen[0] is mesh and seen[1] == version:
