@@ -23,7 +23,7 @@ from meshlib.policies.throttle import Throttle
 from meshlib.runtime import SYSTEM
 
 CALLS = 100_000
-TASKS = 50
+TASKS = 30
 
 
 class Gates:
@@ -33,7 +33,7 @@ class Gates:
         self.bulkhead = Bulkhead(5, max_queue=20, max_wait=inf)
         self.refusing = Bulkhead(10)
         self.limit = AdaptiveLimit(AIMD(initial=5, min_limit=2, max_limit=8), max_queue=20, max_wait=0.01)
-        self.shares = AdaptiveLimit(FixedLimit(3), partitions={"live": 0.7, "batch": 0.3})
+        self.shares = AdaptiveLimit(FixedLimit(15), partitions={"live": 0.7, "batch": 0.3})
         self.rate = RateLimit(Smooth(20_000, 1.0, burst=5), max_wait=0.001)
         self.keys = RateLimit(TokenBucket(50_000, 5), max_wait=inf)
         self.pool = Pool()
