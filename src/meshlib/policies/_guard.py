@@ -103,7 +103,7 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
     kind = _kind(fn)
     params, args = _parameters(fn)
     wait = "await " if kind == "coroutine" else ""
-    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait)}
+    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait, "_run")}
     if kind == "function":
         lines["settle"] = _LATER + lines["settle"]
     call = f"yield from _fn({args})" if kind == "generator" else f"{wait}_fn({args})"
@@ -120,11 +120,11 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
 
 def layer(step: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier, wait: str = "") -> Callable[..., Any]:
     """The same as a layer of a pipeline: what goes down is one `Call`. `wait` is "await " or nothing."""
-    lines = _lines(gate, judge, "_call")
+    lines = {**_lines(gate, judge, "_call"), **gate._lines(wait, "_run, _call.deadline")}
     lines["settle"] = _STREAMED + lines["settle"]
     def_ = "async def" if wait else "def"
     code = _compiled(_FUNCTION.format(def_=def_, params="_call", call=f"{wait}_fn(_call)", **lines))
-    return FunctionType(code, _scope(step, gate, run, judge))
+    return FunctionType(code, {**_scope(step, gate, run, judge), **gate._names(bool(wait))})
 
 
 def _lines(gate: Gate, judge: Classifier, about: str) -> dict[str, str]:

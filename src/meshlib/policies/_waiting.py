@@ -6,10 +6,11 @@ A subclass adds three ways in to the two decisions of a `Gate`. `take` never wai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from ..call import AsyncStep, Call, Classifier, R, Step
+from ..call import Verdict
 from ..runtime import Runtime
 from ._blocks import place
 from ._gate import _READY, Gate
@@ -35,78 +36,24 @@ class WaitingGate(Gate):
         """The same for a task of whichever event loop runs it."""
         raise NotImplementedError
 
-    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        judge = self.classify or classify
-        take, wait, leave, now = self.take, self.wait, self.leave, run.now
-
-        def gated(call: Call) -> R:
-            start = now()
-            permit = take(start)
-            if permit < 0:
-                permit = wait(run, call.deadline)
-                start = now()
-            try:
-                result = step(call)
-            except BaseException as error:
-                end = now()
-                leave(permit, judge(call, None, error), end, end - start)
-                raise
-            end = now()
-            if call.later is None:
-                leave(permit, judge(call, result, None), end, end - start)
-            else:  # a streamed answer keeps its place until it is closed; its latency is known now
-                call.later.append(lambda verdict: leave(permit, verdict, now(), end - start))
-            return result
-
-        def passed(call: Call) -> R:
-            if take(now()) < 0:
-                wait(run, call.deadline)
-            return step(call)
-
-        return gated if self.hears else passed
-
-    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        judge = self.classify or classify
-        take, wait, leave, now = self.take, self.wait_async, self.leave, run.now
-
-        async def gated(call: Call) -> R:
-            start = now()
-            permit = take(start)
-            if permit < 0:
-                permit = await wait(run, call.deadline)
-                start = now()
-            try:
-                result = await step(call)
-            except BaseException as error:
-                end = now()
-                leave(permit, judge(call, None, error), end, end - start)
-                raise
-            end = now()
-            if call.later is None:
-                leave(permit, judge(call, result, None), end, end - start)
-            else:  # a streamed answer keeps its place until it is closed; its latency is known now
-                call.later.append(lambda verdict: leave(permit, verdict, now(), end - start))
-            return result
-
-        async def passed(call: Call) -> R:
-            if take(now()) < 0:
-                await wait(run, call.deadline)
-            return await step(call)
-
-        return gated if self.hears else passed
-
     async def _enter_async(self, run: Runtime) -> int:
         permit = self.take(run.now())
         return await self.wait_async(run) if permit < 0 else permit
 
-    def _lines(self, wait: str) -> dict[str, str]:
-        permit = f"_permit = _take(_now())\n    if _permit < 0: _permit = {wait}_wait(_run)"
+    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+        permit = f"_permit = _take(_now())\n    if _permit < 0: _permit = {wait}_wait({patience})"
         if not self.hears:
             return {"permit": permit, "failed": "pass", "settle": "pass"}
         return {"permit": f"{permit}\n    _start = _now()" if self.timed else permit}
 
     def _names(self, is_async: bool) -> dict[str, Any]:
-        return {"_take": self.take, "_wait": self.wait_async if is_async else self.wait, "_run": self.runtime}
+        now, leave = self.runtime.now, self.leave
+
+        def later(permit: int, start: float) -> Callable[[Verdict], None]:
+            took = now() - start  # a streamed answer keeps its place until it is closed; its latency is known now
+            return lambda verdict: leave(permit, verdict, now(), took)
+
+        return {"_take": self.take, "_wait": self.wait_async if is_async else self.wait, "_later": later}
 
     def __enter__(self) -> None:
         permit = self.take(self.runtime.now())

@@ -12,10 +12,10 @@ semaphore isolation (neither) and tower's ConcurrencyLimit (`max_wait=inf`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Any
 
-from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._gate import _READY
@@ -84,50 +84,12 @@ class Bulkhead(Places):
 
     # --- the shells ------------------------------------------------------------------------------------------------
 
-    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        take, give, wait = self.take, self.leave, self.wait
-
-        def gated(call: Call) -> R:
-            if take() < 0:
-                wait(run, call.deadline)
-            try:
-                result = step(call)
-            except BaseException:
-                give()
-                raise
-            if call.later is None:
-                give()
-            else:
-                call.later.append(lambda verdict: give())
-            return result
-
-        return gated
-
-    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        take, give, wait = self.take, self.leave, self.wait_async
-
-        async def gated(call: Call) -> R:
-            if take() < 0:
-                await wait(run, call.deadline)
-            try:
-                result = await step(call)
-            except BaseException:
-                give()
-                raise
-            if call.later is None:
-                give()
-            else:
-                call.later.append(lambda verdict: give())
-            return result
-
-        return gated
-
-    def _lines(self, wait: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str) -> dict[str, str]:
         # A method call saved is a third of the price: taking and giving back a place is written into the wrapper.
         give = "_put(0)\n{0}if _gate._watched: _gate._settle()"
         return {
             "permit": "try:\n        if _gate._watched: raise IndexError\n        _take()\n"
-            f"    except IndexError:\n        {wait}_wait()",
+            f"    except IndexError:\n        {wait}_wait({patience})",
             "failed": give.format(" " * 8),
             "settle": give.format(" " * 4),
         }
@@ -136,13 +98,13 @@ class Bulkhead(Places):
         wait = self._come_async if is_async else self._come
         return {"_take": self._free.pop, "_put": self._free.append, "_wait": wait}
 
-    def _come(self) -> None:
+    def _come(self, run: Runtime, deadline: float = inf) -> None:
         if self.take() < 0:
-            self.wait(self.runtime)
+            self.wait(run, deadline)
 
-    async def _come_async(self) -> None:
+    async def _come_async(self, run: Runtime, deadline: float = inf) -> None:
         if self.take() < 0:
-            await self.wait_async(self.runtime)
+            await self.wait_async(run, deadline)
 
     # Every place is as good as any other, so a `with` block need not remember which one it has.
     def __enter__(self) -> None:

@@ -56,7 +56,7 @@ class Quota(RateLimit):
     ones; without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts
     and retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After
     one that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those
-    of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost`, `QuotaStoreFound`, once each time.
+    of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost` and `QuotaStoreFound`, once each.
     """
 
     def __init__(
