@@ -5,7 +5,7 @@
 Every cell is measured in each round, one after another, so that whatever else the machine does falls on all alike. The
 cost is the time of a guarded call less that of the bare function in the same round; shown is the median over the
 rounds, with the smallest and the largest. What is ours stands first, `closure` is the floor: the same idea written into
-one function by hand. To add a policy, add an entry to SECTIONS.
+one function by hand. To add a policy, add an entry to SECTIONS in guards.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import functools
 import gc
-import importlib
 import importlib.metadata
 import json
 import os
@@ -23,222 +22,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-Decorate = Callable[[Any], Any]
-
-
-class Failed(Exception):
-    """What the function raises that opens a breaker."""
-
-
-@dataclass
-class Row:
-    """One way to guard a function. `make` builds a new decorator; `peer` is the distribution that it needs."""
-
-    name: str
-    make: Callable[[], Decorate]
-    peer: str | None = None
-    make_async: Callable[[], Decorate] | None = None  # where it is another one
-    sync: bool = True
-    is_async: bool = True
-    half_open: Callable[[], Decorate] | None = None  # a breaker whose probe is out
-
-
-# --- the floors ---------------------------------------------------------------------------------------------------
-
-
-def closure_breaker(fn: Any) -> Any:
-    run, until = 0, 0.0
-
-    if asyncio.iscoroutinefunction(fn):
-
-        async def guarded_async(x: Any) -> Any:
-            nonlocal run, until
-            if until and time.monotonic() < until:
-                raise ConnectionError("open")
-            try:
-                result = await fn(x)
-            except Exception:
-                run += 1
-                if run >= 5:
-                    until = time.monotonic() + 30.0
-                raise
-            if run:
-                run = 0
-            return result
-
-        return guarded_async
-
-    def guarded(x: Any) -> Any:
-        nonlocal run, until
-        if until and time.monotonic() < until:
-            raise ConnectionError("open")
-        try:
-            result = fn(x)
-        except Exception:
-            run += 1
-            if run >= 5:
-                until = time.monotonic() + 30.0
-            raise
-        if run:
-            run = 0
-        return result
-
-    return guarded
-
-
-def closure_retry(fn: Any) -> Any:
-    if asyncio.iscoroutinefunction(fn):
-
-        async def guarded_async(x: Any) -> Any:
-            for attempt in (1, 2, 3):
-                try:
-                    return await fn(x)
-                except Exception:
-                    if attempt == 3:
-                        raise
-            return None
-
-        return guarded_async
-
-    def guarded(x: Any) -> Any:
-        for attempt in (1, 2, 3):
-            try:
-                return fn(x)
-            except Exception:
-                if attempt == 3:
-                    raise
-        return None
-
-    return guarded
-
-
-def closure_bulkhead(fn: Any) -> Any:
-    places = [0] * 100
-    take, put = places.pop, places.append
-
-    if asyncio.iscoroutinefunction(fn):
-
-        async def guarded_async(x: Any) -> Any:
-            take()
-            try:
-                return await fn(x)
-            finally:
-                put(0)
-
-        return guarded_async
-
-    def guarded(x: Any) -> Any:
-        take()
-        try:
-            return fn(x)
-        finally:
-            put(0)
-
-    return guarded
-
-
-# --- ours ---------------------------------------------------------------------------------------------------------
-
-
-def breaker(**settings: Any) -> Decorate:
-    from meshlib import CircuitBreaker
-
-    return CircuitBreaker("bench", **settings)
-
-
-def half_open_breaker() -> Decorate:
-    from meshlib import CircuitBreaker
-
-    made = CircuitBreaker("bench", cooldown=3600.0, cooldown_max=3600.0)
-    made.open()
-    made.half_open()
-    made.enter(time.monotonic())  # the one probe, which does not come back
-    return made
-
-
-def of(module: str, name: str, /, *args: Any, **settings: Any) -> Callable[[], Decorate]:
-    """`from module import name`, made with these arguments, when it is needed."""
-
-    def make() -> Decorate:
-        found = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found(*args, **settings)  # type: ignore[operator,no-any-return]
-
-    return make
-
-
-def resilient(**parts: str) -> Callable[[], Decorate]:
-    def make() -> Decorate:
-        import pyresilience
-
-        settings = {field: getattr(pyresilience, name)() for field, name in parts.items()}
-        return pyresilience.resilient(**settings)  # type: ignore[no-any-return]
-
-    return make
-
-
-def purgatory(factory: str) -> Callable[[], Decorate]:
-    return lambda: of("purgatory", factory)()("bench")  # type: ignore[no-any-return]
-
-
-def tenacity() -> Decorate:
-    import tenacity
-
-    return tenacity.retry(stop=tenacity.stop_after_attempt(3), reraise=True)
-
-
-def backoff() -> Decorate:
-    import backoff
-
-    return backoff.on_exception(backoff.expo, Exception, max_tries=3)  # type: ignore[no-any-return]
-
-
-# --- the table ----------------------------------------------------------------------------------------------------
-
-SECTIONS: dict[str, list[Row]] = {
-    "breaker": [
-        Row("meshlib, 5 in a row", breaker, half_open=half_open_breaker),
-        Row("meshlib, rate of 100 calls", lambda: breaker(failure_rate=0.5, window_calls=100)),
-        Row("meshlib, rate over 10 s", lambda: breaker(failure_rate=0.5, window=10.0)),
-        Row("meshlib, rate and slow calls", lambda: breaker(failure_rate=0.5, slow_call_rate=0.5, slow_call=1.0)),
-        Row("meshlib, failure by result", lambda: breaker(failure_result=lambda result: result is None)),
-        Row("closure", lambda: closure_breaker),
-        Row("resilix", of("resilix", "CircuitBreaker", failures=5), "resilix"),
-        Row("circuitbreaker", of("circuitbreaker", "CircuitBreaker", failure_threshold=5), "circuitbreaker"),
-        Row("pybreaker", of("pybreaker", "CircuitBreaker", fail_max=5), "pybreaker", is_async=False),
-        Row("aiobreaker", of("aiobreaker", "CircuitBreaker", fail_max=5), "aiobreaker"),
-        Row("purgatory", purgatory("SyncCircuitBreakerFactory"), "purgatory", purgatory("AsyncCircuitBreakerFactory")),
-        Row("nopanic", of("nopanic", "circuit_breaker"), "nopanic"),
-        Row("interlock", of("interlock", "CircuitBreaker", name="bench"), "interlock-cb"),
-        Row("pyresilience", resilient(circuit_breaker="CircuitBreakerConfig"), "pyresilience"),
-        Row("hyx", of("hyx.circuitbreaker", "consecutive_breaker"), "hyx", sync=False),
-        Row("fluxgate", of("fluxgate", "CircuitBreaker"), "fluxgate", of("fluxgate", "AsyncCircuitBreaker")),
-    ],
-    "retry": [
-        Row("meshlib", of("meshlib", "Retry", attempts=3)),
-        Row("closure", lambda: closure_retry),
-        Row("tenacity", tenacity, "tenacity"),
-        Row("stamina", of("stamina", "retry", on=Exception, attempts=3), "stamina"),
-        Row("backoff", backoff, "backoff"),
-        Row("nopanic", of("nopanic", "retry", attempts=3), "nopanic"),
-        Row("resilix", of("resilix", "protect.when", Exception, retry=3), "resilix"),
-        Row("pyresilience", resilient(retry="RetryConfig"), "pyresilience"),
-    ],
-    "bulkhead": [
-        Row("meshlib", of("meshlib", "Bulkhead", 100)),
-        Row("closure", lambda: closure_bulkhead),
-        Row("nopanic", of("nopanic", "bulkhead", 100), "nopanic"),
-        Row("resilix", of("resilix", "protect.bulkhead", 100), "resilix"),
-        Row("pyresilience", resilient(bulkhead="BulkheadConfig"), "pyresilience"),
-    ],
-}
-
+from guards import SECTIONS, Failed, Row
 
 # --- measuring ----------------------------------------------------------------------------------------------------
 
@@ -468,17 +256,16 @@ def show(result: dict[str, Any]) -> None:
         key = (entry["section"], entry["way"])
         if entry["section"] != last:
             last = entry["section"]
-            print(f"\n{last:<29}{'way':<16}{'added ns':>9}  {'range':<17}{'÷ bare':>7}{'÷ ours':>8}")
+            print(f"\n{last:<32}{'way':<16}{'added ns':>9}  {'range':<17}{'÷ bare':>7}{'÷ ours':>8}")
         if "added_ns" not in entry:
-            print(f"  {entry['row']:<27}{entry['way']:<16}  {entry['error']}")
+            print(f"  {entry['row']:<29} {entry['way']:<16}  {entry['error']}")
             continue
         first = ours.setdefault(key, entry["added_ns"])
         spread = f"{entry['from_ns']}–{entry['to_ns']}"
         times = entry["added_ns"] / first if first > 0 else float("nan")
         name = f"{entry['row']} {entry.get('version', '')}"
-        print(
-            f"  {name:<27}{entry['way']:<16}{entry['added_ns']:>9}  {spread:<17}{entry['ratio_to_bare']:>7}{times:>8.1f}"
-        )
+        figures = f"{entry['added_ns']:>9}  {spread:<17}{entry['ratio_to_bare']:>7}{times:>8.1f}"
+        print(f"  {name:<29} {entry['way']:<16}{figures}")
     print(f"\n{'million calls a second':<45}{'8 threads':>12}{'16 threads':>12}")
     for name, speeds in result["calls_per_second"].items():
         cells_ = [f"{s / 1e6:.2f}" if isinstance(s, float) else "fails" for s in speeds.values()]
