@@ -17,32 +17,32 @@ VERDICTS = {"success": (SUCCESS, False), "failure": (FAILURE, True), "ignored": 
 STEPS = ("enter", "wait", *((what, which) for what in (*VERDICTS, "lost") for which in ("oldest", "newest")))
 
 CONFIGS = {
-    "one in a row": (dict(consecutive_failures=1), dict(run=1), 8),
-    "two in a row": (dict(consecutive_failures=2), dict(run=2), 7),
-    "two probes": (dict(consecutive_failures=1, probes=2), dict(run=1, probes=2, successes=2, at_once=2), 7),
+    "one in a row": ({"consecutive_failures": 1}, {"run": 1}, 8),
+    "two in a row": ({"consecutive_failures": 2}, {"run": 2}, 7),
+    "two probes": ({"consecutive_failures": 1, "probes": 2}, {"run": 1, "probes": 2, "successes": 2, "at_once": 2}, 7),
     "two probes, one by one": (
-        dict(consecutive_failures=1, probes=2, probe_concurrency=1),
-        dict(run=1, probes=2, successes=2, at_once=1),
+        {"consecutive_failures": 1, "probes": 2, "probe_concurrency": 1},
+        {"run": 1, "probes": 2, "successes": 2, "at_once": 1},
         7,
     ),
     "one of two probes": (
-        dict(consecutive_failures=1, probes=2, probe_successes=1),
-        dict(run=1, probes=2, successes=1, at_once=2),
+        {"consecutive_failures": 1, "probes": 2, "probe_successes": 1},
+        {"run": 1, "probes": 2, "successes": 1, "at_once": 2},
         7,
     ),
     "half-open bounded": (
-        dict(consecutive_failures=1, half_open_max=1.0, probes=2, probe_lease=3.0),
-        dict(run=1, longest=1.0, probes=2, successes=2, at_once=2, lease=3.0),
+        {"consecutive_failures": 1, "half_open_max": 1.0, "probes": 2, "probe_lease": 3.0},
+        {"run": 1, "longest": 1.0, "probes": 2, "successes": 2, "at_once": 2, "lease": 3.0},
         7,
     ),
     "rate of the last two": (
-        dict(failure_rate=0.5, window_calls=2, minimum_calls=2),
-        dict(rate=0.5, size=2, minimum=2),
+        {"failure_rate": 0.5, "window_calls": 2, "minimum_calls": 2},
+        {"rate": 0.5, "size": 2, "minimum": 2},
         7,
     ),
     "a row or a rate": (
-        dict(consecutive_failures=2, failure_rate=1.0, window_calls=3, minimum_calls=3),
-        dict(run=2, rate=1.0, size=3, minimum=3),
+        {"consecutive_failures": 2, "failure_rate": 1.0, "window_calls": 3, "minimum_calls": 3},
+        {"run": 2, "rate": 1.0, "size": 3, "minimum": 3},
         7,
     ),
 }

@@ -536,14 +536,14 @@ def test_refusals_are_sentences_for_the_person_on_call() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        dict(failure_rate=3), dict(failure_rate=0), dict(failure_rate=nan), dict(failure_rate="half"),
-        dict(slow_call_rate=-0.1), dict(slow_call_rate=0.5, slow_call=0), dict(slow_call=nan),
-        dict(consecutive_failures=0), dict(consecutive_failures=True), dict(consecutive_failures=2.5),
-        dict(window=0), dict(window=-1), dict(window=inf), dict(window_calls=0), dict(minimum_calls=0),
-        dict(failure_rate=0.5, buckets=0), dict(cooldown=0), dict(cooldown=-1), dict(cooldown=nan),
-        dict(cooldown_factor=0.5), dict(cooldown_max=0), dict(cooldown_jitter=1.5), dict(probes=0),
-        dict(probe_successes=0), dict(probe_successes=2), dict(probe_concurrency=0), dict(probe_lease=0),
-        dict(half_open_max=0), dict(half_open_then=State.DISABLED), dict(initial="ajar"),
+        {"failure_rate": 3}, {"failure_rate": 0}, {"failure_rate": nan}, {"failure_rate": "half"},
+        {"slow_call_rate": -0.1}, {"slow_call_rate": 0.5, "slow_call": 0}, {"slow_call": nan},
+        {"consecutive_failures": 0}, {"consecutive_failures": True}, {"consecutive_failures": 2.5},
+        {"window": 0}, {"window": -1}, {"window": inf}, {"window_calls": 0}, {"minimum_calls": 0},
+        {"failure_rate": 0.5, "buckets": 0}, {"cooldown": 0}, {"cooldown": -1}, {"cooldown": nan},
+        {"cooldown_factor": 0.5}, {"cooldown_max": 0}, {"cooldown_jitter": 1.5}, {"probes": 0},
+        {"probe_successes": 0}, {"probe_successes": 2}, {"probe_concurrency": 0}, {"probe_lease": 0},
+        {"half_open_max": 0}, {"half_open_then": State.DISABLED}, {"initial": "ajar"},
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_and_the_field_is_named(settings: dict[str, Any]) -> None:

@@ -35,19 +35,19 @@ def refused(breaker: CircuitBreaker, now: float) -> float | None:
 
 
 def r4j(**settings: Any) -> CircuitBreaker:
-    defaults: dict[str, Any] = dict(
-        failure_rate=0.5,
-        slow_call_rate=0.5,
-        slow_call=4.0,
-        window_calls=5,
-        minimum_calls=5,
-        cooldown=interval(5.0, 1.5),
-        probes=4,
-        probe_by_rate=True,
-        half_open_max=1.0,
-        ignore=KeyError,
-        runtime=ManualClock(),
-    )
+    defaults: dict[str, Any] = {
+        "failure_rate": 0.5,
+        "slow_call_rate": 0.5,
+        "slow_call": 4.0,
+        "window_calls": 5,
+        "minimum_calls": 5,
+        "cooldown": interval(5.0, 1.5),
+        "probes": 4,
+        "probe_by_rate": True,
+        "half_open_max": 1.0,
+        "ignore": KeyError,
+        "runtime": ManualClock(),
+    }
     return CircuitBreaker("r4j", **{**defaults, **settings})
 
 
@@ -204,7 +204,7 @@ def test_resilience4j_interval_functions() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(initial=0), dict(factor=0.5), dict(spread=2.0), dict(longest=0), dict(initial=float("nan"))]
+    "settings", [{"initial": 0}, {"factor": 0.5}, {"spread": 2.0}, {"longest": 0}, {"initial": float("nan")}]
 )
 def test_intervals_without_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(settings))}="):
@@ -224,7 +224,7 @@ def test_resilience4j_a_call_lives_for_all_seconds_of_its_window_but_a_part_of_o
 
 def polly(**settings: Any) -> CircuitBreaker:
     trip = FailureRate(0.1, window=30.0, buckets=10, minimum_calls=10, aligned=False)
-    return CircuitBreaker("polly", **{**dict(trip=trip, cooldown=1.0, runtime=ManualClock()), **settings})
+    return CircuitBreaker("polly", **{"trip": trip, "cooldown": 1.0, "runtime": ManualClock(), **settings})
 
 
 def test_polly_ten_failures_open_and_the_refusal_says_when() -> None:
@@ -290,7 +290,7 @@ def test_polly_a_slice_begins_with_its_first_call_and_leaves_after_the_whole_per
 
 
 def hystrix(**settings: Any) -> CircuitBreaker:
-    defaults: dict[str, Any] = dict(failure_rate=0.4, window=5.0, buckets=10, minimum_calls=8, cooldown=0.2)
+    defaults: dict[str, Any] = {"failure_rate": 0.4, "window": 5.0, "buckets": 10, "minimum_calls": 8, "cooldown": 0.2}
     return CircuitBreaker("hystrix", **{**defaults, **settings, "runtime": ManualClock()})
 
 

@@ -103,7 +103,8 @@ async def test_a_hundred_tasks_find_as_many_places_as_there_are_probes() -> None
     async def call() -> None:
         while breaker.state != State.CLOSED:
             try:
-                return await slow()
+                await slow()
+                return
             except BreakerOpen:
                 await anyio.sleep(0.0005)
 
@@ -529,7 +530,7 @@ def test_n_of_m_opens_at_exactly_n() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(failure_rate=0.5, minimum_calls=100), dict(failure_rate=1.0, window_calls=100), dict(window=60.0)],
+    [{"failure_rate": 0.5, "minimum_calls": 100}, {"failure_rate": 1.0, "window_calls": 100}, {"window": 60.0}],
 )
 def test_a_failed_probe_reopens_whatever_the_window_asks_for(settings: dict[str, Any]) -> None:
     """A22: a peer let 60 of 60 failing probes through."""

@@ -64,8 +64,10 @@ class TimeWindow:
     `buckets - 1` to `buckets` slices. Otherwise a slice begins with its first call and leaves `seconds` later (Polly).
     """
 
-    __slots__ = ("_bad", "_calls", "_ends", "_leaves", "_past", "_past_totals", "_width", "aligned", "buckets", "seconds",
-                 "step", "turns")  # fmt: skip
+    __slots__ = (
+        "_bad", "_calls", "_ends", "_leaves", "_past", "_past_totals", "_width", "aligned", "buckets", "seconds",
+        "step", "turns",
+    )  # fmt: skip
 
     turns: float
     step: Callable[[], int]

@@ -250,10 +250,12 @@ class Either:
         return f"Either({', '.join(map(repr, self.trips))})"
 
 
-def _both(*steps: Callable[[], object]) -> Callable[[], None]:
+def _both(first: Callable[[], object], *others: Callable[[], object]) -> Callable[[], None]:
+    second = others[0] if len(others) == 1 else _both(*others)
+
     def step() -> None:
-        for one in steps:
-            one()
+        first()
+        second()
 
     return step
 
