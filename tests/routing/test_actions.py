@@ -61,6 +61,8 @@ def test_a_redirect_changes_what_it_names_and_keeps_the_rest() -> None:
     assert Redirect(host="other", path="/", strip_query=True).location(request, None) == "http://other/"
     assert Redirect(port=9000).location(request, None) == "http://users:9000/old/x?q=1"
     assert Redirect(path="/").location(RouteRequest("[::1]:81"), None) == "http://[::1]:81/"
+    assert Redirect(path="/").location(RouteRequest("a:99999999"), None) == "http://a:99999999/"
+    assert Redirect(host="b", port=8443).location(RouteRequest("a:1"), None) == "http://b:8443/"
 
 
 def test_header_edits_remove_then_set_then_add() -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from .regex import Regex
-from .request import Random, RouteRequest
+from .request import Random, RouteRequest, host_and_port
 
 
 class PathRewriter(Protocol):
@@ -114,16 +113,15 @@ class Redirect:
     def location(self, request: RouteRequest, matched: object) -> str:
         """The Location header. The port is kept, unless host, scheme or port says otherwise, or it is the default."""
         scheme = self.scheme or request.scheme
-        here = urlsplit(f"//{request.host}")
-        host, port = here.hostname or request.host, here.port
-        if self.host is not None or self.scheme is not None:
-            port = None
-        host = self.host or (f"[{host}]" if ":" in host else host)
-        port = self.port if self.port is not None else port
-        default = {"http": 80, "https": 443}.get(scheme)
+        host, port = host_and_port(request.host)
+        if self.port is not None:
+            port = str(self.port)
+        elif self.host is not None or self.scheme is not None:
+            port = ""
+        default = {"http": "80", "https": "443"}.get(scheme, "")
         path = request.path if self.rewrite is None else self.rewrite.rewritten(request.path, matched)
         query = f"?{request.query}" if request.query and not self.strip_query else ""
-        return f"{scheme}://{host}{'' if port is None or port == default else f':{port}'}{path}{query}"
+        return f"{scheme}://{self.host or host}{f':{port}' if port not in ('', default) else ''}{path}{query}"
 
 
 class DirectResponse:

@@ -116,7 +116,7 @@ class Regex:
             state = _State(state.threads, state.accepts)  # the old one may live on in another thread's loop
         following = self._state(moved)
         state.following[char] = following
-        self._cached += 1
+        self._cached += 1 + len(following.threads) // 16  # large states fill the cache sooner
         return following
 
     def _accepts_here(self, state: _State) -> bool:

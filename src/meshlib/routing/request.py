@@ -88,11 +88,15 @@ class RouteRequest:
 
     def port(self) -> str:
         """The port in the host, or else the scheme's own."""
-        _, colon, port = self.host.rpartition(":")
-        if colon and port.isdigit():
-            return port
-        return "443" if self.scheme == "https" else "80"
+        return host_and_port(self.host)[1] or ("443" if self.scheme == "https" else "80")
 
     def __repr__(self) -> str:
         query = f"?{self.query}" if self.query else ""
         return f"RouteRequest({self.method} {self.scheme}://{self.host}{self.path}{query})"
+
+
+def host_and_port(host: str) -> tuple[str, str]:
+    """`users:80` and `[::1]:80` taken apart; the port is empty if there is none."""
+    name, colon, port = host.rpartition(":")
+    found = colon and port.isascii() and port.isdigit() and (":" not in name or name.endswith("]"))
+    return (name, port) if found else (host, "")

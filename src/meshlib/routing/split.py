@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import inf, isfinite, log
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from xxhash import xxh64_intdigest
 
@@ -123,7 +123,8 @@ class Split:
         if isinstance(to, str):
             self.destinations: tuple[Destination, ...] = (Destination(to),)
         elif isinstance(to, Mapping):
-            self.destinations = tuple(Destination(cluster, weight=weight) for cluster, weight in to.items())
+            weights = cast("Mapping[str, float]", to)
+            self.destinations = tuple(Destination(cluster, weight=weight) for cluster, weight in weights.items())
         else:
             self.destinations = tuple(to)
         self.sticky = sticky

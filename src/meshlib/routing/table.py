@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from .index import PathIndex
-from .request import Random, RouteRequest
+from .request import Random, RouteRequest, host_and_port
 from .route import Decision, Matcher, Route, decisions
 from .split import Chooser, Split
 
@@ -134,7 +134,7 @@ class RouteTable:
         return next((service for service in self.services.values() if service.resolve is choose), None)
 
     def _service(self, host: str) -> Chooser[Decision] | None:
-        return self._exact.get(host) or self._lookup(_portless(host))
+        return self._exact.get(host) or self._lookup(host_and_port(host)[0])
 
     def _find(self, host: str) -> Chooser[Decision] | None:
         choose = self._service(host)
@@ -144,7 +144,7 @@ class RouteTable:
             return None
         if not isinstance(self.unknown, str):
             return self.unknown.resolve
-        bare = _portless(host)
+        bare = host_and_port(host)[0]
         refused = Decision(bare, None, route=NO_ROUTE, refused=f"{bare}: {self.unknown}")
         return lambda request, random: refused
 
@@ -175,11 +175,6 @@ class RouteTable:
 
 def _folded(host: str) -> str:
     return host.lower().rstrip(".")
-
-
-def _portless(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() and (":" not in name or name.endswith("]")) else host
 
 
 def _by_length(table: dict[str, Chooser[Decision]]) -> list[tuple[int, dict[str, Chooser[Decision]]]]:
