@@ -19,6 +19,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runtime", "parking", "racing"),  # the door to time and tasks: clock, waiting, racing
     ("policies",),
     ("balancing", "routing", "pipeline"),
+    ("named",),  # functions guarded by a name; a mesh offers itself to it
     ("mesh",),
     ("security",),
     ("discovery", "http", "grpc", "asgi"),
