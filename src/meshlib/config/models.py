@@ -112,9 +112,18 @@ class PipelineModel(Model):
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
 
 
+class RolloutModel(Model):
+    """Written by a running rollout, not by people: who shifts a service, and until when (seconds since 1970)."""
+
+    to: str
+    by: str
+    until: float
+
+
 class MeshModel(Model):
     services: dict[str, ServiceModel] = {}
     clusters: dict[str, ClusterModel] = {}
     pipelines: dict[str, PipelineModel] = {}
+    rollouts: dict[str, RolloutModel] = {}
     egress: Literal["allow", "refuse"] = "allow"
     labels: dict[str, str] = {}
