@@ -52,10 +52,8 @@ def test_it_goes_back_when_the_condition_holds(
         return read(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", growing)
-    status = main(
-        ["rollout", "users", "--to", "v2", "--store", str(store), "--figures", str(figures), *QUICK]
-        + ["--abort-if", "success_rate < 99%"]
-    )
+    where = ["--store", str(store), "--figures", str(figures)]
+    status = main(["rollout", "users", "--to", "v2", *where, *QUICK, "--abort-if", "success_rate < 99%"])
     assert status == 1
     assert split(store) == {"v1": 100}
     assert "went back: success_rate < 99% holds at 1.00%" in capsys.readouterr().out
