@@ -80,7 +80,7 @@ class Endpoint(Record):
         self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._run_from = 0  # the permit of that first one
         self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
-        self._permit = count(1).__next__
+        self._permit = count(1)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.address} {self.state}, {self.pending} in flight>"
@@ -93,7 +93,7 @@ class Endpoint(Record):
 
     def enter(self, now: float) -> int:
         """A call is about to be sent. Returns the permit, with which it must `leave`."""
-        permit = self._permit()
+        permit = next(self._permit)
         waiting = self._waiting
         waiting[permit] = now
         pending = len(waiting) + len(self._open) - self._told
@@ -110,9 +110,8 @@ class Endpoint(Record):
         """The headers have come; the body may take its time. Optional: `leave` alone is enough for short answers."""
         started = self._waiting.pop(permit, None)
         if started is not None:
-            self._open[permit] = started
+            self._set_aside(permit, _HEARD if self.well else started)
             if self.well:
-                self._open[permit] = _HEARD
                 self._observe(now - started, now)
                 self._settle(permit, now - started)
 
@@ -190,7 +189,7 @@ class Endpoint(Record):
                     self.illness = Illness()
                 self.well = False
                 self.late_at = -inf
-                ward.admit(self, self.illness, state, reason, self._permit(), now, wait)
+                ward.admit(self, self.illness, state, reason, next(self._permit), now, wait)
         ward.port.flush()
 
     def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:

@@ -37,7 +37,7 @@ class LeastLoaded(Roster):
 
 
 class LeastLoadedScan(LeastLoaded):
-    """The least loaded of all; of several, one at random by weight. Costs O(n); with many clients it makes them run together."""
+    """The least loaded of all; of several, one at random by weight. Costs O(n), and many clients run together."""
 
     name = "least_loaded_scan"
 

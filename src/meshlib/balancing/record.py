@@ -15,6 +15,9 @@ SHARED = 0.6  # the power with which the requests in flight that a server report
 FRESH = 1.0  # seconds for which a report is believed
 
 
+_NONE: dict[int, float] = {}  # stands for a dict of one's own until there is something to put in; never changed
+
+
 class Record:
     """The numbers of one endpoint. Every update is safe under threads: at worst one sample is lost to another."""
 
@@ -43,7 +46,7 @@ class Record:
     def __init__(self, ward: Ward) -> None:
         self.ward = ward
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
-        self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
+        self._open = _NONE  # the same for those that are not watched: body underway, or overtaken
         self._oldest = inf  # when the oldest watched call was sent
         self.well = True
         self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
@@ -147,6 +150,8 @@ class Record:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
         while self._waiting:
             permit, started = self._waiting.popitem()
+            if self._open is _NONE:
+                self._open = {}  # under the ward's lock, like the other place
             self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
@@ -162,6 +167,13 @@ class Record:
         pending = len(self._waiting) + len(self._open) - self._told
         self.price = self._base + CROWD * log((pending if pending > 0 else 0) * self.scale + 1.0)
 
+    def _set_aside(self, permit: int, started: float) -> None:
+        if self._open is _NONE:
+            with self.ward.lock:
+                if self._open is _NONE:
+                    self._open = {}
+        self._open[permit] = started
+
     def _settle(self, permit: int, took: float) -> None:
         """After a call: the new price, and which answer is missing longest now.
 
@@ -176,7 +188,7 @@ class Record:
                     while first < permit:
                         started = waiting.pop(first, None)
                         if started is not None:
-                            self._open[first] = started
+                            self._set_aside(first, started)
                         first = next(iter(waiting))
                 self._oldest = waiting[first]
             else:
