@@ -112,8 +112,7 @@ class Endpoint(Record):
         if started is not None:
             self._set_aside(permit, _HEARD if self.well else started)
             if self.well:
-                self._observe(now - started, now)
-                self._settle(permit, now - started)
+                self._answered(permit, now - started, now)
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         """The call is over: `verdict` says how it ended, `took` is the time to its headers in seconds.
@@ -133,16 +132,17 @@ class Endpoint(Record):
                 self.run = 0
             if self.accrual is not None:
                 self.accrual.success(now)
-            if started != _HEARD:
-                self._observe(took, now)
-                if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
-                    self.ward.observe(took)
-            self._settle(permit, took)
-        elif verdict is IGNORED:
-            self._settle(0, 0.0)
+            if started == _HEARD:
+                self._reprice()
+                return
+            if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
+                self.ward.observe(took)
+            self._answered(permit, took, now)
         else:
-            self._blame(permit, took, now)
-            self._settle(0, 0.0)
+            if verdict is not IGNORED:
+                self._blame(permit, took, now)
+            self._watch(0, 0.0)
+            self._reprice()
 
     def reckon(self, now: float) -> float:
         """The price, where it needs a second look: `inf` for the ill, and a guess for those without data.
@@ -249,8 +249,7 @@ class Endpoint(Record):
                 self.run = 0
                 self._recover()
                 self.cost = took
-                self._observe(took, now)
-                self._settle(permit, took)
+                self._answered(permit, took, now)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:
                 if self.accrual is not None and verdict is not IGNORED:

@@ -75,7 +75,7 @@ class Record:
         long wait is no proof of anything.
         """
         ward = self.ward
-        if self.stamp == -inf:
+        if not self._srtt:
             return ward.patience
         return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
 
@@ -95,7 +95,8 @@ class Record:
             self._base = log(self._expected(report.in_flight) or 1e-9) + now / self.ward.decay
             self._reprice()
 
-    def _observe(self, took: float, now: float) -> None:
+    def _answered(self, permit: int, took: float, now: float) -> None:
+        """A good answer came after `took` seconds."""
         ward = self.ward
         decay = ward.decay
         elapsed = now - self.stamp
@@ -118,6 +119,11 @@ class Record:
         if self.report is not None:
             cost = self._compare(self.report, took, now) or cost
         self._base = log(cost or 1e-9) + now / decay
+        if self._waiting:
+            self._watch(permit, took)
+        else:
+            self._oldest = inf
+        self._reprice()
 
     def _expected(self, in_flight: float) -> float:
         """The latency to expect at so many requests in service, and the price of the recent failures."""
@@ -137,8 +143,6 @@ class Record:
         ward = self.ward
         elapsed = now - self.stamp
         kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
-        if self.stamp == -inf:
-            self._srtt, self._swing = took, took * 0.5
         self.cost = cost = max(took, self.cost * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
@@ -148,10 +152,10 @@ class Record:
 
     def _recover(self) -> None:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
+        if self._open is _NONE:
+            self._open = {}  # under the ward's lock, like the other place
         while self._waiting:
             permit, started = self._waiting.popitem()
-            if self._open is _NONE:
-                self._open = {}  # under the ward's lock, like the other place
             self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
@@ -165,7 +169,14 @@ class Record:
         they are, and a pick needs no arithmetic.
         """
         pending = len(self._waiting) + len(self._open) - self._told
-        self.price = self._base + CROWD * log((pending if pending > 0 else 0) * self.scale + 1.0)
+        if pending > 0:
+            self.price = self._base + CROWD * log(pending * self.scale + 1.0)
+        else:
+            self.price = self._base
+            if pending < 0:
+                self._told += pending
+        if self.well and self.stamp != -inf:
+            self.late_at = self._oldest + self.cost
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:
@@ -174,8 +185,8 @@ class Record:
                     self._open = {}
         self._open[permit] = started
 
-    def _settle(self, permit: int, took: float) -> None:
-        """After a call: the new price, and which answer is missing longest now.
+    def _watch(self, permit: int, took: float) -> None:
+        """After a call: which answer is missing longest now?
 
         An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
         merely long, and are not watched any more.
@@ -197,10 +208,3 @@ class Record:
             self._oldest = inf
         except (KeyError, RuntimeError):
             pass  # another thread was faster, and does this work after us
-        pending = len(waiting) + len(self._open) - self._told
-        if pending < 0:
-            self._told += pending
-            pending = 0
-        self.price = self._base + CROWD * log(pending * self.scale + 1.0)
-        if self.well and self.stamp != -inf:
-            self.late_at = self._oldest + self.cost
