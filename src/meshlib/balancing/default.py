@@ -71,7 +71,7 @@ class Default(Roster):
             one = endpoints[(start + turn) % n] if picture.equal and n < 4 else picture.draw(random)
             if one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)
-                if price < least - ALIKE:
+                if price < least - ALIKE and one.well:
                     best, least = one, price
         return best or self._rescue(random, now, avoid)
 
