@@ -120,7 +120,7 @@ class RetryBudget(Budget):
 
     def balance(self, now: float) -> int:
         with self._lock:
-            return self._tokens(now) // self._cost
+            return max(0, self._tokens(now) // self._cost)  # below 0 when deposits expire before withdrawals
 
     def _tokens(self, now: float) -> int:
         self._roll(now)

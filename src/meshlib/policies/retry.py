@@ -12,9 +12,12 @@ from ..errors import Rejected
 from ..events import BudgetExhausted, RetryGivenUp, RetrySpent
 from ..runtime import SYSTEM, Runtime
 from . import _check
+from ._first_try import first_try
+from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
-from ._loop import Loop
+from ._loop import F, Loop, pack, unpack
 from ._tenacity import Outcome, RetryState
+from ._within import bounded, bounded_async
 from .backoff import Random, Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget
 
@@ -97,9 +100,12 @@ class Retry(Loop):
         now, sleep, discard = run.now, run.sleep, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
 
-        def retried(call: Call) -> R:
-            deposit(now())
-            tries = begin(now()) if follows else None
+        def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
+            if tries is None:
+                deposit(now())
+                tries = begin(now()) if follows else None
+            elif delay:  # the first try was made, and failed, elsewhere
+                sleep(delay)
             try:
                 while True:
                     try:
@@ -131,9 +137,12 @@ class Retry(Loop):
         now, sleep, discard = run.now, run.sleep_async, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
 
-        async def retried(call: Call) -> R:
-            deposit(now())
-            tries = begin(now()) if follows else None
+        async def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
+            if tries is None:
+                deposit(now())
+                tries = begin(now()) if follows else None
+            elif delay:
+                await sleep(delay)
             try:
                 while True:
                     try:
@@ -160,6 +169,24 @@ class Retry(Loop):
                     tries.close()
 
         return retried
+
+    def guard(self, fn: F, run: Runtime, classify: Classifier) -> F:
+        """A function under this retry alone. Unless results are to be judged, the first try needs no `Call`."""
+        slow = pack(
+            fn,
+            lambda leaf: bounded(self.wrap(leaf, run, classify), run),
+            lambda leaf: bounded_async(self.wrap_async(leaf, run, classify), run),
+        )
+        _, begin, _, trusting = self._ways(run, classify)
+        if not trusting:
+            return slow
+        rest: Any = self.wrap_async(unpack(fn), run, classify) if is_coroutine_function(fn) else None
+        rest = rest or self.wrap(unpack(fn), run, classify)
+        deposit = None if self.budget is None else self.budget.deposit
+        return first_try(fn, slow, rest, deposit=deposit, begin=begin, now=run.now)
+
+    def __call__(self, fn: F) -> F:
+        return self.guard(fn, self.runtime, raised)
 
     def _ways(
         self, run: Runtime, classify: Classifier
