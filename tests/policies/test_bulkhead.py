@@ -17,6 +17,7 @@ from meshlib.errors import BulkheadFull, DeadlineExceeded
 from meshlib.events import CallRejected, Event
 from meshlib.policies._decorators import bulkhead
 from meshlib.policies.bulkhead import Bulkhead
+from meshlib.policies.deadline import deadline
 from meshlib.runtime import SYSTEM
 
 BUILT_AT_IMPORT = Bulkhead(1, max_wait=inf)
@@ -165,6 +166,14 @@ def test_a_step_of_a_pipeline_is_bounded_by_its_own_deadline() -> None:
         step(Call(None, deadline=SYSTEM.now()))
     assert not caught.value.sent
     gate.leave()
+    assert idle(gate)
+
+
+def test_a_wait_ends_with_the_deadline_in_force_here() -> None:
+    gate = Bulkhead(1, max_wait=inf)
+    work = gate(lambda: "done")
+    with gate, deadline(0.01), pytest.raises(DeadlineExceeded):
+        work()
     assert idle(gate)
 
 

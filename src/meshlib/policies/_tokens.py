@@ -29,6 +29,9 @@ class Rate(Protocol):
     def refund(self, at: float, permits: int = 1) -> None:
         """Undo a reservation for the time `at`, while none of those still waiting comes after it."""
 
+    def available(self, now: float) -> float:
+        """Permits that could be used now; below 0 when some are reserved in advance."""
+
     def idle(self, now: float) -> bool:
         """Whether it is as good as new: forgetting it would change no answer."""
 
@@ -106,6 +109,10 @@ class Smooth:
     def next_free(self) -> float:
         """When the next permit is free, in seconds since `start` (failsafe's nextFreePermitTime)."""
         return max(0.0, (self._next - self._start) / 1e9)
+
+    def available(self, now: float) -> int:
+        """Permits that could be used now; below 0 when some are reserved in advance."""
+        return int((self.burst * self._interval - max(0, self._next - _nanos(now))) // self._interval)
 
     def _plan(self, now: float, permits: int) -> tuple[float, float]:
         current = _nanos(now)

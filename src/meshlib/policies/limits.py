@@ -208,17 +208,21 @@ class Gradient2:
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         """Raises ValueError for an `rtt` that is not above 0."""
-        estimate, short = self.estimate, _nanos(rtt)
+        estimate, short, average = self.estimate, round(rtt * 1e9), self.long
         if short <= 0:
             raise ValueError(f"rtt={rtt!r}: expected seconds, above 0")
-        long = self.long.add(short)
-        if long / short > 2:
-            self.long.value *= self.drift
-        if in_flight >= estimate / 2:
-            gradient = max(0.5, min(1.0, self.tolerance * long / short))
-            new = estimate * (1 - self.smoothing) + (estimate * gradient + self.queue(int(estimate))) * self.smoothing
-            self.estimate = max(float(self.min_limit), min(float(self.max_limit), new))
-        return int(self.estimate)
+        long = average.add(short)
+        if long > 2 * short:
+            average.value = long * self.drift
+        if in_flight < estimate / 2:
+            return int(estimate)
+        gradient = self.tolerance * long / short
+        gradient = 1.0 if gradient > 1.0 else 0.5 if gradient < 0.5 else gradient
+        smoothing = self.smoothing
+        new = estimate * (1 - smoothing) + (estimate * gradient + self.queue(int(estimate))) * smoothing
+        new = self.min_limit if new < self.min_limit else self.max_limit if new > self.max_limit else new
+        self.estimate = float(new)
+        return int(new)
 
 
 class Gradient:

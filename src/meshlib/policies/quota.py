@@ -21,6 +21,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._tokens import REFUSED, Rate
 from ._waiting import NONE, WaitingGate
+from .deadline import current
 from .rate import RateLimit
 
 # Microseconds since late 2023, so that a Lua number (a double) still tells 1/64 of one apart. `refund` is a call with
@@ -184,7 +185,7 @@ class Quota(RateLimit):
     # --- waiting ---------------------------------------------------------------------------------------------------
 
     def wait(self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None) -> int:
-        now = run.now()
+        now, deadline = run.now(), min(deadline, current())
         longest = 0.0 if self.max_wait > 0 and in_event_loop() else min(self.max_wait, max(0.0, deadline - now))
         answer = self.ask(key, permits, longest)
         if answer is None and self._local is not None:
@@ -201,7 +202,7 @@ class Quota(RateLimit):
     async def wait_async(
         self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None
     ) -> int:
-        now = run.now()
+        now, deadline = run.now(), min(deadline, current())
         longest = min(self.max_wait, max(0.0, deadline - now))
         answer = await self.ask_async(key, permits, longest)
         if answer is None and self._local is not None:

@@ -28,6 +28,7 @@ from . import _check
 from ._guard import check_function, is_coroutine_function
 from ._tokens import REFUSED, Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
 from ._waiting import NONE, WaitingGate
+from .deadline import current
 
 __all__ = [
     "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket",
@@ -39,8 +40,9 @@ _GLANCES = 8  # how many of the least recently used keys are looked at to find a
 
 @dataclass(frozen=True, slots=True)
 class RateMetrics:
-    """A rate limit at one moment. `keys` counts the keys that are remembered."""
+    """A rate limit at one moment. `keys` counts the keys that are remembered; the rest is about everybody together."""
 
+    available: float
     waiting: int
     rejected: int
     keys: int
@@ -234,6 +236,7 @@ class RateLimit(WaitingGate):
         self, now: float, deadline: float, key: Hashable, permits: int | None
     ) -> tuple[_Bucket, float, float, int]:
         cost = self._cost if permits is None else permits
+        deadline = min(deadline, current())
         with self._lock:
             bucket = self._bucket(key, now)
             wait = bucket.reserve(now, cost, min(self.max_wait, max(0.0, deadline - now)))
@@ -331,7 +334,13 @@ class RateLimit(WaitingGate):
         now = self.runtime.now() if now is None else now
         with self._lock:
             waiting = self._whole.waiting + self._crowd.waiting + sum(b.waiting for b in self._keys.values())
-            return RateMetrics(waiting, self._rejected, len(self._keys), self.rate.wait(now))
+            return RateMetrics(
+                available=self.rate.available(now),
+                waiting=waiting,
+                rejected=self._rejected,
+                keys=len(self._keys),
+                retry_after=self.rate.wait(now),
+            )
 
 
 class KeyedLimit(WaitingGate):
