@@ -289,11 +289,12 @@ class CircuitBreaker(ByHand, Gate):
         self.step, self.plain_until = trip.step, trip.plain_until
         self.quiet = self._state is DISABLED or (self._state is CLOSED and trip.quiet)
 
-    def _by_hand(self, state: State, why: str, seconds: float | None = None) -> None:
+    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
+        now = self.runtime.now() if now is None else now
         try:
             with self._lock:
                 check_move(self.name, self._state, state)
-                self._go(state, why, self.runtime.now(), seconds, by_hand=True)
+                self._go(state, why, now, seconds, by_hand=True)
         finally:
             self.port.flush()
 
