@@ -88,8 +88,10 @@ async def _attempt(run: Runtime, exchange: Exchange, transport: Any, wire: Any) 
     response = await transport.handle_async_request(wire)
     exchange.heard = run.now()
     _log(exchange, response)
-    if exchange.stream or response.is_closed:
+    if exchange.stream:
         _restore(run, exchange, wire)
+        return response
+    if response.is_closed:
         return response
     response.request = exchange.request
     try:
@@ -122,8 +124,10 @@ def _attempt_sync(run: Runtime, exchange: Exchange, transport: Any, wire: Any, d
     try:
         if exchange.heard >= deadline:
             raise DeadlineExceeded(exchange.service, limit=left)
-        if exchange.stream or response.is_closed:
+        if exchange.stream:
             _restore(run, exchange, wire)
+            return response
+        if response.is_closed:
             return response
         response.request = exchange.request
         if deadline < inf:
