@@ -258,7 +258,7 @@ async def test_a_cancelled_reader_is_nobodys_failure() -> None:
 
         book = Book()
         mesh = mesh_of(gates=[book])
-        server = Server(door, lambda request, door=door, stream=Endless(reading): door.lib.Response(200, stream=stream))
+        server = Server(door, door.lib.Response(200, stream=Endless(reading)))
         async with door.open(mesh, transport=server.transport) as client, anyio.create_task_group() as group:
 
             async def read(client: Any = client) -> None:

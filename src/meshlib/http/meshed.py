@@ -10,9 +10,11 @@ is a private clone of the request with the endpoint's address; the caller only e
 from __future__ import annotations
 
 import datetime
+import inspect
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
@@ -24,6 +26,8 @@ from .road import carry, carry_sync
 
 if TYPE_CHECKING:
     from ..balancing import Endpoint
+
+F = TypeVar("F", bound=Callable[..., None])
 
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
 _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
@@ -94,6 +98,18 @@ class Door:
 def _door(client: Any) -> Door:
     door: Door | None = client.__dict__.get("_meshlib_door")
     return client.__dict__.setdefault("_meshlib_door", Door(client._family)) if door is None else door
+
+
+def arguments_of(base: type) -> Callable[[F], F]:
+    """Have our `__init__` show the arguments of `base` one by one to whoever inspects it."""
+    theirs = inspect.signature(base)
+
+    def shown(init: F) -> F:
+        ours = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        init.__signature__ = theirs.replace(parameters=[*ours, *theirs.parameters.values()])  # type: ignore[attr-defined]
+        return init
+
+    return shown
 
 
 class AsyncMeshed:
