@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx2
 
 from .http.family import Family
-from .http.meshed import AsyncMeshed, SyncMeshed
+from .http.meshed import AsyncMeshed, SyncMeshed, arguments_of
 from .mesh import Mesh
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class MeshClient(AsyncMeshed, httpx2.AsyncClient):
 
     _family = Family(httpx2)
 
+    @arguments_of(httpx2.AsyncClient)
     def __init__(self, *, mesh: Mesh | None = None, **httpx2_arguments: Unpack[AsyncArguments]) -> None:
         self.mesh = mesh
         super().__init__(**httpx2_arguments)
@@ -71,6 +72,7 @@ class SyncMeshClient(SyncMeshed, httpx2.Client):
 
     _family = MeshClient._family
 
+    @arguments_of(httpx2.Client)
     def __init__(self, *, mesh: Mesh | None = None, **httpx2_arguments: Unpack[SyncArguments]) -> None:
         self.mesh = mesh
         super().__init__(**httpx2_arguments)

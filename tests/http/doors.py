@@ -186,6 +186,7 @@ class Server:
     def __init__(self, door: Door, *answers: Any) -> None:
         self.door = door
         self.seen: list[Any] = []
+        self.timeouts: list[dict[str, float | None]] = []  # as they were when the request came
         self._answers = list(answers or [200])
 
     def __call__(self, request: Any) -> Any:
@@ -200,6 +201,7 @@ class Server:
 
     def _answer(self, request: Any) -> Any:
         self.seen.append(request)
+        self.timeouts.append(dict(request.extensions["timeout"]))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, BaseException):
             raise answer

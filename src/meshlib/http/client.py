@@ -8,7 +8,7 @@ import httpx
 
 from ..mesh import Mesh
 from .family import Family
-from .meshed import AsyncMeshed, SyncMeshed
+from .meshed import AsyncMeshed, SyncMeshed, arguments_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -25,6 +25,7 @@ class MeshClient(AsyncMeshed, httpx.AsyncClient):
 
     _family = Family(httpx)
 
+    @arguments_of(httpx.AsyncClient)
     def __init__(self, *, mesh: Mesh | None = None, **httpx_arguments: Unpack[AsyncArguments]) -> None:
         self.mesh = mesh
         super().__init__(**httpx_arguments)
@@ -36,6 +37,7 @@ class SyncMeshClient(SyncMeshed, httpx.Client):
 
     _family = MeshClient._family
 
+    @arguments_of(httpx.Client)
     def __init__(self, *, mesh: Mesh | None = None, **httpx_arguments: Unpack[SyncArguments]) -> None:
         self.mesh = mesh
         super().__init__(**httpx_arguments)

@@ -83,7 +83,7 @@ class Engine:
         endpoint = cluster.balancer.pick(self._random, start, avoid=exchange.tried)
         exchange.endpoint = endpoint
         exchange.tried.append(endpoint)
-        exchange.heard = 0.0
+        exchange.heard, exchange.release = 0.0, None
         return endpoint, endpoint.enter(start), start
 
     def _leave(
@@ -105,6 +105,9 @@ class Engine:
         else:
             entered[0].heard(entered[1], heard)
             call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard))
+            release = call.what.release
+            if release is not None:
+                call.later.append(lambda verdict: release())
 
     def _failed(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], error: BaseException) -> None:
         self._leave(call, cluster, entered, self._classify(call, None, error), call.what.heard)

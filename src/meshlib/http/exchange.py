@@ -27,8 +27,8 @@ class Exchange:
     """What a `Call` carries through the layers (`call.what`)."""
 
     __slots__ = (
-        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "repeatable",
-        "replayable", "request", "road", "route", "service", "start", "stream", "tried",
+        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "release",
+        "repeatable", "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Exchange:
         self.cluster: Cluster | None = None  # of the newest attempt, like the rest
         self.endpoint: Endpoint | None = None
         self.heard = 0.0  # when the headers came
+        self.release: Callable[[], object] | None = None  # what the road gives back when a streamed body is closed
 
     def note(self, error: BaseException) -> None:
         """Say on an error where it happened: `service`, `cluster`, `endpoint` and `attempt`, and the same in words."""

@@ -10,19 +10,24 @@ is a private clone of the request with the endpoint's address; the caller only e
 from __future__ import annotations
 
 import datetime
+import inspect
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
+from .beneath import Limit, Pools, running_loop
 from .engine import AsyncEngine, Engine, SyncEngine
 from .exchange import Exchange, Road
 from .family import Family
-from .road import Pools, carry, carry_sync, running_loop
+from .road import carry, carry_sync
 
 if TYPE_CHECKING:
     from ..balancing import Endpoint
+
+F = TypeVar("F", bound=Callable[..., None])
 
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
 _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
@@ -31,15 +36,15 @@ _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
 class Door:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
-    __slots__ = ("default", "engine", "family", "mesh", "pools", "settings")
+    __slots__ = ("default", "engine", "family", "limit", "mesh", "pools")
 
     def __init__(self, family: Family) -> None:
         self.family = family
         self.mesh: Mesh | None = None
         self.engine: Any = None
-        self.settings: dict[str, Any] = {}  # of the client's default transport
-        self.default: Any = None  # that transport, if the caller gave none of his own
+        self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
+        self.limit: Limit | None = None  # what the caller asked for as to their number
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
@@ -53,20 +58,23 @@ class Door:
 
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
         """The client's default transport, which the mesh's own connections shall resemble."""
-        limits = settings.get("limits") or self.family.lib.Limits(keepalive_expiry=5.0)
-        unlimited = self.family.lib.Limits(
+        lib = self.family.lib
+        usual = lib.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own default
+        limits = settings.get("limits") or usual
+        if limits != usual and limits.max_connections is not None:
+            self.limit = Limit(limits.max_connections, lib)
+        unlimited = lib.Limits(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=limits.keepalive_expiry
         )
-        self.settings = settings = {**settings, "limits": unlimited}
-        self.settings.pop("transport", None)
+        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
         self.default = transport
-        self.pools = Pools(lambda uds: kind(**settings, uds=uds))
+        self.pools = Pools(lambda uds: kind(**given, uds=uds))
 
     def find(self, transport: Any, endpoint: Endpoint, wire: Any, method: str, loop: Any = None) -> Any:
-        """The transport for one attempt: the caller's own, or a sibling of the default one."""
+        """The transport for one attempt, and its limit: the caller's own, or a sibling of the default one."""
         if transport is not self.default or self.pools is None or method in transport.__dict__:
-            return transport  # instrumentation that patches this one instance wants to see everything
-        return self.pools.transport(wire, endpoint, loop)
+            return transport, None  # instrumentation that patches this one instance wants to see everything
+        return self.pools.transport(wire, endpoint, loop), self.limit
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
         """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""
@@ -90,6 +98,18 @@ class Door:
 def _door(client: Any) -> Door:
     door: Door | None = client.__dict__.get("_meshlib_door")
     return client.__dict__.setdefault("_meshlib_door", Door(client._family)) if door is None else door
+
+
+def arguments_of(base: type) -> Callable[[F], F]:
+    """Have our `__init__` show the arguments of `base` one by one to whoever inspects it."""
+    theirs = inspect.signature(base)
+
+    def shown(init: F) -> F:
+        ours = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        init.__signature__ = theirs.replace(parameters=[*ours, *theirs.parameters.values()])  # type: ignore[attr-defined]
+        return init
+
+    return shown
 
 
 class AsyncMeshed:

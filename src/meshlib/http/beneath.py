@@ -1,0 +1,95 @@
+"""Which of httpx's transports carries the mesh's requests?
+
+The caller's own `transport=` or `mounts=` carries them as it carries all others. Where he gave none, the mesh has
+connections of its own (`Pools`), because httpx 0.28's pool dies of cancelled requests once it has a limit (httpcore
+issue 1093), and every deadline and hedge cancels. So theirs have no limit. The bulkhead bounds calls in flight; a
+`max_connections` that the caller asked for himself is kept by a `Limit` in front.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
+
+from ..balancing import Endpoint
+from ..errors import DeadlineExceeded
+from ..policies.bulkhead import Bulkhead
+from ..runtime import Runtime
+
+
+class Pools:
+    """The mesh's own connections beneath one client: a pool for each name that certificates are checked against.
+
+    The name matters: to the transport two services behind one address look the same, and a connection that was
+    verified for one must not carry requests for the other. Each Unix socket has a pool too. An event loop never sees
+    the connections of another one, nor a forked process those of its parent.
+    """
+
+    __slots__ = ("_make", "_pools", "_process")
+
+    def __init__(self, make: Callable[[str | None], Any]) -> None:
+        self._make = make  # builds a transport, to a Unix socket if it is given a path
+        self._pools: dict[tuple[Any, str, str], Any] = {}
+        self._process = os.getpid()
+
+    def transport(self, wire: Any, endpoint: Endpoint, loop: Any = None) -> Any:
+        """The transport for `wire` to `endpoint`, within `loop`."""
+        path = endpoint.host[5:] if endpoint.host.startswith("unix:") else ""
+        key = (loop, wire.extensions.get("sni_hostname", ""), path)
+        transport = self._pools.get(key)
+        if transport is None or self._process != os.getpid():
+            self._forget_the_dead()
+            transport = self._pools.setdefault(key, self._make(path or None))
+        return transport
+
+    def _forget_the_dead(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._pools = {}
+        for key in [key for key in self._pools if key[0] is not None and getattr(key[0], "is_closed", bool)()]:
+            self._pools.pop(key, None)
+
+    def take(self, loop: Any = None) -> Iterator[Any]:
+        """All transports of `loop`, one after the other; whoever takes them closes them."""
+        for key in [key for key in self._pools if key[0] is loop]:
+            transport = self._pools.pop(key, None)
+            if transport is not None and self._process == os.getpid():
+                yield transport
+
+
+class Limit:
+    """The caller's own `max_connections`, across all endpoints; waiting for one is bound by his pool time-out."""
+
+    def __init__(self, most: int, lib: Any) -> None:
+        self._places = Bulkhead(most, max_wait=inf, name="limits")
+        self._lib = lib
+        self.leave = self._places.leave
+
+    def enter(self, run: Runtime, wire: Any) -> None:
+        """Wait for a place. Raises the family's `PoolTimeout`."""
+        if self._places.take() < 0:
+            try:
+                self._places.wait(run, self._due(run, wire))
+            except DeadlineExceeded:
+                raise self._lib.PoolTimeout("no connection came free in time") from None
+
+    async def enter_async(self, run: Runtime, wire: Any) -> None:
+        """The same for a task."""
+        if self._places.take() < 0:
+            try:
+                await self._places.wait_async(run, self._due(run, wire))
+            except DeadlineExceeded:
+                raise self._lib.PoolTimeout("no connection came free in time") from None
+
+    def _due(self, run: Runtime, wire: Any) -> float:
+        patience = (wire.extensions.get("timeout") or {}).get("pool")
+        return inf if patience is None else run.now() + patience
+
+
+def running_loop() -> Any:
+    """What stands for the event loop that runs here: of asyncio, or of trio."""
+    return _asyncio_loop() or sys.modules["trio"].lowlevel.current_trio_token()

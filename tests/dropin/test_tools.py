@@ -1,0 +1,119 @@
+"""The tools that people put beside httpx see our clients as they see httpx's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+import respx
+from doors import DOORS, Door, Server, mesh_of
+from loopback import served
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pytest_httpx import HTTPXMock
+from scripted import answering
+
+pytestmark = pytest.mark.anyio
+HTTPX = pytest.mark.parametrize("door", [door for door in DOORS if door.lib is httpx], ids=lambda door: door.name)
+HTTPX2 = pytest.mark.parametrize("door", [door for door in DOORS if door.lib is httpx2], ids=lambda door: door.name)
+EACH = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+
+
+@HTTPX
+@pytest.mark.parametrize("mocker", ["httpx", "httpcore"])
+async def test_respx_mocks_a_service_without_endpoints_by_its_name(door: Door, mocker: str) -> None:
+    with respx.mock(using=mocker) as mock:
+        route = mock.get("http://users/v1").respond(json={"name": "Ada"})
+        async with door.open(mesh_of(name="orders")) as client:
+            assert (await client.get("http://users/v1")).json() == {"name": "Ada"}
+    assert route.call_count == 1
+
+
+@HTTPX
+@pytest.mark.parametrize("mocker", ["httpx", "httpcore"])
+async def test_respx_sees_each_attempt_at_its_endpoint(door: Door, mocker: str) -> None:
+    with respx.mock(using=mocker) as mock:
+        route = mock.route(host__in=["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+        route.side_effect = [httpx.Response(503), httpx.ConnectError, httpx.Response(200, text="third time")]
+        async with door.open(mesh_of()) as client:
+            assert (await client.get("http://users/v1")).text == "third time"
+    assert route.call_count == 3
+    assert {call.request.headers["host"] for call in route.calls} == {"users"}
+
+
+@HTTPX
+async def test_pytest_httpx_answers_each_attempt(door: Door, httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=503)
+    httpx_mock.add_exception(httpx.ReadTimeout("slow"))
+    httpx_mock.add_response(json={"name": "Ada"})
+    httpx_mock.add_response(url="http://elsewhere/", text="out there")
+    async with door.open(mesh_of()) as client:
+        assert (await client.get("http://users/v1")).json() == {"name": "Ada"}
+        assert (await client.get("http://elsewhere/")).text == "out there"
+    assert len(httpx_mock.get_requests()) == 4
+
+
+@HTTPX2
+async def test_httpx2_pytest_answers_each_attempt(door: Door, httpx2_mock: Any) -> None:
+    httpx2_mock.add_response(status_code=503)
+    httpx2_mock.add_response(json={"name": "Ada"})
+    async with door.open(mesh_of()) as client:
+        assert (await client.get("http://users/v1")).json() == {"name": "Ada"}
+    assert len(httpx2_mock.get_requests()) == 2
+
+
+# --- OpenTelemetry -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spans() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield provider, exporter
+    provider.shutdown()
+
+
+def instrumentor(door: Door) -> Any:
+    return HTTPXClientInstrumentor() if door.lib is httpx else HTTPX2ClientInstrumentor()
+
+
+@EACH
+async def test_opentelemetry_sees_each_attempt_when_it_instruments_all_clients(door: Door, spans: Any) -> None:
+    provider, exporter = spans
+    instrumentor(door).instrument(tracer_provider=provider)
+    try:
+        with served(answering()) as server:
+            async with door.open(mesh_of(server.port)) as client:
+                assert (await client.get("http://users/v1")).text == "ok"
+    finally:
+        instrumentor(door).uninstrument()
+    [span] = exporter.get_finished_spans()
+    assert span.kind.name == "CLIENT"
+    assert span.attributes["http.url"] == f"http://127.0.0.1:{server.port}/v1"
+
+
+@EACH
+async def test_opentelemetry_sees_each_attempt_when_it_instruments_one_client(door: Door, spans: Any) -> None:
+    provider, exporter = spans
+    with served(answering()) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            instrumentor(door).instrument_client(client.client, tracer_provider=provider)
+            assert (await client.get("http://users/v1")).text == "ok"
+            instrumentor(door).uninstrument_client(client.client)
+            assert (await client.get("http://users/v2")).text == "ok"
+    assert len(exporter.get_finished_spans()) == 1
+
+
+@EACH
+async def test_opentelemetry_sees_retries_beneath_a_transport_of_the_callers(door: Door, spans: Any) -> None:
+    provider, exporter = spans
+    async with door.open(mesh_of(), transport=Server(door, 503, 503, 200).transport) as client:
+        instrumentor(door).instrument_client(client.client, tracer_provider=provider)
+        assert (await client.get("http://users/v1")).status_code == 200
+        instrumentor(door).uninstrument_client(client.client)
+    assert [span.attributes["http.status_code"] for span in exporter.get_finished_spans()] == [503, 503, 200]

@@ -1,0 +1,266 @@
+"""What the mesh raises through a client is also the fitting exception of httpx, and says where it happened."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from doors import Door, Server, cluster_of, in_flight, mesh_of
+
+import meshlib
+from meshlib import BreakerOpen, Bulkhead, BulkheadFull, CircuitBreaker, DeadlineExceeded, MeshError, NoEndpoint
+from meshlib.errors import RateLimited, Rejected, Throttled
+from meshlib.policies._gate import Gate
+from meshlib.policies.deadline import deadline
+
+pytestmark = pytest.mark.anyio
+
+
+class Refusing(Gate):
+    """A gate that raises what it is told."""
+
+    def __init__(self, error: MeshError) -> None:
+        super().__init__("users")
+        self.error = error
+
+    def enter(self, now: float) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "twin", "policy"),
+    [
+        (BreakerOpen("users", "open", retry_after=2.0), "ConnectError", "breaker"),
+        (BulkheadFull("users"), "PoolTimeout", "bulkhead"),
+        (RateLimited("users"), "PoolTimeout", "rate limit"),
+        (Throttled("users"), "PoolTimeout", "throttle"),
+        (NoEndpoint("users"), "ConnectError", "balancer"),
+        (Rejected("mine"), "ConnectError", "gate"),
+        (type("MyRefusal", (Rejected,), {})("mine"), "ConnectError", "gate"),
+        (DeadlineExceeded("users", limit=0.5), "ReadTimeout", "deadline"),
+        (DeadlineExceeded("users", sent=False), "ConnectTimeout", "deadline"),
+        (MeshError("users"), "TransportError", "mesh"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, MeshError) else None,
+)
+async def test_refusals_are_httpx_exceptions_too(door: Door, error: MeshError, twin: str, policy: str) -> None:
+    mesh = mesh_of(gates=[Refusing(error)], attempts=1)
+    async with door.open(mesh, transport=Server(door).transport) as client:
+        with pytest.raises(type(error)) as caught:
+            await client.get("http://users/v1")
+    raised: Any = caught.value
+    assert isinstance(raised, getattr(door.lib, twin))
+    assert str(raised) == str(error)
+    assert str(raised.request.url) == "http://users/v1"
+    assert (raised.service, raised.cluster, raised.attempt, raised.policy) == ("users", None, 1, policy)
+    assert in_flight(mesh) == 0
+
+
+async def test_the_other_familys_handlers_do_not_catch_it(door: Door) -> None:
+    from doors import DOORS
+
+    others = {other.lib for other in DOORS} - {door.lib}
+    async with door.open(mesh_of(gates=[Refusing(BulkheadFull("users"))]), transport=Server(door).transport) as client:
+        with pytest.raises(door.lib.PoolTimeout) as caught:
+            await client.get("http://users/")
+    assert not any(isinstance(caught.value, other.HTTPError) for other in others)
+
+
+async def test_transport_errors_say_where_they_happened(door: Door) -> None:
+    server = Server(door, door.lib.ReadError("reset by peer"))
+    async with door.open(mesh_of("10.0.0.1", attempts=2), transport=server.transport) as client:
+        with pytest.raises(door.lib.ReadError, match="reset by peer") as caught:
+            await client.get("http://users/v1")
+    error: Any = caught.value
+    assert str(error.request.url) == "http://users/v1"
+    assert (error.service, error.cluster, error.endpoint, error.attempt) == ("users", "users", "10.0.0.1:8001", 2)
+    assert error.__notes__ == [
+        "gave up after 2 attempts: no attempts left",
+        "service users, cluster users, endpoint 10.0.0.1:8001, attempt 2",
+    ]
+
+
+async def test_what_the_callers_own_code_raises_comes_out_as_it_is(door: Door) -> None:
+    mine = RuntimeError("my transport is broken")
+    server = Server(door, mine)
+    mesh = mesh_of()
+    async with door.open(mesh, transport=server.transport) as client:
+        with pytest.raises(RuntimeError) as caught:
+            await client.get("http://users/")
+    assert (caught.value, len(server.seen), in_flight(mesh)) == (mine, 1, 0)
+
+
+async def test_an_open_breaker_says_until_when_and_names_its_policy(door: Door) -> None:
+    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
+    server = Server(door, 500)
+    async with door.open(mesh_of(gates=[breaker]), transport=server.transport) as client:
+        for _ in range(2):
+            assert (await client.get("http://users/")).status_code == 500
+        with pytest.raises(door.lib.ConnectError) as caught:
+            await client.get("http://users/")
+    error: Any = caught.value
+    assert isinstance(error, BreakerOpen)
+    assert 0 < error.retry_after <= 60
+    assert len(server.seen) == 2
+
+
+async def test_our_own_refusals_do_not_open_the_breaker(door: Door) -> None:
+    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
+    full = Bulkhead(1, name="users")
+    full.enter()
+    mesh = mesh_of(gates=[breaker, full])
+    async with door.open(mesh, transport=Server(door).transport) as client:
+        for _ in range(5):
+            with pytest.raises(BulkheadFull):
+                await client.get("http://users/")
+        full.leave()
+        assert (await client.get("http://users/")).status_code == 200
+
+
+async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(door: Door) -> None:
+    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
+    server = Server(door, *[door.lib.PoolTimeout("full") for _ in range(5)], 200)
+    async with door.open(mesh_of(gates=[breaker]), transport=server.transport) as client:
+        for _ in range(5):
+            with pytest.raises(door.lib.PoolTimeout):
+                await client.get("http://users/")
+        assert (await client.get("http://users/")).status_code == 200
+    assert cluster_of(mesh_of()).breaker is None
+
+
+@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
+async def test_a_dressed_error_can_be_copied(door: Door, copied: Any) -> None:
+    mesh = mesh_of(gates=[Refusing(BulkheadFull("users", "all 3 places are taken"))])
+    async with door.open(mesh, transport=Server(door).transport) as client:
+        with pytest.raises(BulkheadFull) as caught:
+            await client.get("http://users/")
+    again = copied(caught.value)
+    assert isinstance(again, BulkheadFull)
+    assert str(again) == "users: all 3 places are taken"
+
+
+async def test_the_cause_of_a_late_answer_stays_visible(door: Door) -> None:
+    def late(request: Any) -> Any:
+        clock[0] += 1.0
+        raise door.lib.ReadTimeout("slow")
+
+    clock = [100.0]
+    mesh = mesh_of(runtime=_Clock(clock), attempts=1)
+    async with door.open(mesh, transport=Server(door, late).transport) as client:
+        with deadline(0.5, runtime=_Clock(clock)), pytest.raises(DeadlineExceeded) as caught:
+            await client.get("http://users/")
+    error: Any = caught.value
+    assert isinstance(error, door.lib.ReadTimeout)
+    assert isinstance(error.__cause__, door.lib.ReadTimeout | meshlib.runtime.Expired)
+
+
+class _Clock:
+    """The real runtime but for the time, which stands still unless a test moves it."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock[0]
+
+    def random(self) -> float:
+        return 0.5
+
+    def sleep(self, seconds: float) -> None:
+        self._clock[0] += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self._clock[0] += seconds
+
+    async def until(self, deadline: float, work: Any) -> Any:
+        return await work
+
+    def signal(self) -> Any:
+        raise NotImplementedError
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_deadline_shortens_httpx_timeouts_and_never_lengthens_them(door: Door) -> None:
+    server = Server(door)
+    async with door.open(mesh_of(), transport=server.transport, timeout=door.lib.Timeout(3.0, read=0.5)) as client:
+        with deadline(1.0):
+            await client.get("http://users/")
+        await client.get("http://users/")
+    shortened, own = server.timeouts
+    assert shortened["read"] == 0.5
+    assert 0.5 < shortened["connect"] <= 1.0
+    assert 0.5 < shortened["pool"] <= 1.0
+    assert own == {"connect": 3.0, "read": 0.5, "write": 3.0, "pool": 3.0}
+
+
+async def test_a_deadline_binds_those_who_asked_for_no_timeout(door: Door) -> None:
+    server = Server(door)
+    async with door.open(mesh_of(timeout=1.0), transport=server.transport) as client:
+        await client.get("http://users/", timeout=None)
+    assert all(0 < limit <= 1.0 for limit in server.timeouts[0].values() if limit is not None)
+    assert None not in server.timeouts[0].values()
+
+
+async def test_nothing_is_sent_when_the_time_is_over(door: Door) -> None:
+    server = Server(door)
+    mesh = mesh_of()
+    async with door.open(mesh, transport=server.transport) as client:
+        with deadline(0.0), pytest.raises(DeadlineExceeded) as caught:
+            await client.get("http://users/")
+    assert isinstance(caught.value, door.lib.ConnectTimeout)
+    assert (caught.value.sent, server.seen, in_flight(mesh)) == (False, [], 0)
+
+
+async def test_the_limit_per_try_is_kept_apart_from_the_total(door: Door) -> None:
+    clock = [100.0]
+
+    def slow(request: Any) -> Any:
+        clock[0] += request.extensions["timeout"]["read"]
+        raise door.lib.ReadTimeout("slow")
+
+    server = Server(door, slow, slow, 200)
+    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
+        assert (await client.get("http://users/")).status_code == 200
+    assert [timeout["read"] for timeout in server.timeouts] == [2.0, 2.0, 2.0]
+    assert clock[0] == pytest.approx(104.0)
+
+
+async def test_a_post_is_not_repeated_after_its_try_timed_out(door: Door) -> None:
+    clock = [100.0]
+
+    def slow(request: Any) -> Any:
+        clock[0] += 2.0
+        raise door.lib.ReadTimeout("slow")
+
+    server = Server(door, slow, 200)
+    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
+        with pytest.raises(DeadlineExceeded, match=r"no answer within 2\.0 s") as caught:
+            await client.post("http://users/")
+    assert isinstance(caught.value, door.lib.ReadTimeout)
+    assert len(server.seen) == 1
+
+
+async def test_a_connection_that_does_not_open_within_a_try_is_tried_elsewhere_also_for_a_post(door: Door) -> None:
+    clock = [100.0]
+
+    def slow(request: Any) -> Any:
+        clock[0] += 2.0
+        raise door.lib.ConnectTimeout("no answer to the knock")
+
+    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(1), cooldown=60.0, runtime=_Clock(clock))
+    server = Server(door, slow, 200)
+    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    async with door.open(mesh, transport=server.transport) as client:
+        assert (await client.post("http://users/")).status_code == 200
+    assert len(set(server.hosts)) == 2
+    guarded = mesh_of(runtime=_Clock(clock), attempts=1, gates=[breaker], per_try_timeout=2.0)
+    async with door.open(guarded, transport=Server(door, slow).transport) as client:
+        with pytest.raises(door.lib.ConnectTimeout):
+            await client.post("http://users/")
+    assert breaker.state is not meshlib.State.CLOSED

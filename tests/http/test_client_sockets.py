@@ -1,0 +1,404 @@
+"""Over real sockets: certificates, Unix sockets, HTTP/2, proxies, dead endpoints, cancellation, loops, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import socket
+import subprocess
+import sys
+import textwrap
+import weakref
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from doors import DOORS, Door, add, cluster_of, in_flight, mesh_of
+from loopback import Trust, http2, served
+from scripted import OK, Peer, answering, once
+
+from meshlib import Bulkhead, CircuitBreaker, DeadlineExceeded, Endpoint, MeshClient, NoEndpoint, State, SyncMeshClient
+from meshlib.policies.deadline import deadline
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def trust() -> Trust:
+    return Trust()
+
+
+def nobody() -> int:
+    """A port of loopback at which nobody listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def test_a_service_is_reached_by_its_name(door: Door) -> None:
+    with served(answering()) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            responses = [await client.get("http://users/v1/me") for _ in range(3)]
+    assert [response.text for response in responses] == ["ok"] * 3
+    assert server.requests == [(0, b"GET /v1/me HTTP/1.1")] * 3  # over one connection
+    assert responses[0].extensions["http_version"] == b"HTTP/1.1"
+
+
+async def test_a_dead_endpoint_is_left_for_another(door: Door) -> None:
+    with served(answering()) as server:
+        mesh = mesh_of(nobody(), nobody(), server.port)
+        async with door.open(mesh) as client:
+            for _ in range(10):
+                assert (await client.post("http://users/", content=b"x")).status_code == 200
+    assert len(server.requests) == 10
+    assert in_flight(mesh) == 0
+
+
+async def test_when_all_are_dead_the_error_is_httpx_and_says_which(door: Door) -> None:
+    port = nobody()
+    async with door.open(mesh_of(port)) as client:
+        with pytest.raises(door.lib.ConnectError) as caught:
+            await client.get("http://users/")
+    error: Any = caught.value
+    assert (error.endpoint, error.attempt, error.sent) == (f"127.0.0.1:{port}", 3, False)
+
+
+async def test_a_server_that_hangs_up_on_idle_connections_costs_nobody_an_error(door: Door) -> None:
+    with served(once(OK)) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            for _ in range(5):
+                assert (await client.get("http://users/")).text == "ok"
+    assert len(server.requests) == 5
+
+
+async def test_a_body_that_breaks_off_is_fetched_again(door: Door) -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
+    with served(once(half), once(OK)) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            assert (await client.get("http://users/")).text == "ok"
+    assert len(server.requests) == 2
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------------
+
+
+async def test_certificates_are_checked_against_the_services_name(door: Door, trust: Trust) -> None:
+    context, asked = trust.server("users")
+    with served(answering(), ssl=context) as server:
+        async with door.open(mesh_of(server.port), verify=trust.client) as client:
+            assert (await client.get("https://users/")).text == "ok"
+    assert asked == ["users"]
+
+
+async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(door: Door, trust: Trust) -> None:
+    context, _ = trust.server("orders")
+    with served(answering(), ssl=context) as server:
+        async with door.open(mesh_of(server.port), verify=trust.client) as client:
+            with pytest.raises(door.lib.ConnectError):
+                await client.get("https://users/")
+    assert server.requests == []
+
+
+async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door, trust: Trust) -> None:
+    context, asked = trust.server("users-v2.internal")
+    with served(answering(), ssl=context) as server:
+        async with door.open(mesh_of(server.port, tls_name="users-v2.internal"), verify=trust.client) as client:
+            assert (await client.get("https://users/")).text == "ok"
+    assert asked == ["users-v2.internal"]
+
+
+async def test_a_connection_verified_for_one_service_never_carries_another(door: Door, trust: Trust) -> None:
+    context, asked = trust.server("users")
+    with served(answering(), ssl=context) as server:
+        mesh = mesh_of(server.port, attempts=1)
+        add(mesh, server.port, name="orders", attempts=1)
+        async with door.open(mesh, verify=trust.client) as client:
+            assert (await client.get("https://users/")).text == "ok"
+            with pytest.raises(door.lib.ConnectError):
+                await client.get("https://orders/")
+    assert asked == ["users", "orders"]
+
+
+async def test_http2_shares_one_connection_per_endpoint(trust: Trust) -> None:
+    for door in DOORS:
+        context, _ = trust.server("users", alpn=("h2",))
+        with served(http2, ssl=context) as one, served(http2, ssl=context) as other:
+            mesh = mesh_of(one.port, other.port)
+            async with door.open(mesh, verify=trust.client, http2=True) as client:
+                first = await client.get("https://users/")
+                assert first.http_version == "HTTP/2"
+                async with anyio.create_task_group() as group:
+                    for _ in range(30):
+                        group.start_soon(client.get, "https://users/")
+                assert first.text == "users"
+        assert len(one.peers) + len(other.peers) == 2
+
+
+# --- other roads ---------------------------------------------------------------------------------------------------
+
+
+async def test_endpoints_may_be_unix_sockets(door: Door, tmp_path: Path) -> None:
+    heads: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            heads.append(await peer.request())
+            await peer.send(OK)
+
+    first, second = f"{tmp_path}/a.sock", f"{tmp_path}/b.sock"
+    with served(script, uds=first) as one, served(script, uds=second) as two:
+        mesh = mesh_of(Endpoint(f"unix:{first}"), Endpoint(f"unix:{second}"))
+        async with door.open(mesh) as client:
+            responses = [await client.get("http://users/me") for _ in range(20)]
+    assert {str(response.url) for response in responses} == {"http://users/me"}
+    assert all(b"\r\nHost: users\r\n" in head for head in heads)
+    assert len(one.peers) == len(two.peers) == 1
+
+
+async def test_a_proxy_from_the_environment_carries_the_mesh_too(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(answering()) as proxy, served(answering()) as direct:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "orders")
+        mesh = mesh_of("10.0.0.1")
+        add(mesh, direct.port, name="orders")
+        async with door.open(mesh) as client:
+            await client.get("http://users/v1")
+            await client.get("http://orders/v1")
+        async with door.open(mesh, trust_env=False) as client:
+            await client.get("http://orders/v2")
+    assert proxy.requests == [(0, b"GET http://10.0.0.1:8001/v1 HTTP/1.1")]
+    assert [line for _, line in direct.requests] == [b"GET /v1 HTTP/1.1", b"GET /v2 HTTP/1.1"]
+
+
+async def test_an_asgi_app_can_stand_beneath_the_mesh() -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"from the app"})
+
+    for door in DOORS:
+        if door.is_async:
+            async with door.open(mesh_of("10.0.0.1"), transport=door.lib.ASGITransport(app)) as client:
+                assert (await client.get("http://users/v1")).text == "from the app"
+    assert [dict(scope["headers"])[b"host"] for scope in scopes] == [b"users"] * 2
+
+
+# --- limits and time -----------------------------------------------------------------------------------------------
+
+
+async def _silent(peer: Peer) -> None:
+    await peer.request()
+    await peer.reader.read()
+
+
+async def _dripping(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        await peer.send(b".")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("script", [_silent, _dripping])
+async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: Any) -> None:
+    with served(script) as server:
+        mesh = mesh_of(server.port)
+        async with door.open(mesh, timeout=60.0) as client:
+            with deadline(0.1), pytest.raises(DeadlineExceeded) as caught:
+                await client.get("http://users/")
+    assert isinstance(caught.value, door.lib.ReadTimeout)
+    assert str(caught.value.request.url) == "http://users/"
+    assert in_flight(mesh) == 0
+
+
+@pytest.mark.parametrize("script", [_silent, _dripping])
+async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, script: Any) -> None:
+    with served(script) as slow, served(answering()) as quick:
+        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.1)
+        async with door.open(mesh, timeout=60.0) as client:
+            for _ in range(4):
+                assert (await client.get("http://users/")).text == "ok"
+    assert len(quick.requests) == 4
+
+
+async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Door) -> None:
+    with served(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha", b"lf")) as server:
+        limits = door.lib.Limits(max_connections=1)
+        mesh = mesh_of(server.port, attempts=1)
+        async with door.open(mesh, limits=limits, timeout=door.lib.Timeout(5.0, pool=0.02)) as client:
+            async with client.stream("GET", "http://users/") as response:
+                with pytest.raises(door.lib.PoolTimeout):
+                    await client.get("http://users/")
+                assert await client.read(response) == b"half"
+            for _ in range(3):
+                assert (await client.get("http://users/")).text == "half"
+    assert len(server.peers) == 1
+
+
+# --- many, cancelled, forgotten ------------------------------------------------------------------------------------
+
+
+async def test_thousands_of_tasks_share_one_client_with_every_policy() -> None:
+    for door in DOORS:
+        if not door.is_async:
+            continue
+        breaker, bulkhead = CircuitBreaker(name="users"), Bulkhead(50, max_wait=60.0, name="users")
+        with served(answering()) as one, served(answering()) as two:
+            mesh = mesh_of(
+                one.port, two.port, gates=[breaker, bulkhead], timeout=60.0, per_try_timeout=30.0, attempts=3
+            )
+            answers: list[str] = []
+
+            async def ask(client: Any, answers: list[str]) -> None:
+                answers.append((await client.get("http://users/")).text)
+
+            async with door.open(mesh, timeout=60.0) as client, anyio.create_task_group() as group:
+                for _ in range(1000):
+                    group.start_soon(ask, client, answers)
+        assert answers == ["ok"] * 1000
+        assert max(len(one.peers), len(two.peers)) <= 50
+        assert (in_flight(mesh), bulkhead.metrics().in_flight, breaker.state) == (0, 0, State.CLOSED)
+
+
+async def test_threads_share_one_sync_client() -> None:
+    for door in DOORS:
+        if door.is_async:
+            continue
+        bulkhead = Bulkhead(5, max_wait=60.0, name="users")
+        with served(answering()) as server:
+            mesh = mesh_of(server.port, gates=[CircuitBreaker(name="users"), bulkhead])
+            async with door.open(mesh, timeout=60.0) as client, anyio.create_task_group() as group:
+                for _ in range(100):
+                    group.start_soon(client.get, "http://users/")
+        assert len(server.requests) == 100
+        assert len(server.peers) <= 5
+        assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None) -> None:
+    """httpx 0.28's own pool of 10 is dead after this: every later call ends in PoolTimeout."""
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.01)
+            await peer.send(OK)
+
+    for door in DOORS:
+        if not door.is_async:
+            continue
+        rng = random.Random(7)
+        breaker, bulkhead = CircuitBreaker(name="users"), Bulkhead(20, max_wait=1.0, name="users")
+        how = {} if limit is None else {"limits": door.lib.Limits(max_connections=limit)}
+        with served(slow) as one, served(slow) as two:
+            mesh = mesh_of(one.port, two.port, gates=[breaker, bulkhead], timeout=30.0)
+            async with door.open(mesh, **how) as client:
+
+                async def storm(client: Any = client, rng: random.Random = rng) -> None:
+                    for _ in range(40):
+                        with anyio.move_on_after(rng.uniform(0.0002, 0.02)):
+                            await client.get("http://users/")
+
+                async with anyio.create_task_group() as group:
+                    for _ in range(30):
+                        group.start_soon(storm)
+                assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)
+                assert breaker.state is State.CLOSED
+                for _ in range(30):
+                    assert (await client.get("http://users/")).text == "ok"
+
+
+async def test_closing_closes_the_connections_and_then_says_what_is_wrong(door: Door) -> None:
+    with served(answering()) as server:
+        mesh = mesh_of(server.port)
+        async with door.open(mesh) as client:
+            await client.get("http://users/")
+        with anyio.fail_after(5):
+            while not server.peers[0].reader.at_eof():
+                await anyio.sleep(0.001)
+        assert client.client.is_closed
+        with pytest.raises(RuntimeError, match="client has been closed"):
+            await client.get("http://users/")
+        async with door.open(mesh) as another:  # the mesh stays open
+            assert (await another.get("http://users/")).text == "ok"
+
+
+async def test_a_context_is_entered_once(door: Door) -> None:
+    client: Any = door.kind(mesh=mesh_of("10.0.0.1"))
+    if door.is_async:
+        async with client as inside:
+            assert inside is client
+        with pytest.raises(RuntimeError, match="Cannot reopen"):
+            async with client:
+                pass
+    else:
+        with client as inside:
+            assert inside is client
+        with pytest.raises(RuntimeError, match="Cannot reopen"), client:
+            pass
+
+
+async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: Door) -> None:
+    mesh = mesh_of("10.0.0.1")
+    client: Any = door.kind(mesh=mesh, transport=door.lib.MockTransport(lambda request: door.lib.Response(200)))
+    _ = await client.get("http://users/") if door.is_async else client.get("http://users/")
+    gone = weakref.ref(client)
+    del client, _
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_client_works_in_a_second_event_loop() -> None:
+    for door in DOORS:
+        if not door.is_async:
+            continue
+        with served(once(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")) as server:
+            client: Any = door.kind(mesh=mesh_of(server.port, attempts=1))
+
+            async def ask(client: Any = client) -> str:
+                return (await client.get("http://users/")).text  # type: ignore[no-any-return]
+
+            assert [asyncio.run(ask()) for _ in range(3)] == ["ok"] * 3
+            asyncio.run(client.aclose())
+
+
+def test_a_client_works_in_a_forked_process_and_on_in_its_parent() -> None:
+    script = """
+        import os, sys
+        sys.path.insert(0, sys.argv[2])
+        from doors import mesh_of
+        from meshlib import SyncMeshClient
+        client = SyncMeshClient(mesh=mesh_of(int(sys.argv[1]), attempts=1))
+        assert client.get("http://users/before").text == "ok"
+        child = os.fork()
+        if not child:
+            os._exit(0 if client.get("http://users/child").text == "ok" else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert client.get("http://users/parent").text == "ok"
+    """
+    with served(answering()) as server:
+        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parent)]
+        subprocess.run(command, check=True, timeout=60)
+    assert server.requests == [
+        (0, b"GET /before HTTP/1.1"),
+        (1, b"GET /child HTTP/1.1"),
+        (0, b"GET /parent HTTP/1.1"),
+    ]
+
+
+async def test_async_and_sync_clients_see_one_picture() -> None:
+    with served(answering()) as server:
+        mesh = mesh_of(server.port)
+        with SyncMeshClient(mesh=mesh) as plain:
+            async with MeshClient(mesh=mesh) as client:
+                assert (await client.get("http://users/")).text == "ok"
+                cluster_of(mesh).balancer.update([])
+                with pytest.raises(NoEndpoint):
+                    await client.get("http://users/")
+            with pytest.raises(NoEndpoint):
+                await anyio.to_thread.run_sync(plain.get, "http://users/")

@@ -1,0 +1,272 @@
+"""A streamed answer is over when its body is closed, and then exactly once."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from doors import Door, Server, cluster_of, in_flight, mesh_of
+
+from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Consecutive, DeadlineExceeded, State, Verdict
+from meshlib.events import AttemptFinished, CallFinished, Event
+from meshlib.policies._gate import Gate
+from meshlib.policies.deadline import deadline
+
+pytestmark = pytest.mark.anyio
+
+
+class Book(Gate):
+    """A gate that writes down what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__("users")
+        self.heard: list[Verdict] = []
+        self.inside = 0
+
+    def enter(self, now: float) -> int:
+        self.inside += 1
+        return 0
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
+        self.inside -= 1
+        self.heard.append(verdict)
+
+
+def answering(door: Door, *pieces: bytes, status: int = 200, error: BaseException | None = None) -> Server:
+    return Server(door, lambda request: door.lib.Response(status, stream=door.body(*pieces, error=error)))
+
+
+async def test_it_is_in_flight_until_its_body_closes(door: Door) -> None:
+    book, bulkhead = Book(), Bulkhead(1, name="users")
+    mesh = mesh_of(gates=[book, bulkhead])
+    async with door.open(mesh, transport=answering(door, b"a", b"b").transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            assert (in_flight(mesh), book.inside, bulkhead.metrics().in_flight) == (1, 1, 1)
+            with pytest.raises(BulkheadFull):
+                await client.get("http://users/")
+            assert await client.chunks(response) == [b"a", b"b"]
+            assert (in_flight(mesh), book.inside, bulkhead.metrics().in_flight) == (0, 0, 0)
+    # the gate inside the book refused once, which is no evidence
+    assert book.heard == [Verdict.IGNORED, Verdict.SUCCESS]
+
+
+async def test_closing_early_settles_it_once_by_its_status(door: Door) -> None:
+    for status, verdict in ((200, Verdict.SUCCESS), (404, Verdict.SUCCESS), (500, Verdict.FINAL)):
+        book = Book()
+        mesh = mesh_of(gates=[book])
+        async with door.open(mesh, transport=answering(door, b"a", b"b", status=status).transport) as client:
+            async with client.stream("GET", "http://users/") as response:
+                pass
+            await client.close(response)
+            with pytest.raises(door.lib.StreamClosed):
+                await client.read(response)
+        assert (book.heard, in_flight(mesh)) == ([verdict], 0)
+
+
+async def test_the_body_is_the_callers_to_read_once(door: Door) -> None:
+    async with door.open(mesh_of(), transport=answering(door, b"a").transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            with pytest.raises(door.lib.ResponseNotRead):
+                response.content
+            await client.chunks(response)
+            with pytest.raises(door.lib.StreamConsumed):
+                await client.chunks(response)
+
+
+async def test_an_error_in_the_body_is_the_servers_failure(door: Door) -> None:
+    breaker = CircuitBreaker(name="users", trip=Consecutive(1), cooldown=60.0)
+    book = Book()
+    mesh = mesh_of(gates=[breaker, book])
+    broken = door.lib.ReadError("reset")
+    async with door.open(mesh, transport=answering(door, b"a", error=broken).transport) as client:
+        with pytest.raises(door.lib.ReadError) as caught:
+            async with client.stream("GET", "http://users/") as response:
+                await client.read(response)
+    assert caught.value is broken
+    assert str(caught.value.request.url) == "http://users/"
+    assert (book.heard, in_flight(mesh), breaker.state) == ([Verdict.FAILURE], 0, State.OPEN)
+
+
+async def test_a_body_that_breaks_was_seen_and_is_not_sent_again(door: Door) -> None:
+    server = answering(door, b"a", error=door.lib.ReadError("reset"))
+    async with door.open(mesh_of(), transport=server.transport) as client:
+        with pytest.raises(door.lib.ReadError):
+            async with client.stream("GET", "http://users/") as response:
+                await client.read(response)
+    assert len(server.seen) == 1
+
+
+async def test_before_the_caller_has_it_another_attempt_is_made_and_the_first_answer_closed(door: Door) -> None:
+    thrown = door.body(b"sorry")
+    server = Server(
+        door,
+        lambda request: door.lib.Response(503, stream=thrown),
+        lambda request: door.lib.Response(200, stream=door.body(b"here")),
+    )
+    book = Book()
+    mesh = mesh_of(gates=[book])
+    async with door.open(mesh, transport=server.transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            assert await client.read(response) == b"here"
+    assert thrown.closed == 1
+    assert book.heard == [Verdict.FAILURE, Verdict.SUCCESS]
+    assert in_flight(mesh) == 0
+
+
+async def test_a_last_failure_is_handed_out_open(door: Door) -> None:
+    mesh = mesh_of(attempts=2)
+    async with door.open(mesh, transport=answering(door, b"down for ", b"tea", status=503).transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            assert (response.status_code, await client.read(response)) == (503, b"down for tea")
+    assert in_flight(mesh) == 0
+
+
+async def test_an_answer_that_is_closed_from_the_start_holds_nothing(door: Door) -> None:
+    book = Book()
+    mesh = mesh_of(gates=[book])
+    async with door.open(mesh, transport=Server(door).transport) as client, client.stream("GET", "http://users/"):
+        assert (in_flight(mesh), book.heard) == (0, [Verdict.SUCCESS])
+    assert book.heard == [Verdict.SUCCESS]
+
+
+async def _dropped(client: Any, door: Door, drop: Any) -> None:
+    """Have `drop` drop the only reference to an open response, in the thread that got it."""
+    request = client.build_request("GET", "http://users/")
+    if door.is_async:
+        drop([await client.client.send(request, stream=True)])
+    else:
+        await anyio.to_thread.run_sync(lambda: drop([client.client.send(request, stream=True)]))
+
+
+async def test_a_dropped_response_gives_back_what_it_held_and_says_nothing(door: Door) -> None:
+    book = Book()
+    mesh = mesh_of(gates=[book])
+
+    def drop(responses: list[Any]) -> None:
+        assert in_flight(mesh) == 1
+        responses.clear()
+        assert (in_flight(mesh), book.heard) == (0, [Verdict.IGNORED])
+
+    async with door.open(mesh, transport=answering(door, b"a").transport) as client:
+        await _dropped(client, door, drop)
+
+
+async def test_a_response_dropped_in_a_cycle_cannot_deadlock_a_policy(door: Door) -> None:
+    """The collector may strike while this very thread holds a policy's lock."""
+    book = Book()
+    mesh = mesh_of(gates=[book])
+    scope: dict[str, Any] = {"__name__": "meshlib.policies.pretended", "gc": gc}
+    exec("def collect(): gc.collect()", scope)  # as if from inside one of our own files
+
+    def drop(responses: list[Any]) -> None:
+        responses[0].stream.cycle = responses[0]
+        responses.clear()
+        scope["collect"]()
+
+    async with door.open(mesh, transport=answering(door, b"a").transport) as client:
+        await _dropped(client, door, drop)
+        with anyio.fail_after(5):
+            while in_flight(mesh):
+                await anyio.sleep(0.001)
+    assert book.heard == [Verdict.IGNORED]
+
+
+async def test_events_of_a_streamed_call_come_when_it_is_over(door: Door) -> None:
+    told: list[Event] = []
+    mesh = mesh_of("10.0.0.1")
+    mesh.subscribe(told.append)
+    server = answering(door, b"a", error=door.lib.ReadError("reset"))
+    async with door.open(mesh, transport=server.transport) as client:
+        with pytest.raises(door.lib.ReadError):
+            async with client.stream("GET", "http://users/") as response:
+                assert told == []
+                await client.read(response)
+    attempt, call = told
+    assert isinstance(attempt, AttemptFinished)
+    assert isinstance(call, CallFinished)
+    assert (attempt.address, attempt.attempt, attempt.verdict) == ("10.0.0.1:8001", 1, Verdict.FAILURE)
+    assert (call.name, call.verdict, call.attempts) == ("users", Verdict.FAILURE, 1)
+
+
+async def test_events_of_a_plain_call_count_its_attempts(door: Door) -> None:
+    told: list[Event] = []
+    mesh = mesh_of()
+    mesh.subscribe(told.append)
+    async with door.open(mesh, transport=Server(door, 503, 200).transport) as client:
+        await client.get("http://users/")
+        told = [event for event in told if isinstance(event, AttemptFinished | CallFinished)]
+    assert [getattr(event, "attempt", None) for event in told] == [1, 2, None]
+    assert isinstance(told[-1], CallFinished)
+    assert (told[-1].attempts, told[-1].verdict) == (2, Verdict.SUCCESS)
+
+
+async def test_a_slow_reader_is_not_a_slow_server(door: Door) -> None:
+    mesh = mesh_of("10.0.0.1")
+    [endpoint] = cluster_of(mesh).balancer.endpoints
+    async with door.open(mesh, transport=answering(door, b"a").transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            before = endpoint.cost
+            assert before > 0
+            await anyio.sleep(0.05)
+            await client.read(response)
+    assert endpoint.cost == before
+
+
+async def test_a_services_timeout_ends_with_the_headers_of_a_stream(door: Door) -> None:
+    server = answering(door, b"a")
+    async with door.open(mesh_of(timeout=1.0), transport=server.transport, timeout=30.0) as client:
+        async with client.stream("GET", "http://users/") as response:
+            assert server.timeouts[0]["read"] <= 1.0
+            assert server.seen[0].extensions["timeout"] == {"connect": 30.0, "read": 30.0, "write": 30.0, "pool": 30.0}
+            await client.read(response)
+
+
+async def test_the_callers_own_deadline_binds_the_body_too(door: Door) -> None:
+    server = answering(door, b"a", b"b")
+    mesh = mesh_of()
+    async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
+        with deadline(0.05):
+            async with client.stream("GET", "http://users/") as response:
+                assert server.seen[0].extensions["timeout"]["read"] <= 0.05
+                await anyio.sleep(0.06)
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await client.chunks(response)
+    assert isinstance(caught.value, door.lib.ReadTimeout)
+    assert str(caught.value.request.url) == "http://users/"
+    assert in_flight(mesh) == 0
+
+
+async def test_a_cancelled_reader_is_nobodys_failure() -> None:
+    from doors import DOORS
+
+    for door in DOORS:
+        if not door.is_async:
+            continue
+        reading = anyio.Event()
+
+        class Endless(door.lib.AsyncByteStream):  # type: ignore[misc, name-defined]
+            def __init__(self, reading: anyio.Event) -> None:
+                self.reading = reading
+
+            async def __aiter__(self) -> Any:
+                yield b"a"
+                self.reading.set()
+                await anyio.sleep_forever()
+
+        book = Book()
+        mesh = mesh_of(gates=[book])
+        server = Server(door, door.lib.Response(200, stream=Endless(reading)))
+        async with door.open(mesh, transport=server.transport) as client, anyio.create_task_group() as group:
+
+            async def read(client: Any = client) -> None:
+                async with client.stream("GET", "http://users/") as response:
+                    async for _ in response.aiter_bytes():
+                        pass
+
+            group.start_soon(read)
+            await reading.wait()
+            group.cancel_scope.cancel()
+        assert (book.heard, in_flight(mesh)) == ([Verdict.IGNORED], 0)
