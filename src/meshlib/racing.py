@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Coroutine
+from contextvars import copy_context
 from inspect import isawaitable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import anyio
 
-from .runtime import SYSTEM, Runtime
+from .runtime import RING, SYSTEM, Runtime, alarms_of
 
 R = TypeVar("R")
 
@@ -126,17 +127,26 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
     home: asyncio.Future[None] | None = None  # set once the first attempt has ended and others are still out
     cancelled = runner.cancelling()
     beaten, first_is_out = False, True
-    timer = loop.call_later(entry.delay, lambda: start()) if entry.delay < inf else None
+    alarms, alarm, context = alarms_of(loop), list[Any](), copy_context()
 
     def start(failed: bool = False) -> None:
-        nonlocal timer
         number = heat.next(failed=failed)
         if number is None:
             return
-        task = loop.create_task(entry.attempt(number))
+        task = loop.create_task(entry.attempt(number), context=context.copy())
         others[task] = number
         task.add_done_callback(ended)
-        timer = loop.call_later(entry.delay, start) if entry.delay < inf else None
+        watch()
+
+    def watch() -> None:
+        nonlocal alarm
+        unwatch()
+        if entry.delay < inf:
+            alarm = alarms.set(entry.delay, start)
+
+    def unwatch() -> None:
+        if alarm and alarm[RING] is not None:
+            alarms.drop(alarm)
 
     def ended(task: asyncio.Task[R]) -> None:
         nonlocal beaten
@@ -151,6 +161,7 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
         if home is not None and not home.done() and (heat.over or not others):
             home.set_result(None)
 
+    watch()
     try:
         try:
             result = await entry.attempt(0)
@@ -174,8 +185,7 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
     finally:
         first_is_out = False
         heat.close()
-        if timer is not None:
-            timer.cancel()
+        unwatch()
         if others:
             await _bring_home(others)
 
