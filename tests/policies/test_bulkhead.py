@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from meshlib.call import Call, raised
+from meshlib.call import SUCCESS, Call, raised
 from meshlib.errors import BulkheadFull, DeadlineExceeded
 from meshlib.events import CallRejected, Event
 from meshlib.policies._decorators import bulkhead
@@ -323,4 +323,16 @@ def test_a_thread_that_runs_an_event_loop_is_refused_and_not_blocked() -> None:
 
     anyio.run(call, backend="asyncio")
     anyio.run(call, backend="trio")
+    assert idle(gate)
+
+
+def test_a_streamed_answer_keeps_its_place_until_it_is_closed() -> None:
+    gate = Bulkhead(1)
+    step = gate.wrap(lambda call: "the beginning", SYSTEM, raised)
+    call = Call(None)
+    call.later = []
+    assert step(call) == "the beginning"
+    assert gate.metrics().in_flight == 1
+    for settle in call.later:
+        settle(SUCCESS)
     assert idle(gate)
