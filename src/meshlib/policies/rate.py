@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeVar
 
 from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
@@ -88,7 +88,7 @@ class RateLimit(WaitingGate):
         self._cost = permits if isinstance(permits, int) else 1
         self._plain = key is None and not callable(permits)
         self._reserve = self.rate.reserve
-        self._lock = Lock()
+        self._lock = RLock()  # garbage collection may close a waiting coroutine while we hold it
         self._whole = Bucket(self.rate)
         self._keys = Keys(self.rate, self.max_keys)
         self._rejected = 0
