@@ -38,20 +38,22 @@ class Held:
             told(self._verdict)
 
     def settle(self, error: BaseException | None = None) -> None:
+        exchange = self._call.what
         if error is not None:
             self._verdict = self._classify(self._call, None, error)
+            if isinstance(error, exchange.family.errors.transport):
+                exchange.note(error)
         response = self._response()
         if response is not None:
-            response.elapsed = datetime.timedelta(seconds=self._now() - self._call.what.start)
+            response.elapsed = datetime.timedelta(seconds=self._now() - exchange.start)
         self._tell(self._verdict)
 
     def in_time(self) -> None:
         """The caller's own deadline binds the body too. Raises `DeadlineExceeded`, dressed."""
         exchange = self._call.what
-        if self._now() >= exchange.deadline:
-            error = exchange.family.errors.dress(DeadlineExceeded("deadline"), exchange.request)
-            exchange.note(error)
-            raise error
+        due = self._call.deadline if exchange.plain else exchange.deadline
+        if self._now() >= due:
+            raise exchange.family.errors.dress(DeadlineExceeded(exchange.service), exchange.request)
 
     def _tell(self, verdict: Verdict) -> None:
         try:
