@@ -244,7 +244,7 @@ async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Doo
 # --- many, cancelled, forgotten ------------------------------------------------------------------------------------
 
 
-async def test_thousands_of_tasks_share_one_client_with_every_policy() -> None:
+async def test_hundreds_of_tasks_share_one_client_with_every_policy() -> None:
     for door in DOORS:
         if not door.is_async:
             continue
@@ -259,9 +259,9 @@ async def test_thousands_of_tasks_share_one_client_with_every_policy() -> None:
                 answers.append((await client.get("http://users/")).text)
 
             async with door.open(mesh, timeout=60.0) as client, anyio.create_task_group() as group:
-                for _ in range(1000):
+                for _ in range(500):
                     group.start_soon(ask, client, answers)
-        assert answers == ["ok"] * 1000
+        assert answers == ["ok"] * 500
         assert max(len(one.peers), len(two.peers)) <= 50
         assert (in_flight(mesh), bulkhead.metrics().in_flight, breaker.state) == (0, 0, State.CLOSED)
 
@@ -302,7 +302,7 @@ async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None
             async with door.open(mesh, **how) as client:
 
                 async def storm(client: Any = client, rng: random.Random = rng) -> None:
-                    for _ in range(40):
+                    for _ in range(20):
                         with anyio.move_on_after(rng.uniform(0.0002, 0.02)):
                             await client.get("http://users/")
 

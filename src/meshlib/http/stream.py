@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -66,13 +67,16 @@ class Held:
     def __del__(self) -> None:
         if not self._leave:
             return
-        # The garbage collector may strike anywhere, also in the middle of a policy that holds its lock. Whoever
-        # interrupts our own code therefore leaves the telling to another thread, which can wait.
-        if sys._getframe(1).f_globals.get("__name__", "").startswith("meshlib."):
-            leave = self._leave.pop()
-            start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
-        else:
-            self._tell(IGNORED)
+        # The garbage collector may strike anywhere, also while a policy further up this very stack holds its lock.
+        # Whoever interrupts our own code therefore leaves the telling to another thread, which can wait.
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("meshlib."):
+                leave = self._leave.pop()
+                start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
+                return
+            frame = frame.f_back
+        self._tell(IGNORED)
 
 
 class AsyncGuarded:
