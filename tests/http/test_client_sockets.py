@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
-from doors import DOORS, Door, add, cluster_of, in_flight, mesh_of
+from doors import DOORS, Door, Handle, add, cluster_of, in_flight, mesh_of
 from loopback import Trust, http2, served
 from scripted import OK, Peer, answering, once
 
@@ -133,7 +135,7 @@ async def test_http2_shares_one_connection_per_endpoint(trust: Trust) -> None:
                     for _ in range(30):
                         group.start_soon(client.get, "https://users/")
                 assert first.text == "users"
-        assert len(one.peers) + len(other.peers) == 2
+        assert max(len(one.peers), len(other.peers)) == 1
 
 
 # --- other roads ---------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Doo
 # --- many, cancelled, forgotten ------------------------------------------------------------------------------------
 
 
-async def test_thousands_of_tasks_share_one_client_with_every_policy() -> None:
+async def test_hundreds_of_tasks_share_one_client_with_every_policy() -> None:
     for door in DOORS:
         if not door.is_async:
             continue
@@ -257,9 +259,9 @@ async def test_thousands_of_tasks_share_one_client_with_every_policy() -> None:
                 answers.append((await client.get("http://users/")).text)
 
             async with door.open(mesh, timeout=60.0) as client, anyio.create_task_group() as group:
-                for _ in range(1000):
+                for _ in range(500):
                     group.start_soon(ask, client, answers)
-        assert answers == ["ok"] * 1000
+        assert answers == ["ok"] * 500
         assert max(len(one.peers), len(two.peers)) <= 50
         assert (in_flight(mesh), bulkhead.metrics().in_flight, breaker.state) == (0, 0, State.CLOSED)
 
@@ -300,7 +302,7 @@ async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None
             async with door.open(mesh, **how) as client:
 
                 async def storm(client: Any = client, rng: random.Random = rng) -> None:
-                    for _ in range(40):
+                    for _ in range(20):
                         with anyio.move_on_after(rng.uniform(0.0002, 0.02)):
                             await client.get("http://users/")
 
@@ -402,3 +404,72 @@ async def test_async_and_sync_clients_see_one_picture() -> None:
                     await client.get("http://users/")
             with pytest.raises(NoEndpoint):
                 await anyio.to_thread.run_sync(plain.get, "http://users/")
+
+
+async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: Door) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        while not answer.is_set():
+            await asyncio.sleep(0.001)
+        await peer.send(OK)
+
+    with served(slow) as server:
+        mesh = mesh_of(server.port)
+        client: Any = Handle(door.kind(mesh=mesh), door.is_async)
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append((await client.get("http://users/")).text)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.to_thread.run_sync(asked.wait)
+            if door.is_async:
+                group.start_soon(client.aclose)
+            else:
+                group.start_soon(anyio.to_thread.run_sync, client.client.close)
+            with anyio.fail_after(5):
+                while not _refuses(client.client):
+                    await anyio.sleep(0.001)
+            with pytest.raises(RuntimeError, match="client has been closed"):
+                await client.get("http://users/")
+            answer.set()
+    assert answers == ["ok"]
+
+
+def _refuses(client: Any) -> bool:
+    return bool(client.__dict__["_meshlib_door"].closing)
+
+
+def test_cancelled_requests_leave_no_sockets_behind() -> None:
+    """httpx 0.28's pool forgets about one connection for ten cancelled requests; they stay open for good."""
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.005)
+            await peer.send(OK)
+
+    async def storm(client: MeshClient, rng: random.Random) -> None:
+        for _ in range(60):
+            task = asyncio.create_task(client.get("http://users/"))
+            await asyncio.sleep(rng.uniform(0.0002, 0.01))
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                assert task.result().text == "ok"
+
+    async def main(port: int) -> None:
+        async with MeshClient(mesh=mesh_of(port)) as client:
+            await asyncio.gather(*(storm(client, random.Random(seed)) for seed in range(20)))
+            gc.collect()
+            for _ in range(3):
+                assert (await client.get("http://users/")).text == "ok"
+            [swept] = client.__dict__["_meshlib_door"].pools._pools.values()
+            assert len(swept._transport._pool._connections) <= 20 + swept.EVERY
+
+    with served(slow) as server:
+        asyncio.run(main(server.port))

@@ -270,3 +270,22 @@ async def test_a_cancelled_reader_is_nobodys_failure() -> None:
             await reading.wait()
             group.cancel_scope.cancel()
         assert (book.heard, in_flight(mesh)) == ([Verdict.IGNORED], 0)
+
+
+async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeout(door: Door) -> None:
+    def told(response: Any) -> None:
+        assert not response.is_closed
+
+    async def told_async(response: Any) -> None:
+        told(response)
+
+    server = answering(door, b"a", b"b", error=door.lib.ReadError("reset"))
+    hooks = {"response": [told_async if door.is_async else told]}
+    book = Book()
+    async with door.open(
+        mesh_of(gates=[book], timeout=1.0), transport=server.transport, timeout=30.0, event_hooks=hooks
+    ) as client:
+        with pytest.raises(door.lib.ReadError) as caught:
+            await client.get("http://users/")
+    assert all(limit <= 1.0 for limit in server.seen[0].extensions["timeout"].values())
+    assert (book.heard, caught.value.endpoint.partition(".")[0]) == ([Verdict.FAILURE], "10")  # type: ignore[attr-defined]

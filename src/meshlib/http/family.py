@@ -6,6 +6,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from .beneath import AsyncSwept
 from .errors import Errors
 from .stream import AsyncGuarded, SyncGuarded, SyncTimed
 
@@ -20,3 +21,4 @@ class Family:
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
+        self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
-from .beneath import Limit, Pools, running_loop
+from ..runtime import Expired
+from .beneath import Limit, Pools, Swept, running_loop
 from .engine import AsyncEngine, Engine, SyncEngine
 from .exchange import Exchange, Road
 from .family import Family
@@ -27,6 +29,7 @@ from .road import carry, carry_sync
 if TYPE_CHECKING:
     from ..balancing import Endpoint
 
+GRACE = 5.0  # seconds that a closing client gives to its requests
 F = TypeVar("F", bound=Callable[..., None])
 
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
@@ -36,7 +39,7 @@ _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
 class Door:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
-    __slots__ = ("default", "engine", "family", "limit", "mesh", "pools")
+    __slots__ = ("busy", "closing", "default", "engine", "family", "idle", "limit", "mesh", "pools")
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -45,16 +48,42 @@ class Door:
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
+        self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
+        self.idle: Any = None  # to be set when there are none
+        self.closing = False
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
         self.engine = kind.of(mesh) if mesh is not None else None
 
     def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
-        # A response hook is shown the response before its body is read, as in httpx: then it is read later.
-        stream = _streaming.get() or bool(client.event_hooks["response"])
+        if self.closing:
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
         engine: Engine = self.engine
-        return Exchange(request, self.family, road, stream=stream, labels=engine.mesh.labels, start=engine.now())
+        # A response hook is shown the response before its body is read, as in httpx: then it is read later.
+        hooked, stream = bool(client.event_hooks["response"]), _streaming.get()
+        return Exchange(
+            request,
+            self.family,
+            road,
+            stream=stream or hooked,
+            plain=not stream,
+            labels=engine.mesh.labels,
+            start=engine.now(),
+        )
+
+    def done(self, exchange: Exchange) -> None:
+        self.busy.discard(exchange)
+        if self.idle is not None and not self.busy:
+            self.idle.set()
+
+    def drain(self, signal: Callable[[], Any]) -> Any:
+        """Take no more requests. What to wait for until none is under way; None if none is."""
+        self.closing = True
+        if not self.busy:
+            return None
+        self.idle = signal()
+        return self.idle if self.busy else None
 
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
         """The client's default transport, which the mesh's own connections shall resemble."""
@@ -68,7 +97,8 @@ class Door:
         )
         given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
         self.default = transport
-        self.pools = Pools(lambda uds: kind(**given, uds=uds))
+        leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
+        self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
 
     def find(self, transport: Any, endpoint: Endpoint, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or a sibling of the default one."""
@@ -152,6 +182,7 @@ class AsyncMeshed:
             exchange = door.exchange(self, request, self._road)
             if engine.decide(exchange) is None:
                 return await super()._send_single_request(request)
+            door.busy.add(exchange)
             try:
                 response = await engine.send(exchange)
             except (MeshError, door.family.lib.RequestError) as error:
@@ -159,6 +190,8 @@ class AsyncMeshed:
                 if dressed is error:
                     raise
                 raise dressed from error.__cause__
+            finally:
+                door.done(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
         async def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
@@ -168,6 +201,15 @@ class AsyncMeshed:
             transport = self._transport_for_url(exchange.request.url)
             return _door(self).find(transport, endpoint, wire, "handle_async_request", running_loop())
 
+    async def _drain(self) -> None:
+        door = _door(self)
+        idle = door.drain(door.engine.run.signal) if door.engine is not None else None
+        if idle is not None:
+            try:
+                await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
+            except Expired:
+                pass
+
     async def _close_pools(self) -> None:
         pools = _door(self).pools
         if pools is not None:
@@ -175,8 +217,12 @@ class AsyncMeshed:
                 await transport.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections, the mesh's too. The mesh itself stays open: others may share it."""
+        """Take no more requests, give those under way `GRACE` seconds to be answered, and close all connections.
+
+        The mesh itself stays open: others may share it.
+        """
         try:
+            await self._drain()
             await super().aclose()  # type: ignore[misc]
         finally:
             await self._close_pools()
@@ -188,6 +234,7 @@ class AsyncMeshed:
         traceback: TracebackType | None = None,
     ) -> None:
         try:
+            await self._drain()
             await super().__aexit__(exc_type, exc_value, traceback)  # type: ignore[misc]
         finally:
             await self._close_pools()
@@ -233,6 +280,7 @@ class SyncMeshed:
             exchange = door.exchange(self, request, self._road)
             if engine.decide(exchange) is None:
                 return super()._send_single_request(request)
+            door.busy.add(exchange)
             try:
                 response = engine.send(exchange)
             except (MeshError, door.family.lib.RequestError) as error:
@@ -240,6 +288,8 @@ class SyncMeshed:
                 if dressed is error:
                     raise
                 raise dressed from error.__cause__
+            finally:
+                door.done(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
         def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
@@ -249,6 +299,12 @@ class SyncMeshed:
             transport = self._transport_for_url(exchange.request.url)
             return _door(self).find(transport, endpoint, wire, "handle_request")
 
+    def _drain(self) -> None:
+        door = _door(self)
+        idle = door.drain(threading.Event) if door.engine is not None else None
+        if idle is not None:
+            idle.wait(GRACE)
+
     def _close_pools(self) -> None:
         pools = _door(self).pools
         if pools is not None:
@@ -256,8 +312,12 @@ class SyncMeshed:
                 transport.close()
 
     def close(self) -> None:
-        """Close the connections, the mesh's too. The mesh itself stays open: others may share it."""
+        """Take no more requests, give those under way `GRACE` seconds to be answered, and close all connections.
+
+        The mesh itself stays open: others may share it.
+        """
         try:
+            self._drain()
             super().close()  # type: ignore[misc]
         finally:
             self._close_pools()
@@ -269,6 +329,7 @@ class SyncMeshed:
         traceback: TracebackType | None = None,
     ) -> None:
         try:
+            self._drain()
             super().__exit__(exc_type, exc_value, traceback)  # type: ignore[misc]
         finally:
             self._close_pools()
