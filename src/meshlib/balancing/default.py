@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from math import exp, inf
+from typing import Any
 
+from ..policies import _check
 from .endpoint import Endpoint
 from .report import LoadReport
 from .roster import Picture, Random, Roster

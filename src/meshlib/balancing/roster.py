@@ -71,6 +71,7 @@ class Roster:
         self.slow_start = _check.seconds("slow_start", slow_start, zero=True)
         self.aggression = _check.number("aggression", aggression, least=0.01)
         self.probing = probing  # a roster inside another one leaves the ward to that
+        self._members: tuple[Endpoint, ...] = ()
         self._picture = Picture(())
         self._warming: dict[Endpoint, float] = {}  # newcomers, and since when they have been asked
         self._well: tuple[Picture, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
@@ -78,7 +79,8 @@ class Roster:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        return self._picture.endpoints
+        """All members, also those whose weight is 0."""
+        return self._members
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. Who stays is the same object; use `carry` if the addresses come afresh."""
@@ -92,6 +94,7 @@ class Roster:
             self._warming = {
                 one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
             }
+        self._members = tuple(endpoints)
         self._picture = picture = Picture(endpoints)
         if self.probing:
             ward.keep(picture.endpoints)
