@@ -6,7 +6,7 @@ accrual, the queue of probes, and the one lock under which endpoints fall ill an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -126,6 +126,24 @@ class Ward:
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
         self._credit = 1.0
+
+    def keep(self, members: Sequence[Endpoint]) -> None:
+        """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
+        self.size = len(members)
+        with self.lock:
+            if self.sick:
+                present = set(members)
+                for endpoint in [one for one in self.sick if one not in present]:
+                    del self.sick[endpoint]
+                    if endpoint.illness is not None:
+                        endpoint.illness.due = inf
+                    self.version += 1
+            for endpoint in members:
+                if not endpoint.well and endpoint not in self.sick and endpoint.illness is not None:
+                    self.sick[endpoint] = None
+                    self.version += 1
+                    if not endpoint.illness.held:
+                        self._schedule(endpoint, endpoint.illness, endpoint.illness.again)
 
     def observe(self, took: float) -> None:
         """An answer took `took` seconds, whoever gave it."""
