@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .route_models import Model
-from .values import Ratio, Seconds
+from .values import Model, Ratio, Seconds
 
 
 def off(value: Any) -> Any:

@@ -23,6 +23,10 @@ that not a byte has left. Awaited by the async engine, called by the sync one.
 """
 
 
+KEY = "mesh_key"
+"""The extension in which a caller gives a sticky split the user's key: `extensions={"mesh_key": user}`."""
+
+
 class Exchange:
     """What a `Call` carries through the layers (`call.what`)."""
 
@@ -30,6 +34,8 @@ class Exchange:
         "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "plain",
         "release", "repeatable", "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
+
+    shadow = False  # a copy that is mirrored
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class Exchange:
             url.query.decode("ascii"),
             headers.get,
             labels,
+            key=request.extensions.get(KEY),
             scheme=url.scheme,
         )
         self.service = ""
