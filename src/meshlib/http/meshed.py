@@ -22,6 +22,7 @@ from .beneath import Limit, Pools, running_loop
 from .engine import AsyncEngine, Engine, SyncEngine
 from .exchange import Exchange, Road
 from .family import Family
+from .fast_road import Lane
 from .road import carry, carry_sync
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
 class Door:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
-    __slots__ = ("default", "engine", "family", "limit", "mesh", "pools")
+    __slots__ = ("default", "engine", "family", "fast", "lane", "limit", "mesh", "pools")
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -45,6 +46,8 @@ class Door:
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
+        self.fast = True
+        self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
@@ -69,11 +72,16 @@ class Door:
         given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
         self.default = transport
         self.pools = Pools(lambda uds: kind(**given, uds=uds))
+        self.lane = Lane.of(self.family, transport, settings)
 
-    def find(self, transport: Any, endpoint: Endpoint, wire: Any, method: str, loop: Any = None) -> Any:
-        """The transport for one attempt, and its limit: the caller's own, or a sibling of the default one."""
+    def find(
+        self, transport: Any, exchange: Exchange, endpoint: Endpoint, wire: Any, method: str, loop: Any = None
+    ) -> Any:
+        """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
+        if self.fast and self.lane is not None and self.lane.takes(exchange):
+            return self.lane.transport(exchange, endpoint, wire), self.limit
         return self.pools.transport(wire, endpoint, loop), self.limit
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
@@ -166,9 +174,21 @@ class AsyncMeshed:
 
         def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
             transport = self._transport_for_url(exchange.request.url)
-            return _door(self).find(transport, endpoint, wire, "handle_async_request", running_loop())
+            return _door(self).find(transport, exchange, endpoint, wire, "handle_async_request", running_loop())
+
+    @property
+    def fast(self) -> bool:
+        """Whether the fast lane may be used: connections of our own, where httpx would do nothing else."""
+        return _door(self).fast
+
+    @fast.setter
+    def fast(self, fast: bool) -> None:
+        _door(self).fast = fast
 
     async def _close_pools(self) -> None:
+        lane = _door(self).lane
+        if lane is not None:
+            await lane.aclose()
         pools = _door(self).pools
         if pools is not None:
             for transport in pools.take(running_loop()):
@@ -247,7 +267,7 @@ class SyncMeshed:
 
         def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
             transport = self._transport_for_url(exchange.request.url)
-            return _door(self).find(transport, endpoint, wire, "handle_request")
+            return _door(self).find(transport, exchange, endpoint, wire, "handle_request")
 
     def _close_pools(self) -> None:
         pools = _door(self).pools

@@ -15,6 +15,8 @@ from weakref import ref
 from ..call import IGNORED, Call, Classifier, Verdict
 from ..errors import DeadlineExceeded
 from ..parking import start_thread
+from ._faults import WireError
+from ._stream import Stream
 
 
 class Held:
@@ -144,3 +146,28 @@ class SyncTimed:
 
     def close(self) -> None:
         self._stream.close()
+
+
+class AsyncWire:
+    """A body that comes over a connection of our own. Mixed with a family's `AsyncByteStream` in `family.py`.
+
+    `timeout` is the wire request's own, by phase; its `read` may change while the body is read.
+    """
+
+    def __init__(self, stream: Stream, family: Any, request: Any, timeout: dict[str, float | None]) -> None:
+        self._stream = stream
+        self._family = family
+        self._request = request
+        self._timeout = timeout
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._stream.next(self._timeout.get("read"))
+        except WireError as error:
+            raise error.told(self._family.lib, self._request) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
