@@ -62,8 +62,11 @@ class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     _family = Family(httpx2)
 
     @arguments_of(httpx2.AsyncClient)
-    def __init__(self, *, mesh: Mesh | None = None, **httpx2_arguments: Unpack[AsyncArguments]) -> None:
+    def __init__(
+        self, *, mesh: Mesh | None = None, fast: bool = True, **httpx2_arguments: Unpack[AsyncArguments]
+    ) -> None:
         self.mesh = mesh
+        self.fast = fast
         super().__init__(**httpx2_arguments)
 
 

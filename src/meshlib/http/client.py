@@ -26,8 +26,11 @@ class MeshClient(AsyncMeshed, httpx.AsyncClient):
     _family = Family(httpx)
 
     @arguments_of(httpx.AsyncClient)
-    def __init__(self, *, mesh: Mesh | None = None, **httpx_arguments: Unpack[AsyncArguments]) -> None:
+    def __init__(
+        self, *, mesh: Mesh | None = None, fast: bool = True, **httpx_arguments: Unpack[AsyncArguments]
+    ) -> None:
         self.mesh = mesh
+        self.fast = fast
         super().__init__(**httpx_arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .beneath import AsyncSwept
 from .errors import Errors
-from .stream import AsyncGuarded, SyncGuarded, SyncTimed
+from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
 
 
 class Family:
@@ -22,3 +22,4 @@ class Family:
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
         self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})
+        self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})

@@ -24,6 +24,7 @@ from .beneath import Limit, Pools, Swept, running_loop
 from .engine import AsyncEngine, Engine, SyncEngine
 from .exchange import Exchange, Road
 from .family import Family
+from .fast_road import Lane
 from .road import carry, carry_sync
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
 class Door:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
-    __slots__ = ("busy", "closing", "default", "engine", "family", "idle", "limit", "mesh", "pools")
+    __slots__ = ("busy", "closing", "default", "engine", "family", "fast", "idle", "lane", "limit", "mesh", "pools")
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -51,6 +52,8 @@ class Door:
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
         self.idle: Any = None  # to be set when there are none
         self.closing = False
+        self.fast = True
+        self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
@@ -99,11 +102,16 @@ class Door:
         self.default = transport
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
         self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
+        self.lane = Lane.of(self.family, transport, settings)
 
-    def find(self, transport: Any, endpoint: Endpoint, wire: Any, method: str, loop: Any = None) -> Any:
-        """The transport for one attempt, and its limit: the caller's own, or a sibling of the default one."""
+    def find(
+        self, transport: Any, exchange: Exchange, endpoint: Endpoint, wire: Any, method: str, loop: Any = None
+    ) -> Any:
+        """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
+        if self.fast and self.lane is not None and self.lane.takes(exchange):
+            return self.lane.transport(exchange, endpoint, wire), self.limit
         return self.pools.transport(wire, endpoint, loop), self.limit
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
@@ -199,7 +207,16 @@ class AsyncMeshed:
 
         def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
             transport = self._transport_for_url(exchange.request.url)
-            return _door(self).find(transport, endpoint, wire, "handle_async_request", running_loop())
+            return _door(self).find(transport, exchange, endpoint, wire, "handle_async_request", running_loop())
+
+    @property
+    def fast(self) -> bool:
+        """Whether the fast lane may be used: connections of our own, where httpx would do nothing else."""
+        return _door(self).fast
+
+    @fast.setter
+    def fast(self, fast: bool) -> None:
+        _door(self).fast = fast
 
     async def _drain(self) -> None:
         door = _door(self)
@@ -211,6 +228,9 @@ class AsyncMeshed:
                 pass
 
     async def _close_pools(self) -> None:
+        lane = _door(self).lane
+        if lane is not None:
+            await lane.aclose()
         pools = _door(self).pools
         if pools is not None:
             for transport in pools.take(running_loop()):
@@ -297,7 +317,7 @@ class SyncMeshed:
 
         def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
             transport = self._transport_for_url(exchange.request.url)
-            return _door(self).find(transport, endpoint, wire, "handle_request")
+            return _door(self).find(transport, exchange, endpoint, wire, "handle_request")
 
     def _drain(self) -> None:
         door = _door(self)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 from weakref import ref
@@ -16,6 +17,8 @@ from weakref import ref
 from ..call import IGNORED, Call, Classifier, Verdict
 from ..errors import DeadlineExceeded
 from ..parking import start_thread
+from ._faults import WireError
+from ._stream import Stream
 
 
 class Held:
@@ -72,11 +75,15 @@ class Held:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("meshlib."):
-                leave = self._leave.pop()
-                start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
+                start_thread(partial(_lost, self._leave.pop()), "meshlib dropped response")
                 return
             frame = frame.f_back
         self._tell(IGNORED)
+
+
+def _lost(leave: Iterable[Callable[[Verdict], None]]) -> None:
+    for told in leave:
+        told(IGNORED)
 
 
 class AsyncGuarded:
@@ -150,3 +157,28 @@ class SyncTimed:
 
     def close(self) -> None:
         self._stream.close()
+
+
+class AsyncWire:
+    """A body that comes over a connection of our own. Mixed with a family's `AsyncByteStream` in `family.py`.
+
+    `timeout` is the wire request's own, by phase; its `read` may change while the body is read.
+    """
+
+    def __init__(self, stream: Stream, family: Any, request: Any, timeout: dict[str, float | None]) -> None:
+        self._stream = stream
+        self._family = family
+        self._request = request
+        self._timeout = timeout
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._stream.next(self._timeout.get("read"))
+        except WireError as error:
+            raise error.told(self._family.lib, self._request) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
