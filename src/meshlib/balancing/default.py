@@ -15,7 +15,7 @@ A pick looks at three endpoints, however many there are. docs/balancing.md tells
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import exp, inf
 from typing import Any
 
@@ -83,10 +83,13 @@ class Default(Roster):
         """Up to three endpoints are all looked at, from a random one on; of more, three that are not to be avoided."""
         endpoints, n = picture.endpoints, picture.size
         best, least = None, inf
-        start = int(random() * n)
-        for turn in range(min(n, 12)):
-            one = endpoints[(start + turn) % n] if picture.equal and n < 4 else picture.draw(random)
-            if one not in avoid:
+        if n < 4 and picture.equal:
+            start = int(random() * n) if n else 0
+            some: Sequence[Endpoint] = endpoints[start:] + endpoints[:start] if start else endpoints
+        else:
+            some = [picture.draw(random) for _ in range(min(n, 12))]
+        for one in some:
+            if not avoid or one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)
                 if price < least - ALIKE and one.well:
                     best, least = one, price
