@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 from weakref import ref
@@ -72,11 +73,15 @@ class Held:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("meshlib."):
-                leave = self._leave.pop()
-                start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
+                start_thread(partial(_lost, self._leave.pop()), "meshlib dropped response")
                 return
             frame = frame.f_back
         self._tell(IGNORED)
+
+
+def _lost(leave: list[Callable[[Verdict], None]]) -> None:
+    for told in leave:
+        told(IGNORED)
 
 
 class AsyncGuarded:
