@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
+from .http.door import arguments_of
 from .http.family import Family
-from .http.meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .http.meshed import AsyncMeshed, SyncMeshed
 from .mesh import Mesh
 
 if TYPE_CHECKING:

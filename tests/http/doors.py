@@ -216,3 +216,28 @@ class Server:
     @property
     def hosts(self) -> list[str]:
         return [request.url.host for request in self.seen]
+
+
+class HandClock:
+    """The real runtime but for the time, which stands still unless a test moves it."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock[0]
+
+    def random(self) -> float:
+        return 0.5
+
+    def sleep(self, seconds: float) -> None:
+        self._clock[0] += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self._clock[0] += seconds
+
+    async def until(self, deadline: float, work: Any) -> Any:
+        return await work
+
+    def signal(self) -> Any:
+        raise NotImplementedError

@@ -210,9 +210,9 @@ async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: An
     with served(script) as server:
         mesh = mesh_of(server.port)
         async with door.open(mesh, timeout=60.0) as client:
-            with deadline(0.1), pytest.raises(DeadlineExceeded) as caught:
+            with deadline(0.15), pytest.raises(DeadlineExceeded) as caught:
                 await client.get("http://users/")
-    assert isinstance(caught.value, door.lib.ReadTimeout)
+    assert isinstance(caught.value, door.lib.TimeoutException)
     assert str(caught.value.request.url) == "http://users/"
     assert in_flight(mesh) == 0
 
@@ -220,11 +220,11 @@ async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: An
 @pytest.mark.parametrize("script", [_silent, _dripping])
 async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, script: Any) -> None:
     with served(script) as slow, served(answering()) as quick:
-        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.1)
+        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25)
         async with door.open(mesh, timeout=60.0) as client:
-            for _ in range(4):
+            for _ in range(2):
                 assert (await client.get("http://users/")).text == "ok"
-    assert len(quick.requests) == 4
+    assert len(quick.requests) == 2
 
 
 async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Door) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from doors import Door, Server, mesh_of
+from doors import Door, HandClock, Server, mesh_of
 
 from meshlib import BreakerOpen
 from meshlib.http.retry_after import parse, retry_after
@@ -51,14 +51,12 @@ async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(door: Door) -
 
 @pytest.mark.anyio
 async def test_a_short_wait_is_waited(door: Door) -> None:
-    from test_client_errors import _Clock
-
     clock = [100.0]
 
     def busy(request: Any) -> Any:
         return door.lib.Response(503, headers={"retry-after": "7"})
 
     server = Server(door, busy, 200)
-    async with door.open(mesh_of(runtime=_Clock(clock)), transport=server.transport) as client:
+    async with door.open(mesh_of(runtime=HandClock(clock)), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200
     assert clock == [107.0]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..mesh import Mesh
+from .door import arguments_of
 from .family import Family
-from .meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .meshed import AsyncMeshed, SyncMeshed
 
 if TYPE_CHECKING:
     from typing import Unpack
