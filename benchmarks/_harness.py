@@ -29,9 +29,13 @@ def options(doc: str | None, *more: Callable[[argparse.ArgumentParser], object])
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, where there are two."""
+    """Keep this process, and those that it starts, on one core, where there are two."""
+    pin_other(0, core)
+
+
+def pin_other(pid: int, core: int) -> None:
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(pid, {core})
 
 
 def rounds(ways: Mapping[K, Callable[[], Any]], number: int) -> dict[K, list[Any]]:
