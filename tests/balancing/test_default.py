@@ -241,3 +241,18 @@ def test_events_name_the_cluster_and_the_address() -> None:
         "5 failures in a row",
         2.25,
     )
+
+
+def test_a_relapse_makes_the_way_back_slower() -> None:
+    endpoints = three()
+    warm(endpoints)
+    burdens = []
+    for now in (2.0, 3.0):
+        kill(endpoints[0], now)
+        endpoints[0].leave(endpoints[0].enter(now + 0.25), SUCCESS, now + 0.35, 0.1)
+        burdens.append(endpoints[0].burden)
+    assert burdens[0] == pytest.approx(0.1)
+    assert burdens[1] > 1.0
+    for step in range(200):
+        endpoints[0].leave(endpoints[0].enter(4.0 + step / 100), SUCCESS, 4.0 + step / 100, 0.1)
+    assert endpoints[0].burden < 0.3

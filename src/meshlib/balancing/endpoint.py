@@ -28,6 +28,7 @@ from .record import CROWD, Record
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
+RELAPSE = 4.0  # failures that a relapse counts for
 _NO_WARD = Ward()  # of endpoints that belong to no cluster and were never asked; never changed
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
@@ -251,6 +252,8 @@ class Endpoint(Record):
                     self.accrual.revived(now)
                 self.run = 0
                 self._recover()
+                # Each relapse weighs like so many failures, until good answers outweigh it.
+                self._bad = RELAPSE * min(illness.relapses, 4)
                 self.cost = took
                 self._answered(permit, took, now)
                 ward.discharge(self, illness, now)
