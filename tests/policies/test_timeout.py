@@ -279,10 +279,8 @@ async def test_a_guarded_call_inside_a_guarded_call_inherits_its_deadline() -> N
         await clock.sleep_async(50.0)
 
     @Pipeline(Timeout(1.0), runtime=clock)
-    async def outer() -> float:
-        with pytest.raises(DeadlineExceeded):
-            await inner()
-        return clock.now()
+    async def outer() -> None:
+        await inner()
 
     with pytest.raises(DeadlineExceeded):
         await outer()
