@@ -76,6 +76,7 @@ async def test_transport_errors_say_where_they_happened(door: Door) -> None:
     error: Any = caught.value
     assert str(error.request.url) == "http://users/v1"
     assert (error.service, error.cluster, error.endpoint, error.attempt) == ("users", "users", "10.0.0.1:8001", 2)
+    assert error.policy is None
     assert error.__notes__ == [
         "gave up after 2 attempts: no attempts left",
         "service users, cluster users, endpoint 10.0.0.1:8001, attempt 2",

@@ -86,6 +86,7 @@ class Exchange:
         told = {"service": self.service, "cluster": cluster, "endpoint": endpoint, "attempt": self.attempts}
         try:
             error.__dict__.update(told)
+            error.__dict__.setdefault("policy", None)  # the mesh's own errors know it
         except AttributeError:
             pass  # an exception with slots: then only in words
         note = ", ".join(f"{name} {value}" for name, value in told.items() if value)
