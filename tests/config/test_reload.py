@@ -119,3 +119,10 @@ def test_an_edit_of_an_endpoints_file_takes_effect(tmp_path: Path) -> None:
         (tmp_path / "e.json").write_text('["h:1", "h:2"]')
         assert seen.wait(20)
         assert len(mesh.current.clusters["a"].balancer.endpoints) == 2
+
+
+def test_a_change_of_weight_alone_is_heard(watched: Watched) -> None:
+    watched.edit(ONE.replace("h:2", "{address: 'h:2', weight: 0}"))
+    cluster = watched.mesh.current.clusters["a"]
+    picked = {cluster.balancer.pick(lambda: draw, 0.0).address for draw in (0.0, 0.3, 0.6, 0.9)}
+    assert picked == {"h:1"}

@@ -71,9 +71,8 @@ class Builder:
         now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
         self._before = now
         for name, cluster in clusters.items():  # only now, when nothing can go wrong any more
-            endpoints = carry(cluster.balancer.endpoints, loaded.endpoints[name])
-            if endpoints != cluster.balancer.endpoints:
-                cluster.balancer.update(endpoints)
+            # Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
+            cluster.balancer.update(carry(cluster.balancer.endpoints, loaded.endpoints[name]))
         return Snapshot(
             routes=routes,
             services=MappingProxyType(services),
