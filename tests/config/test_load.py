@@ -127,3 +127,16 @@ def test_every_breaker_field_has_the_name_of_a_constructor_argument() -> None:
 
     arguments = inspect.signature(CircuitBreaker).parameters
     assert set(BreakerModel.model_fields) <= set(arguments)
+
+
+def test_the_mesh_file_of_the_documentation_is_a_good_one(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mesh-file.md").read_text()
+    (folder / "mesh.yaml").write_text(page.split("```yaml\n", 1)[1].split("```", 1)[0])
+    mesh = load(folder)
+    kinds = [type(gate).__name__ for gate in mesh.current.clusters["users-v1"].gates]
+    assert kinds == ["CircuitBreaker", "Throttle", "RateLimit", "AdaptiveLimit", "Bulkhead"]
+    assert [type(policy).__name__ for policy in mesh.pipeline("reports").policies] == [
+        "Timeout",
+        "Retry",
+        "CircuitBreaker",
+    ]
