@@ -23,12 +23,14 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The suite on every interpreter from 3.11 to 3.14 that this machine has.
+# The suite on every interpreter from 3.11 to 3.14 that this machine has, on the path or installed by pyenv or uv.
 test-all:
-	@for version in 3.11 3.12 3.13 3.14; do \
-	  if python$$version -c '' >/dev/null 2>&1; then \
-	    echo "== python$$version"; $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
-	  else echo "== python$$version is not here: not run"; fi; done
+	@for version in 3.11 3.12 3.13 3.14; do found=; \
+	  for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python$$version \
+	      $$(uv python find $$version 2>/dev/null); do \
+	    if [ -z "$$found" ] && $$python -c '' >/dev/null 2>&1; then found=$$python; fi; done; \
+	  if [ -z "$$found" ]; then echo "== python$$version is not here: not run"; continue; fi; \
+	  echo "== python$$version"; $(MAKE) test PYTHON=$$found VENV=.venv-$$version || exit 1; done
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean --strict
