@@ -167,7 +167,9 @@ def _config(port: int, admin: int, upstream: list[int]) -> dict[str, Any]:
         "@type": f"{kinds}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "outbound",
         "route_config": {
-            "virtual_hosts": [{"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]
+            "virtual_hosts": [
+                {"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
+            ]
         },
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{kinds}.filters.http.router.v3.Router"}}],
     }

@@ -114,7 +114,9 @@ def compare(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def show(fault: str, at_once: int, table: dict[str, Any]) -> None:
     print(f"\nfault: {fault}, {at_once} at once")
-    print(f"  {'':<18}{'req/s':>8}{'p50 ms':>9}{'p99':>9}{'p99.9':>9}{'CPU s/10k':>11}{'MB':>7}{'start s':>9}{'failed':>9}")
+    print(
+        f"  {'':<18}{'req/s':>8}{'p50 ms':>9}{'p99':>9}{'p99.9':>9}{'CPU s/10k':>11}{'MB':>7}{'start s':>9}{'bad':>9}"
+    )
     for name, row in table["ways"].items():
         if "per_second" not in row:
             print(f"  {name:<18}{row.get('error')}")
