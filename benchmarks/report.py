@@ -55,8 +55,9 @@ ALWAYS = """Some things are so whatever the figures say:
   price: there the mesh adds to it and cannot win anything back.
 - A rate over a window costs more than five failures in a row, and a deadline a timer: the cheapest breaker is the one
   that the tables show first.
-- A retry budget alone ends no storm in useful time. Its reserve (`min_per_second`, 10 by default, as in Finagle) is per client: forty
-  small clients may together retry more than the servers can bear. The breaker is what lets the servers recover.
+- A retry budget alone ends no storm in useful time. Its reserve (`min_per_second`, 10 by default, as in Finagle) is per
+  client: forty small clients may together retry more than the servers can bear. The breaker is what lets the servers
+  recover.
 """
 
 
