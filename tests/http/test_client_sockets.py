@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +356,8 @@ async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: Door) -> Non
     assert gone() is None
 
 
-def test_a_client_works_in_a_second_event_loop() -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_works_in_one_event_loop_after_the_other(backend: str) -> None:
     for door in DOORS:
         if not door.is_async:
             continue
@@ -365,7 +367,32 @@ def test_a_client_works_in_a_second_event_loop() -> None:
             async def ask(client: Any = client) -> str:
                 return (await client.get("http://users/")).text  # type: ignore[no-any-return]
 
-            assert [asyncio.run(ask()) for _ in range(3)] == ["ok"] * 3
+            assert [anyio.run(ask, backend=backend) for _ in range(3)] == ["ok"] * 3
+            assert len(client.__dict__["_meshlib_door"].pools._pools) == 1  # those of closed loops are forgotten
+            anyio.run(client.aclose, backend=backend)
+
+
+def test_a_client_works_in_two_event_loops_at_once() -> None:
+    for door in DOORS:
+        if not door.is_async:
+            continue
+        with served(answering()) as server:
+            client: Any = door.kind(mesh=mesh_of(server.port, attempts=1))
+            both = threading.Barrier(2, timeout=10)
+
+            async def ask(client: Any = client, both: threading.Barrier = both) -> list[str]:
+                answers = []
+                for _ in range(5):
+                    both.wait()
+                    answers.append((await client.get("http://users/")).text)
+                both.wait()
+                for transport in client.__dict__["_meshlib_door"].pools.take(asyncio.get_running_loop()):
+                    await transport.aclose()
+                return answers
+
+            with ThreadPoolExecutor(2) as threads:
+                answers = [one.result() for one in [threads.submit(asyncio.run, ask()) for _ in range(2)]]
+            assert answers == [["ok"] * 5] * 2
             asyncio.run(client.aclose())
 
 
