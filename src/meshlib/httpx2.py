@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx2
 
 from .http.family import Family
+from .http.lean import leanly
 from .http.meshed import AsyncMeshed, SyncMeshed, arguments_of
 from .mesh import Mesh
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["MeshClient", "SyncMeshClient"]
 
 
+@leanly
 class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     """An `httpx2.AsyncClient` in every other respect; see `meshlib.MeshClient`."""
 

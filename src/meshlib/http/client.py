@@ -8,6 +8,7 @@ import httpx
 
 from ..mesh import Mesh
 from .family import Family
+from .lean import leanly
 from .meshed import AsyncMeshed, SyncMeshed, arguments_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ._arguments import AsyncArguments, SyncArguments
 
 
+@leanly
 class MeshClient(AsyncMeshed, httpx.AsyncClient):
     """An `httpx.AsyncClient` in every other respect; requests to the services of `mesh` take the mesh's way.
 

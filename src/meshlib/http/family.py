@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import Errors
+from .lazy_response import Spent, lazy_response
 from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
 
 
@@ -21,3 +22,4 @@ class Family:
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
         self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})
+        self.LazyResponse: Any = lazy_response(self.lib, type("Spent", (Spent, self.lib.AsyncByteStream), {}))

@@ -87,10 +87,12 @@ class Way:
 class Steps:
     """The library's own steps of one client, from `request` to `_send_single_request`."""
 
-    __slots__ = ("_client", "_theirs")
+    __slots__ = ("_client", "_overridden", "_theirs")
 
     def __init__(self, family: Family, kind: type[Any]) -> None:
         library = _root(family.lib)
+        others = [one for one in kind.__mro__ if not _home(one).startswith((library, _HOME))]
+        self._overridden = any(_NAMES & one.__dict__.keys() for one in others)
         self._client = Watch(kind, STEPS, library, _HOME)
         # Ours stand before these; a tracer that replaces them still wants to see every call.
         self._theirs = Watch(family.lib.AsyncClient, ("request", "send", "_send_single_request"), library)
@@ -102,6 +104,10 @@ class Steps:
 def original(function: Any, lib: Any) -> bool:
     """Whether `function` is the library's own."""
     return type(function) is FunctionType and function.__code__.co_filename.startswith(_root(lib))
+
+
+def _home(kind: type) -> str:
+    return getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
 
 
 def _root(module: Any) -> str:
