@@ -50,6 +50,7 @@ def lazy_response(lib: Any, Spent: type) -> Any:
         is_closed = True
         is_stream_consumed = True
         next_request = None
+        _sets_cookies = False
 
         headers = Late(lambda response: lib.Headers(response._answer.headers))
         history = Late(lambda response: [])
@@ -89,7 +90,11 @@ def lazy_response(lib: Any, Spent: type) -> Any:
                 self.__dict__[name] = getattr(self, name)
             self.__dict__["_elapsed"] = self._elapsed
             state: dict[str, Any] = super().__getstate__()
-            return {name: value for name, value in state.items() if name not in ("_answer", "_exchange", "_took")}
+            return {
+                name: value
+                for name, value in state.items()
+                if name not in ("_answer", "_exchange", "_sets_cookies", "_took")
+            }
 
         def __reduce__(self) -> Any:
             return lib.Response.__new__, (lib.Response,), self.__getstate__()

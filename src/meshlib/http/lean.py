@@ -19,11 +19,13 @@ from ..balancing import Endpoint
 from ..errors import DeadlineExceeded, MeshError
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
-from ._faults import WireError
+from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
+from ._reader import Answer
 from ._request import request_bytes
-from .classify import IDEMPOTENT, STATUSES
+from .classify import EARLY, IDEMPOTENT, STATUSES
 from .exchange import Exchange
-from .road import _log, _too_late
+from .lean_engine import LeanEngine
+from .road import _log
 from .untouched import Steps, original
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "que
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PHASES: Final = ("connect", "read", "write", "pool")
+_LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
 
 
@@ -51,7 +54,7 @@ class Plan:
         "method",
         "repeatable",
         "route",
-        "settled",
+        "secure",
         "url",
         "verb",
     )
@@ -62,6 +65,7 @@ class Plan:
         self.verb: bytes = request.method.encode("ascii")
         self.url = request.url
         self.host: str = request.url.host
+        self.secure = request.url.scheme == "https"
         self.fields: list[tuple[bytes, bytes]] = request.headers.raw
         self.route = route
         self.repeatable = request.method in IDEMPOTENT or "idempotency-key" in request.headers
@@ -123,14 +127,9 @@ class LeanExchange(Exchange):
             self._request = self.plan.request(self.body, {phase: getattr(self, phase) for phase in _PHASES})
         return self._request
 
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """As of the request on the wire, for whoever asks it for its time-outs."""
-        return {"timeout": {phase: getattr(self, phase) for phase in _PHASES}}
-
     def name(self) -> str:
         """Whom the endpoint's certificate must name; "" without TLS."""
-        if self.plan.url.scheme == "http":
+        if not self.plan.secure:
             return ""
         return (self.cluster.tls_name if self.cluster is not None else None) or self.plan.host
 
@@ -146,6 +145,7 @@ class Lean:
         "_headers",
         "_labels",
         "_lane",
+        "_log",
         "_opened",
         "_plans",
         "_steps",
@@ -156,6 +156,7 @@ class Lean:
         self._door = door
         self._lane = lane
         self._family = door.family
+        self._log = door.family.log
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED
@@ -190,6 +191,7 @@ class Lean:
         hooks = own["_event_hooks"]
         if (
             door.engine is None
+            or door.limit is not None
             or type(url) is not str
             or own["_auth"] is not None
             or own["_cookies"].jar._cookies
@@ -262,7 +264,7 @@ class Lean:
     async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
         door = self._door
-        engine = door.engine
+        engine = LeanEngine.of(door.engine.mesh)
         try:
             response = await engine.send(exchange)
         except (MeshError, self._family.lib.RequestError) as error:
@@ -271,10 +273,8 @@ class Lean:
                 raise
             raise dressed from error.__cause__
         response._took = engine.now() - exchange.start
-        for name, _ in response._answer.headers:
-            if len(name) == 10 and name.lower() == b"set-cookie":
-                client.cookies.extract_cookies(response)
-                break
+        if response._sets_cookies:
+            client.cookies.extract_cookies(response)
         if response.status_code in _REDIRECTS:
             # httpx's own steps decide what follows, beginning with the answer that is here already.
             request = response.request
@@ -292,9 +292,6 @@ class Lean:
         if deadline < inf:
             left = deadline - run.now()
             by = loop.time() + left
-        limit = self._door.limit
-        if limit is not None:
-            await limit.enter_async(run, exchange)
         try:
             answer = await self._lane.pool(endpoint, exchange.name()).exchange(
                 plan.head(body),
@@ -310,30 +307,32 @@ class Lean:
             )
         except WireError as error:
             told = error.told(self._family.lib, exchange.request)
-            if _too_late(run, exchange, deadline, told):
+            if isinstance(error, _LATE) and run.now() >= deadline - EARLY:
                 raise DeadlineExceeded(exchange.service, limit=left) from told
             raise told from error
-        finally:
-            if limit is not None:
-                limit.leave()
         exchange.heard = answer.heard or run.now()
         response = self._family.LazyResponse(answer, exchange, exchange.encoding)
-        if self._family.log.isEnabledFor(logging.INFO):
+        if self._log.isEnabledFor(logging.INFO):
             _log(exchange, response)
-        for name_, _ in answer.headers:
-            if len(name_) == 16 and name_.lower() == b"content-encoding":
-                response._content = _decoded(response, answer.body, self._family.lib)
-                break
+        for name, _ in answer.headers:
+            size = len(name)
+            if size == 16 and name.lower() == b"content-encoding":
+                response._content = _decoded(exchange, answer)
+            elif size == 10 and name.lower() == b"set-cookie":
+                response._sets_cookies = True
         return response
 
 
-def _decoded(response: Any, body: bytes, lib: Any) -> bytes:
-    decoder = response._get_content_decoder()
+def _decoded(exchange: LeanExchange, answer: Answer) -> bytes:
+    """The body without its content codings, as the family's own response reads it."""
+    lib = exchange.family.lib
     try:
-        return b"".join([decoder.decode(body) if body else b"", decoder.flush()])
+        whole = lib.Response(answer.status, headers=answer.headers, stream=lib.ByteStream(answer.body))
+        content: bytes = whole.read()
     except lib.DecodingError as error:
-        error.request = response.request
+        error.request = exchange.request
         raise
+    return content
 
 
 def leanly(kind: C) -> C:

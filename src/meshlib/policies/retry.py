@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import EllipsisType
 from typing import Any
 
-from ..call import FAILURE, IGNORED, AsyncStep, Call, Classifier, R, Step, raised
+from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..errors import Rejected
 from ..events import BudgetExhausted, RetryGivenUp, RetrySpent
 from ..runtime import SYSTEM, Runtime
@@ -130,6 +130,8 @@ class Retry(Loop):
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         now, sleep, discard = run.now, run.sleep_async, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
+        # Nobody but the classifier has a say about results: then a success needs no `Tries` to be let through.
+        plain = self.retry_result is None and not follows
 
         async def retried(call: Call) -> R:
             deposit(now())
@@ -144,7 +146,7 @@ class Retry(Loop):
                         if delay is None:
                             raise
                     else:
-                        if trusting:
+                        if trusting or (plain and tries is None and classify(call, result, None) is SUCCESS):
                             return result
                         tries = tries or begin(now())
                         delay = tries.next_delay(call, result, None, now())
