@@ -8,6 +8,7 @@ import pickle
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -79,7 +80,7 @@ def answer_of(status: int, fields: list[tuple[bytes, bytes]], body: bytes, frami
 
 def split(data: bytes, places: list[int]) -> list[bytes]:
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(bounds)]
 
 
 async def outcome(client: Any, method: str, url: str, options: dict[str, Any]) -> Any:
@@ -154,7 +155,10 @@ def test_both_roads_come_out_as_httpx(
     if coding == "broken" and framing == "short":
         framing = "length"  # wrong in two ways: httpx tells whichever it meets first
     pieces = split(answer_of(status, fields, body, framing, coding), places)
-    asyncio.run(compare(lib, kind, once(*pieces), method, path, options))
+    # A server that closes when nobody expects it races with the next request, on every road.
+    whole = framing in ("length", "chunked", "both") or method == "HEAD" or status in (204, 304)
+    script = answering(*pieces) if whole else once(*pieces)
+    asyncio.run(compare(lib, kind, script, method, path, options))
 
 
 @EACH
