@@ -36,10 +36,11 @@ _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 class Answer:
     """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
 
-    `source` is for streaming only: the connection and the reader from which the body is still to come.
+    `source` is for streaming only: the connection and the reader from which the body is still to come. `heard` is when
+    (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once.
     """
 
-    __slots__ = ("body", "headers", "http_version", "reason", "source", "status")
+    __slots__ = ("body", "headers", "heard", "http_version", "reason", "source", "status")
 
     def __init__(
         self, status: int, reason: bytes, http_version: bytes, headers: list[tuple[bytes, bytes]], body: bytes = b""
@@ -49,6 +50,7 @@ class Answer:
         self.http_version = http_version
         self.headers = headers
         self.body = body
+        self.heard = 0.0
         self.source: Any = None
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Final, cast
 
 from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WireError, WriteTimeout
@@ -95,6 +97,7 @@ class Connection(Limited, asyncio.Protocol):
         replayable: bool,
         keep: bool,
         streaming: bool,
+        by: float = inf,
     ) -> asyncio.Future[Answer]:
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
         self.reader.begin(head, method)
@@ -105,6 +108,7 @@ class Connection(Limited, asyncio.Protocol):
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
+        self.by = by
         transport = self.transport
         try:
             if len(body) > ONE_WRITE:
@@ -191,6 +195,7 @@ class Connection(Limited, asyncio.Protocol):
         reader = self.reader
         waiter, self._waiter = self._waiter, None
         self._busy = False
+        self.by = inf
         answer = reader.answer
         assert answer is not None
         if self._streaming:
@@ -280,6 +285,9 @@ class Connection(Limited, asyncio.Protocol):
         elif self._streaming:
             self._hand_out()
         else:
+            answer = self.reader.answer
+            if answer is not None and not answer.heard:
+                answer.heard = monotonic()
             self.limit(self._read)
 
     def pause_writing(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import EllipsisType
 from typing import Any
 
-from ..call import AsyncStep, Call, Classifier, R, Step, raised
+from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._first_try import first_try
@@ -134,6 +134,8 @@ class Retry(Loop):
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         now, sleep, discard = run.now, run.sleep_async, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
+        # Nobody but the classifier has a say about results: then a success needs no `Tries` to be let through.
+        plain = self.retry_result is None and not follows
 
         async def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
             if tries is None:
@@ -151,7 +153,7 @@ class Retry(Loop):
                         if delay is None:
                             raise
                     else:
-                        if trusting:
+                        if trusting or (plain and tries is None and classify(call, result, None) is SUCCESS):
                             return result
                         tries = tries or begin(now())
                         delay = tries.next_delay(call, result, None, now())
