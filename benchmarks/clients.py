@@ -36,7 +36,6 @@ from wire import ANSWER, BODY, JSON, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
 DATA = {"text": "x" * 10_000}
-CONCURRENCY = (1, 32, 128)
 FLOOR, OURS, AIOHTTP = "rawproto+deadline", "MeshClient", "aiohttp"
 
 
@@ -252,8 +251,8 @@ def spread(values: list[float]) -> str:
 def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for loop in options.loop.split(","):
-        for post in (False, True):
-            for at_once in CONCURRENCY:
+        for post in (False, True)[: 1 if options.get else 2]:
+            for at_once in map(int, options.concurrency.split(",")):
                 title = f"{loop}, {'10 KB POST' if post else 'small GET'}, {at_once} at once"
                 print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'req/s':>7} {'CPU us':>7} "
                       f"{'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
@@ -276,11 +275,12 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                         other: [one[name]["rate"] / one[other]["rate"] for one in got if other in one]
                         for other in (FLOOR, AIOHTTP)
                     }
+                    cost = [one[FLOOR]["cpu"] / one[name]["cpu"] for one in got if FLOOR in one]
                     median = {key: statistics.median(one[name][key] for one in got) for key in got[0][name]}
                     print(f"{name:22} {spread(ratios[FLOOR] or [0]):>18} {spread(ratios[AIOHTTP] or [0]):>18} "
-                          f"{median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} {median['p99']:7.2f} "
+                          f"{spread(cost or [0]):>18} {median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} {median['p99']:7.2f} "
                           f"{median['busy']:13.0%}", flush=True)  # fmt: skip
-                    rows.append({"case": title, "client": name, "to_floor": ratios[FLOOR], "to_aiohttp": ratios[AIOHTTP],
+                    rows.append({"case": title, "client": name, "to_floor": ratios[FLOOR], "to_aiohttp": ratios[AIOHTTP], "cpu_to_floor": cost,
                                  **median})  # fmt: skip
     return rows
 
@@ -288,10 +288,12 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loop", default="asyncio,uvloop")
+    parser.add_argument("--concurrency", default="1,32,128")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="clients, separated by commas", default=",".join(CLIENTS))
     parser.add_argument("--fast", action="store_true", help="a short look: 3 rounds of 0.5 s")
+    parser.add_argument("--get", action="store_true", help="only the small GET")
     parser.add_argument("--json", help="where to write the results")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--ports", help=argparse.SUPPRESS)

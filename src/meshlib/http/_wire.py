@@ -19,6 +19,7 @@ from meshlib.http._limited import Limited
 from meshlib.http._reader import Answer, Reader
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
+AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
 HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
 
 
@@ -263,6 +264,9 @@ class Connection(Limited, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
+        # asyncio asks for 256 KiB at each read, which the C library maps and unmaps each time: 10 to 20 µs.
+        if getattr(transport, "max_size", 0) > AT_ONCE:
+            transport.max_size = AT_ONCE  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:

@@ -37,6 +37,7 @@ VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "que
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PHASES: Final = ("connect", "read", "write", "pool")
+_COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 _LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
 
@@ -319,13 +320,16 @@ class Lean:
         response = self._family.LazyResponse(answer, exchange, exchange.encoding)
         if self._log.isEnabledFor(logging.INFO):
             _log(exchange, response)
-        for name, _ in answer.headers:
-            size = len(name)
-            if size == 16 and name.lower() == b"content-encoding":
-                response._content = _decoded(exchange, answer)
-            elif size == 10 and name.lower() == b"set-cookie":
-                response._sets_cookies = True
+        if not answer.plain:
+            self._heed(exchange, answer, response)
         return response
+
+    def _heed(self, exchange: LeanExchange, answer: Answer, response: Any) -> None:
+        """See to what most answers do not have: cookies and content codings."""
+        names = {name.lower() for name, _ in answer.headers}
+        if b"content-encoding" in names:
+            response._content = _decoded(exchange, answer)
+        response._sets_cookies = not names.isdisjoint(_COOKIES)
 
 
 def _decoded(exchange: LeanExchange, answer: Answer) -> bytes:
