@@ -17,7 +17,7 @@ from ._loop import F, Loop, pack, unpack
 from ._tries import Tries as Tries
 from ._within import bounded, bounded_async
 from .backoff import Waits, decorrelated_jitter, recipe
-from .budget import Budget, RetryBudget
+from .budget import Budget, RetryBudget, checked
 
 
 def retry_after(outcome: object) -> float | None:
@@ -77,12 +77,12 @@ class Retry(Loop):
         if stop is not None:
             self.attempts = None
         for field, asked in (("stop", stop), ("wait", wait), ("retry", retry)):
-            if asked is not None and (not callable(asked) or inspect.iscoroutinefunction(type(asked).__call__)):
+            if asked is not None and (not callable(asked) or is_coroutine_function(asked)):
                 raise ValueError(
                     f"{field}={asked!r}: expected one of tenacity's objects, or a plain function like them"
                 )
         self.backoff = recipe("backoff", backoff)
-        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else budget
+        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
         self.on = None if on is None else _predicate("on", on)
         self.retry_result = retry_result
         self.rejections = rejections
