@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -12,21 +11,9 @@ from .build import Loaded
 from .document import Document, Place, dotted
 from .load import load
 from .models import MeshModel, ServiceModel
+from .node import Finding
 from .route_models import MatchModel, PathModel, RouteModel
 from .routes import clusters_of, route_table
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to say about a file. An error would be refused; a warning would not."""
-
-    file: str
-    line: int
-    level: str  # "error" or "warning"
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.level}: {self.message}"
 
 
 def lint(path: Path) -> list[Finding]:
