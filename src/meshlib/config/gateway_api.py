@@ -1,7 +1,7 @@
 """What do the Gateway API's HTTPRoutes and GRPCRoutes mean to a client?
 
-A route whose parent is a Service holds for calls to that service (GAMMA). One whose parent is a Gateway holds for calls to
-its hostnames; without hostnames it is left out, unless `load` is told that this process stands in for that gateway.
+A route whose parent is a Service holds for calls to that service (GAMMA). One whose parent is a Gateway holds for calls
+to its hostnames; without hostnames it is left out, unless `load` is told that this process stands in for that gateway.
 
 Of all rules for one host the most specific comes first, as the API says: exact path, longest prefix, method, most
 headers, most query parameters, then the older route, then by name, then in their order.
@@ -16,6 +16,7 @@ from typing import Any
 from .draft import Draft, short
 from .node import Node
 
+WORD = "[^/]+"  # of a gRPC method that is not told
 PORTS = "calls are told by their host; the listener's port is its gateway's business"
 
 
@@ -146,9 +147,7 @@ def _grpc(node: Node) -> dict[str, Any] | None:
         if kind == "Exact" and service:
             found["path"] = {"exact": f"/{service}/{name}"} if name else {"prefix": f"/{service}"}
         elif service or name:
-            any_word = "[^/]+"
-            text = (lambda word: word or any_word) if kind != "Exact" else (lambda word: word or any_word)
-            found["path"] = {"regex": f"/{text(service)}/{text(name)}"}
+            found["path"] = {"regex": f"/{service or WORD}/{name or WORD}"}
     for one in node.nodes("headers"):
         value = _text(one)
         if value is None:

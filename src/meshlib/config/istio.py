@@ -1,8 +1,8 @@
 """What do Istio's VirtualServices mean to a client? Each field becomes one of ours, or is reported.
 
-The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless `load` is told that
-this process stands in for that gateway. A rule with a condition that cannot be checked here is left out too: without the
-condition it would take more than it should.
+The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless `load` is
+told that this process stands in for that gateway. A rule with a condition that cannot be checked here is left out too:
+without the condition it would take more than it should.
 """
 
 from __future__ import annotations
@@ -218,25 +218,11 @@ def _header_edits(node: Node) -> dict[str, Any]:
     return found
 
 
-GRPC = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-]
+GRPC = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
 
 
 def _fault(rule: dict[str, Any], node: Node) -> None:

@@ -1,4 +1,4 @@
-"""What do Istio's DestinationRules, ServiceEntries and WorkloadEntries mean to a client? Settings and endpoints of clusters."""
+"""What do Istio's DestinationRules, ServiceEntries and WorkloadEntries mean to a client? Clusters and their members."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..balancing import Endpoint
-from .draft import Draft, short
+from .draft import Draft, names_of, short
 from .node import Node
 
 BALANCERS = {
@@ -18,6 +18,7 @@ BALANCERS = {
 }
 PATIENCE = 15.0  # seconds in a queue: until Envoy's default time limit of the request
 SECTIONS = ("loadBalancer", "connectionPool", "outlierDetection", "tls", "proxyProtocol", "tunnel", "retryBudget")
+CONTEXT = "certificates and their checks come with the client's own TLS context (verify=)"
 TRANSPORT = "the connections of the client's own transport are set up in its constructor"
 
 
@@ -74,9 +75,7 @@ def service_entry(known: Known, draft: Draft, spec: Node, namespace: str) -> Non
     """Remember one ServiceEntry, and make its hosts services."""
     spec.without_meaning("who may see it is decided where it is read", "exportTo")
     spec.without_meaning("calls are told by their host, not by an address", "addresses")
-    spec.without_meaning(
-        "certificates are checked against the host's name, or the sni of a DestinationRule", "subjectAltNames"
-    )
+    spec.without_meaning("certificates are checked for the host, or a DestinationRule's sni", "subjectAltNames")
     spec.ignore(["location"])  # an entry without it differs in nothing for a client
     resolution = (spec.text("resolution") or "NONE").upper()
     ports: dict[int, tuple[str, int]] = {}
@@ -125,7 +124,7 @@ def settle(known: Known, draft: Draft, given: Mapping[str, Iterable[Endpoint]]) 
     """Give every cluster of the draft its settings, and find its endpoints."""
     for host in [*known.rules, *known.entries]:
         if host not in draft.services and "*" not in host:
-            draft.services[host] = {"hosts": _names(draft, host)}
+            draft.services[host] = {"hosts": names_of(host, draft.namespace)}
     for host in known.entries:
         _ports_as_rules(known, draft, host)
     for host, service in draft.services.items():
@@ -142,12 +141,6 @@ def settle(known: Known, draft: Draft, given: Mapping[str, Iterable[Endpoint]]) 
         else:
             found[name] = _endpoints(known, host, port, labels, given.get(host))
     return found
-
-
-def _names(draft: Draft, host: str) -> list[str]:
-    from .draft import names_of
-
-    return names_of(host, draft.namespace)
 
 
 def _wildcard(known: Known, host: str) -> Rule | None:
@@ -258,14 +251,8 @@ def _pool(node: Node) -> dict[str, Any]:
         tcp.without_meaning(TRANSPORT, "connectTimeout", "tcpKeepalive", "idleTimeout", "maxConnectionDuration")
         most += [found for found in [tcp.count("maxConnections")] if found]
     if http is not None:
-        http.without_meaning(
-            TRANSPORT,
-            "idleTimeout",
-            "h2UpgradePolicy",
-            "useClientProtocol",
-            "maxRequestsPerConnection",
-            "http2KeepAlive",
-        )
+        http.without_meaning(TRANSPORT, "idleTimeout", "h2UpgradePolicy", "useClientProtocol", "http2KeepAlive")
+        http.without_meaning(TRANSPORT, "maxRequestsPerConnection")
         http.without_meaning("the budget bounds retries, as a share of the calls", "maxRetries")
         most += [found for key in ("http2MaxRequests", "maxConcurrentStreams") if (found := http.count(key))]
         queue = http.count("http1MaxPendingRequests")
@@ -281,9 +268,7 @@ def _outliers(node: Node) -> dict[str, Any]:
     node.without_meaning("each failure is judged when it comes, not at intervals", "interval")
     node.without_meaning("failed connections and failed answers are counted together", "splitExternalLocalOriginErrors")
     node.without_meaning("at least one endpoint can always be ejected; see panic", "maxEjectionPercent")
-    node.without_meaning(
-        "what counts as a failure is decided by the statuses of retry", "outlierDetectionHttpErrorCodes"
-    )
+    node.without_meaning("answers of 500 and above are failures", "outlierDetectionHttpErrorCodes")
     counts = [node.count(key) for key in ("consecutive5xxErrors", "consecutiveErrors", "consecutiveGatewayErrors")]
     counts.append(node.count("consecutiveLocalOriginFailures"))
     given = [one for one in counts if one]
@@ -296,12 +281,8 @@ def _outliers(node: Node) -> dict[str, Any]:
 
 def _tls(node: Node) -> dict[str, Any]:
     mode = (node.text("mode") or "DISABLE").upper()
-    node.without_meaning(
-        "certificates come with the client's own TLS context (verify=)", "clientCertificate", "privateKey"
-    )
-    node.without_meaning("certificates come with the client's own TLS context (verify=)", "caCertificates", "caCrl")
-    node.without_meaning("certificates come with the client's own TLS context (verify=)", "credentialName")
-    node.without_meaning("names are checked by the client's own TLS context (verify=)", "insecureSkipVerify")
+    node.without_meaning(CONTEXT, "clientCertificate", "privateKey", "caCertificates", "caCrl", "credentialName")
+    node.without_meaning(CONTEXT, "insecureSkipVerify")
     names = node.texts("subjectAltNames")
     name = node.text("sni") or (names[0] if names else None)
     if len(names) > 1:

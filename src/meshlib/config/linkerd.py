@@ -1,4 +1,4 @@
-"""What does a linkerd.yaml (Linkerd 1.x) mean to a client? Its dtab, its namers, and how it treats services and clients.
+"""What does a linkerd.yaml (Linkerd 1.x) mean to a client? Its dtab, namers, and how it treats services and clients.
 
 The first HTTP router is the one that counts. Its names are for all hosts that no service takes.
 """
@@ -37,6 +37,18 @@ CLASSIFIERS = {
     "retryableRead5XX": list(range(500, 600)),
     "retryableIdempotent5XX": list(range(500, 600)),
 }
+_NOT_OURS = {
+    SERVERS: (
+        "servers", "httpAccessLog", "httpAccessLogRollPolicy", "httpAccessLogAppend", "httpAccessLogRotateCount",
+        "addForwardedHeader", "tracePropagator", "loggers",
+    ),
+    "names are bound here, by this file's own dtab": ("bindingTimeoutMs", "bindingCache", "interpreter"),
+    "limits of messages are those of the transport": (
+        "maxChunkKB", "maxHeadersKB", "maxInitialLineKB", "maxRequestKB", "maxResponseKB", "streamAfterContentLengthKB",
+        "streamingEnabled", "compressionLevel",
+    ),
+}  # fmt: skip
+CONTEXT = "certificates and their checks come with the client's own TLS context (verify=)"
 MANY = 25  # attempts: the budget is what bounds them
 _INET = re.compile(r"/\$/inet/([^/\s;|&()]+)/(\d{1,5})")
 
@@ -71,14 +83,13 @@ def read(draft: Draft, item: Node, folder: Path, seen: dict[Path, Stamp]) -> dic
         draft.clusters[name] = settings
         draft.comes_from(("clusters", name), router)
     draft.comes_from(("dtab",), router)
-    identifiers = _identifiers(router)
     draft.extra["dtab"] = {
         "entries": dtab,
         "namers": namers,
         "policies": _service(router),
         "override": True,  # Linkerd heeds l5d-dtab, wherever it comes from
         "trust_context": True,
-        **({"identifiers": identifiers} if identifiers else {}),
+        "identifiers": _identifiers(router),
     }
     return found
 
@@ -93,21 +104,14 @@ def _router(item: Node) -> Node | None:
         router.ignore(router.keys())
     if chosen is not None:
         chosen.ignore(["label", "originator"])
-        chosen.without_meaning(SERVERS, "servers", "httpAccessLog", "httpAccessLogRollPolicy", "httpAccessLogAppend")
-        chosen.without_meaning(SERVERS, "httpAccessLogRotateCount", "addForwardedHeader", "tracePropagator", "loggers")
-        chosen.without_meaning("names are bound in the process itself", "bindingTimeoutMs", "bindingCache")
-        chosen.without_meaning("limits of messages are those of the transport", "maxChunkKB", "maxHeadersKB")
-        chosen.without_meaning("limits of messages are those of the transport", "maxInitialLineKB", "maxRequestKB")
-        chosen.without_meaning(
-            "limits of messages are those of the transport", "maxResponseKB", "streamAfterContentLengthKB"
-        )
-        chosen.without_meaning("limits of messages are those of the transport", "streamingEnabled", "compressionLevel")
-        chosen.without_meaning("names are bound by this file's own dtab", "interpreter", "dstPrefix")
+        for why, keys in _NOT_OURS.items():
+            chosen.without_meaning(why, *keys)
     return chosen
 
 
 def _identifiers(router: Node) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
+    prefix = router.text("dstPrefix") or "/svc"
     raw = router.value("identifier")
     one = router.node("identifier") if isinstance(raw, dict) else None
     for node in router.nodes("identifier") if isinstance(raw, list) else [one] if one is not None else []:
@@ -116,14 +120,14 @@ def _identifiers(router: Node) -> list[dict[str, Any]]:
             node.say("kind", f"{kind} is not known here")
             node.ignore(node.keys())
             continue
-        fields: dict[str, Any] = {"by": IDENTIFIERS[kind], "header": node.text("header")}
+        fields: dict[str, Any] = {"by": IDENTIFIERS[kind], "prefix": prefix, "header": node.text("header")}
         fields |= {"segments": node.count("segments", 1), "consume": bool(node.value("consume", False))}
         path = node.text("path")
         if path is not None:
             fields["name"] = path
         fields["uris"] = bool(node.value("httpUriInDst", False))
         found.append({key: value for key, value in fields.items() if value is not None})
-    return found
+    return found or [{"prefix": prefix}]
 
 
 def _global(node: Node | None) -> Node | None:
@@ -200,11 +204,7 @@ def _client(node: Node | None) -> dict[str, Any]:
     found["accrual"] = _accrual(node.node("failureAccrual"))
     tls = node.node("tls")
     if tls is not None:
-        tls.without_meaning("certificates come with the client's own TLS context (verify=)", "trustCerts", "clientAuth")
-        tls.without_meaning(
-            "certificates come with the client's own TLS context (verify=)", "trustCertsBundle", "protocols"
-        )
-        tls.without_meaning("names are checked by the client's own TLS context (verify=)", "disableValidation")
+        tls.without_meaning(CONTEXT, "trustCerts", "clientAuth", "trustCertsBundle", "protocols", "disableValidation")
         found["tls"] = True
         if "commonName" in tls:
             found["tls_name"] = tls.text("commonName")

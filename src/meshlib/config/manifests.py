@@ -69,7 +69,7 @@ def files_of(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if Path(text).is_dir():
             here = [one for kind in ("yaml", "yml", "json") for one in Path(text).glob(f"*.{kind}")]
         elif glob.has_magic(text):
-            here = [Path(one) for one in glob.glob(text, recursive=True)]
+            here = [Path(one) for one in glob.glob(text, recursive=True)]  # noqa: PTH207 — it may begin with a root
         else:
             here = [Path(text)]
         if not here:
@@ -102,8 +102,8 @@ def read_manifests(
     """Read Istio's and the Gateway API's manifests, or a linkerd.yaml. Raises `ConfigError`.
 
     With `strict`, whatever does nothing here is an error. `endpoints` says who is behind a host ("users", or
-    "users.prod" in another namespace), with the labels that subsets pick by; hosts that neither this nor a ServiceEntry knows
-    are asked for by their name. `namespace` is the caller's own, and `gateways` are those that it stands in for.
+    "users.prod" in another namespace), with the labels that subsets pick by; hosts that neither this nor a ServiceEntry
+    knows are asked for by their name. `namespace` is the caller's own, `gateways` are those that it stands in for.
     """
     report = ConfigReport()
     draft = Draft(report, namespace)
@@ -160,7 +160,7 @@ def _read(
         metadata.ignore(metadata.keys())
     if kind in SILENT or kind in OTHERS:
         if kind in OTHERS:
-            item.say(None, f"a {kind} {OTHERS[kind]}")
+            item.say(None, OTHERS[kind])
         item.ignore(item.keys())
         return
     readers: dict[str, Callable[[Node], object]] = {
@@ -174,7 +174,7 @@ def _read(
     reader = readers.get(kind)
     spec = item.node("spec")
     if reader is None:
-        item.say(None, f"a {kind} is not known here, and does nothing")
+        item.say(None, "is not known here, and does nothing")
         item.ignore(item.keys())
     elif spec is None:
         raise item.error("spec", "missing")

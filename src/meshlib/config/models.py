@@ -128,7 +128,7 @@ class RewriteNamerModel(Model):
 
 
 class NamerModel(Model):
-    """What binds names below `prefix`: `clusters` by their names there (all by their own, if left out), or a rewrite."""
+    """What binds names below `prefix`: `clusters` by their names there (left out: all by their own), or a rewrite."""
 
     prefix: str = "/#/clusters"
     clusters: dict[str, str] | None = None

@@ -87,7 +87,7 @@ class Node:
         self.report = report
         self._data: Mapping[Any, Any] = data
         self._used: set[str] = set()
-        self._children: list[Node] = []
+        self._children: dict[Place, Node] = {}
 
     @property
     def line(self) -> int:
@@ -177,8 +177,9 @@ class Node:
         return [self._child((*self.place, key, index)) for index in range(len(found))]
 
     def _child(self, place: Place) -> Node:
-        child = Node(self.document, place, self.report)
-        self._children.append(child)
+        child = self._children.get(place)
+        if child is None:
+            child = self._children[place] = Node(self.document, place, self.report)
         return child
 
     def error(self, key: str, expected: str) -> ConfigError:
@@ -203,5 +204,5 @@ class Node:
         for key in self.keys():
             if key not in self._used:
                 self.say(key, "is not known here, and does nothing")
-        for child in self._children:
+        for child in self._children.values():
             child.close()
