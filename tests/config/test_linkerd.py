@@ -76,11 +76,8 @@ def test_requests_go_by_the_dtab_and_a_request_may_bring_its_own(folder: Path) -
 
 
 def test_a_file_that_appears_is_a_new_name(folder: Path) -> None:
-    with (
-        upstreams("new") as [new],
-        Mesh.from_file(folder / "linkerd.yaml") as mesh,
-        SyncMeshClient(mesh=mesh) as client,
-    ):
+    mesh = Mesh.from_file(folder / "linkerd.yaml")
+    with upstreams("new") as [new], mesh, SyncMeshClient(mesh=mesh) as client:
         with pytest.raises(NoEndpoint):
             client.get("http://new/")
         (folder / "disco" / "new").write_text(f"127.0.0.1 {new.port}\n")
