@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
+from .http.door import arguments_of
 from .http.family import Family
-from .http.meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .http.meshed import AsyncMeshed, SyncMeshed
 from .mesh import Mesh
 
 if TYPE_CHECKING:
@@ -62,8 +63,11 @@ class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     _family = Family(httpx2)
 
     @arguments_of(httpx2.AsyncClient)
-    def __init__(self, *, mesh: Mesh | None = None, **httpx2_arguments: Unpack[AsyncArguments]) -> None:
+    def __init__(
+        self, *, mesh: Mesh | None = None, fast: bool = True, **httpx2_arguments: Unpack[AsyncArguments]
+    ) -> None:
         self.mesh = mesh
+        self.fast = fast
         super().__init__(**httpx2_arguments)
 
 

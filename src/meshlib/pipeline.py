@@ -88,7 +88,10 @@ class Pipeline:
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
-        first, gates = self.policies[:1], [policy for policy in self.policies if isinstance(policy, Gate)]
+        first, gates = (
+            self.policies[:1],
+            [gate for gate in self.policies if isinstance(gate, Gate) and not gate.asks_call],
+        )
         if len(gates) == len(self.policies):
             return self._gated(fn, gates)
         # What is alone above gates needs no `Call` before something fails.

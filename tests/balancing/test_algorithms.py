@@ -265,3 +265,12 @@ def test_membership_of_the_ward_is_shared() -> None:
     ward, members = Ward("users"), endpoints(1, 1)
     make("default", "users", members, ward=ward)
     assert all(member.ward is ward for member in members)
+
+
+def test_a_weight_of_zero_means_only_if_nobody_else_is_left() -> None:
+    members, random = endpoints(0, 1, 1, 1, 1), Random(13).random
+    balancer = make("default", "users", members)
+    assert balancer.endpoints == tuple(members)
+    assert all(balancer.pick(random, 1.0) is not members[0] for _ in range(200))
+    balancer.update(members[:1])
+    assert balancer.pick(random, 1.0) is members[0]

@@ -131,18 +131,14 @@ def test_a_watch_begins_with_what_is_there(store: EtcdStore, watch: Callable[[Et
     assert seen.nothing_more() and seen.told.empty()
 
 
-def test_a_watch_of_an_empty_key_hears_the_first_text(
-    store: EtcdStore, watch: Callable[[EtcdStore], Watched]
-) -> None:
+def test_a_watch_of_an_empty_key_hears_the_first_text(store: EtcdStore, watch: Callable[[EtcdStore], Watched]) -> None:
     seen = watch(store)
     assert seen.nothing_more()
     store.put("one")
     assert seen.next() == "one"
 
 
-def test_a_burst_of_changes_comes_whole_and_in_order(
-    store: EtcdStore, watch: Callable[[EtcdStore], Watched]
-) -> None:
+def test_a_burst_of_changes_comes_whole_and_in_order(store: EtcdStore, watch: Callable[[EtcdStore], Watched]) -> None:
     seen = watch(store)
     texts = [f"text {number}" for number in range(100)]
     for text in texts:
@@ -187,9 +183,7 @@ def test_a_server_that_is_killed_and_restarted_loses_and_repeats_nothing(
     assert told.count(None) == 3 and None is told[-1]  # away and back, thrice
 
 
-def test_what_was_compacted_while_away_is_read_afresh(
-    own_etcd: Etcd, watch: Callable[[EtcdStore], Watched]
-) -> None:
+def test_what_was_compacted_while_away_is_read_afresh(own_etcd: Etcd, watch: Callable[[EtcdStore], Watched]) -> None:
     store = EtcdStore(own_etcd.address, "/test/compacted")
     gate = threading.Event()
     entries: list[str] = []

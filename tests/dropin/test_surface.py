@@ -54,7 +54,7 @@ def test_it_is_a_client_of_its_family_and_of_no_other(door: Door) -> None:
 def test_it_takes_every_argument_of_httpx_and_mesh(door: Door) -> None:
     ours = inspect.signature(door.kind).parameters
     theirs = inspect.signature(base_of(door)).parameters
-    assert set(ours) == {*theirs, "mesh"}
+    assert set(ours) == {*theirs, "mesh"} | ({"fast"} if door.is_async else set())
     assert all(ours[name] == theirs[name] for name in theirs)
     assert set(theirs) == set(ARGUMENTS)
 

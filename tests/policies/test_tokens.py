@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.policies._tokens import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from meshlib.policies.rate import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
 
 CYCLE = 0.25
 

@@ -28,6 +28,8 @@ from .record import CROWD, Record
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
+RELAPSE = 4.0  # failures that a relapse counts for
+_NO_WARD = Ward()  # of endpoints that belong to no cluster and were never asked; never changed
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
 
@@ -75,7 +77,7 @@ class Endpoint(Record):
         self.zone = zone
         self.priority = _check.count("priority", priority, least=0)
         self.carrier: Any = None
-        super().__init__(ward or Ward())
+        super().__init__(ward or _NO_WARD)
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
         self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._run_from = 0  # the permit of that first one
@@ -99,6 +101,8 @@ class Endpoint(Record):
         pending = len(waiting) + len(self._open) - self._told
         self.price = self._base + CROWD * log(pending * self.scale + 1.0 if pending > 0 else 1.0)
         if self._oldest == inf:
+            if self.ward is _NO_WARD:
+                self.ward = Ward()
             self._oldest = now
             if self.well and self.stamp != -inf:
                 self.late_at = now + self.cost
@@ -135,7 +139,7 @@ class Endpoint(Record):
             if started == _HEARD:
                 self._reprice()
                 return
-            if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
+            if permit & 7 == 1:  # the first and every eighth: plenty to know what is usual in the cluster
                 self.ward.observe(took)
             self._answered(permit, took, now)
         else:
@@ -197,7 +201,7 @@ class Endpoint(Record):
 
         It is back when everybody who held it has called `release`. `until` is only told.
         """
-        ward = self.ward
+        ward = self.ward = Ward() if self.ward is _NO_WARD else self.ward
         with ward.lock:
             illness = self.illness = self.illness or Illness()
             if by in illness.held:
@@ -248,6 +252,8 @@ class Endpoint(Record):
                     self.accrual.revived(now)
                 self.run = 0
                 self._recover()
+                # Each relapse weighs like so many failures, until good answers outweigh it.
+                self._bad = RELAPSE * min(illness.relapses, 4)
                 self.cost = took
                 self._answered(permit, took, now)
                 ward.discharge(self, illness, now)

@@ -127,7 +127,7 @@ class Record:
 
     def _expected(self, in_flight: float) -> float:
         """The latency to expect at so many requests in service, and the price of the recent failures."""
-        return self._unit * float((in_flight + 1.0) ** SHARED) + self.burden - self.cost
+        return self._unit * float((in_flight + 1.0) ** SHARED) + self.ward.penalty * self._bad / (self._calls + 1.0)
 
     def _compare(self, report: LoadReport, took: float, now: float) -> float:
         """Learn what a latency is worth at the load that the server reported with it; 0.0 if the report is too old."""

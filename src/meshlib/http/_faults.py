@@ -16,7 +16,7 @@ This room's caller turns them into exceptions of the family that its client belo
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class WireError(Exception):
@@ -27,6 +27,12 @@ class WireError(Exception):
     def __init__(self, message: str = "", *, sent: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+
+    def told(self, lib: Any, request: Any) -> Any:
+        """The same as the exception that httpx, or whichever `lib` it is, would raise for `request`."""
+        error = getattr(lib, self.family)(str(self), request=request)
+        error.sent = self.sent
+        return error
 
 
 class ConnectError(WireError):

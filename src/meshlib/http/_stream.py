@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 from meshlib.http._faults import WireError
 from meshlib.http._reader import Answer, Reader
 from meshlib.http._wire import Connection
@@ -28,7 +30,13 @@ class Stream:
         return self
 
     async def __anext__(self) -> bytes:
+        return await self.next()
+
+    async def next(self, read: float | EllipsisType | None = ...) -> bytes:
+        """The next piece; `read` is the limit for each wait from now on, in seconds. StopAsyncIteration at the end."""
         reader = self._reader
+        if not isinstance(read, EllipsisType):
+            self._connection.patience(read)
         while not reader.held:
             if reader.complete:
                 raise StopAsyncIteration

@@ -125,6 +125,10 @@ class Connection(Limited, asyncio.Protocol):
                 self._catch_up()
         return waiter
 
+    def patience(self, read: float | None) -> None:
+        """Streaming: how long each wait for bytes may last from now on, in seconds."""
+        self._read = read
+
     def more(self) -> asyncio.Future[Answer]:
         """Streaming: the future is done when there may be more in the reader. Raises what ended the exchange."""
         self._waiter = waiter = self.loop.create_future()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..mesh import Mesh
+from .door import arguments_of
 from .family import Family
-from .meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .meshed import AsyncMeshed, SyncMeshed
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,8 +27,11 @@ class MeshClient(AsyncMeshed, httpx.AsyncClient):
     _family = Family(httpx)
 
     @arguments_of(httpx.AsyncClient)
-    def __init__(self, *, mesh: Mesh | None = None, **httpx_arguments: Unpack[AsyncArguments]) -> None:
+    def __init__(
+        self, *, mesh: Mesh | None = None, fast: bool = True, **httpx_arguments: Unpack[AsyncArguments]
+    ) -> None:
         self.mesh = mesh
+        self.fast = fast
         super().__init__(**httpx_arguments)
 
 

@@ -6,8 +6,9 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from .beneath import AsyncSwept
 from .errors import Errors
-from .stream import AsyncGuarded, SyncGuarded, SyncTimed
+from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
 
 
 class Family:
@@ -20,3 +21,5 @@ class Family:
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
+        self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})
+        self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})

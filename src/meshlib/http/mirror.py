@@ -71,7 +71,13 @@ class Mirrors:
                     return  # it can be read only once, and that is for the one who is waited for
                 labels = exchange.route.labels
                 shadow = Shadow(
-                    request, exchange.family, exchange.road, stream=False, labels=labels, start=engine.now()
+                    request,
+                    exchange.family,
+                    exchange.road,
+                    stream=False,
+                    plain=True,
+                    labels=labels,
+                    start=engine.now(),
                 )
                 shadow.service, shadow.decision = exchange.service, exchange.decision
                 yield shadow, clusters[mirror.cluster]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from math import inf
-from threading import Lock
+from typing import Any
 
 from ..errors import DeadlineExceeded, Rejected
 from ..parking import Parking, ThreadParking, in_event_loop, task_parking
@@ -40,7 +41,7 @@ class Line:
 
     def __init__(
         self,
-        lock: Lock,
+        lock: AbstractContextManager[Any],
         match: Callable[[], None],
         give: Callable[[int], None],
         refuse: Callable[[str], Rejected],

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
 from ..call import IGNORED, SUCCESS, Classifier, Verdict
@@ -205,7 +205,7 @@ class Throttle(Gate):
             self.by.last = runtime.now()
         self.chance = runtime.random if chance is None else chance
         self._ask, self._record = self.by.ask, self.by.record
-        self._lock = Lock()
+        self._lock = RLock()
         self._rejected = 0
 
     def enter(self, now: float) -> int:

@@ -1,0 +1,189 @@
+"""How does an attempt travel over connections of our own? What stands in for httpx's transport: HTTP/1.1 on asyncio.
+
+It is taken exactly when the outcome cannot differ from httpx's own road: asyncio, HTTP/1.1, httpx's untouched default
+transport, a body in memory, and no extension that only httpcore understands. Each endpoint has a pool of its own for
+each event loop and each name that certificates are checked against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from asyncio import _get_running_loop as _asyncio_loop
+from typing import Any, Final
+
+from ..balancing import Endpoint
+from ._faults import WireError
+from ._pool import How, Pool
+from ._reader import Answer
+from ._request import request_bytes
+from ._stream import Stream
+from .exchange import Exchange
+from .family import Family
+from .untouched import Way
+from .wire_request import PHASES
+
+_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname"})
+
+
+class Station:
+    """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
+
+    __slots__ = ("__weakref__", "_keepalive", "_pools", "_process", "_refs", "loop", "tls")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None) -> None:
+        self.loop = loop
+        self.tls = tls
+        self._keepalive = keepalive
+        self._process = os.getpid()
+        self._pools: dict[tuple[int, str], Pool] = {}  # by the endpoint's id, which is its own while it lives
+        self._refs: dict[int, weakref.ref[Endpoint]] = {}
+
+    def pool(self, endpoint: Endpoint, name: str) -> Pool:
+        """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS)."""
+        pool = self._pools.get((id(endpoint), name))
+        return self._open(endpoint, name) if pool is None else pool
+
+    def _open(self, endpoint: Endpoint, name: str) -> Pool:
+        key = id(endpoint)
+        if key not in self._refs:
+            here = weakref.ref(self)
+
+            def gone(_: object) -> None:
+                station = here()
+                if station is not None:
+                    station._leave(key)
+
+            self._refs[key] = weakref.ref(endpoint, gone)
+        pool = self._pools[key, name] = Pool(
+            endpoint.host,
+            endpoint.port,
+            uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
+            ssl=self.tls if name else None,
+            server_hostname=name or None,
+            keepalive_expiry=self._keepalive,
+        )
+        return pool
+
+    def _leave(self, key: int) -> None:
+        """An endpoint was collected: whoever may still use its connections finishes, and the idle ones close."""
+        self._refs.pop(key, None)
+        for known in [known for known in self._pools if known[0] == key]:
+            pool = self._pools.pop(known)
+            if self.usable and not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(pool.drain)
+
+    @property
+    def usable(self) -> bool:
+        return self._process == os.getpid()
+
+    async def aclose(self) -> None:
+        pools, self._pools = list(self._pools.values()), {}
+        self._refs.clear()
+        for pool in pools:
+            await pool.aclose()
+
+
+class Lane:
+    """The fast lane of one client: may it be used, and which pool carries an attempt?"""
+
+    __slots__ = ("_context", "_keepalive", "_station", "_stations", "_way", "family")
+
+    def __init__(self, family: Family, transport: Any, tls: Any, keepalive: float | None) -> None:
+        self.family = family
+        self._context = tls
+        self._keepalive = keepalive
+        self._way = Way(family, transport)
+        self._station: Station | None = None  # of the newest loop
+        self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
+
+    @classmethod
+    def of(cls, family: Family, transport: Any, settings: dict[str, Any]) -> Lane | None:
+        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same."""
+        if type(transport) is not family.lib.AsyncHTTPTransport or not hasattr(transport, "_pool"):
+            return None
+        if settings.get("http2", False) or not settings.get("http1", True):
+            return None
+        limits = settings.get("limits")
+        return cls(family, transport, settings["verify"], limits.keepalive_expiry if limits else 5.0)
+
+    def open(self) -> bool:
+        """Whether we are on asyncio, and nothing has been put between the client and the network."""
+        return _asyncio_loop() is not None and self._way.untouched()
+
+    def takes(self, exchange: Exchange) -> bool:
+        """Whether this exchange would come out the same on httpx's own road."""
+        request = exchange.request
+        return (
+            hasattr(request, "_content")
+            and isinstance(request.stream, self.family.lib.ByteStream)
+            and request.extensions.keys() <= _UNDERSTOOD
+            and request.url.scheme in ("http", "https")
+            and request.method != "CONNECT"
+            and "upgrade" not in request.headers
+            and self.open()
+        )
+
+    def transport(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Carrier:
+        """What carries `wire`, one attempt of `exchange`."""
+        name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
+        return Carrier(self.pool(endpoint, name), exchange)
+
+    def pool(self, endpoint: Endpoint, name: str) -> Pool:
+        """The pool for `endpoint` on the running loop; `name` is whom its certificate must name ("": no TLS)."""
+        station = self._station
+        if station is None or station.loop is not _asyncio_loop() or not station.usable:
+            station = self._arrive()
+        return station.pool(endpoint, name)
+
+    def _arrive(self) -> Station:
+        loop = asyncio.get_running_loop()
+        for other, old in list(self._stations.items()):
+            if other.is_closed() or not old.usable:
+                self._stations.pop(other, None)
+        station = self._stations.get(loop)
+        if station is None:
+            station = self._stations.setdefault(loop, Station(loop, self._context, self._keepalive))
+        self._station = station
+        return station
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        loop = _asyncio_loop()
+        self._station = None
+        station = None if loop is None else self._stations.pop(loop, None)
+        if station is not None and station.usable:
+            await station.aclose()
+
+
+class Carrier:
+    """One attempt's stand-in for an httpx transport. A plain call comes back whole, a streamed one at its headers."""
+
+    __slots__ = ("_exchange", "_pool")
+
+    def __init__(self, pool: Pool, exchange: Exchange) -> None:
+        self._pool = pool
+        self._exchange = exchange
+
+    async def handle_async_request(self, wire: Any) -> Any:
+        exchange = self._exchange
+        family = exchange.family
+        method = wire.method.encode("ascii")
+        timeout = wire.extensions.setdefault("timeout", {})
+        how: How = {phase: timeout.get(phase) for phase in PHASES}  # type: ignore[assignment]
+        how["replayable"] = exchange.repeatable
+        try:
+            head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, wire._content)
+            if exchange.stream:
+                stream = await self._pool.open(head, body, method=method, **how)
+                return _response(family, stream, family.AsyncWire(stream, family, exchange.request, timeout))
+            answer = await self._pool.exchange(head, body, method=method, **how)
+            return _response(family, answer, family.lib.ByteStream(answer.body))
+        except WireError as error:
+            raise error.told(family.lib, exchange.request) from error
+
+
+def _response(family: Family, answer: Answer | Stream, stream: Any) -> Any:
+    extensions = {"http_version": answer.http_version, "reason_phrase": answer.reason}
+    return family.lib.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
