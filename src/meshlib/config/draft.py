@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from .document import Document, Place, dotted
 from .node import ConfigReport, Finding, Node
 
+MANIFESTS = "manifests"  # where something stands that no single file says
 CLUSTER_DOMAIN = ".svc.cluster.local"
 
 
@@ -16,7 +17,7 @@ class Woven(Document):
     """A document that was put together from pieces of other files."""
 
     def __init__(self, data: Any, origins: Mapping[Place, tuple[str, int]]) -> None:
-        super().__init__("manifests", data, {place: line for place, (_, line) in origins.items()})
+        super().__init__(MANIFESTS, data, {place: line for place, (_, line) in origins.items()})
         self.origins = origins
 
     def error(self, place: Place, expected: str) -> ConfigError:
@@ -56,7 +57,7 @@ class Draft:
 
     def missing_subset(self, name: str, host: str, subset: str) -> None:
         """Say that nobody defines a subset which a rule leads to."""
-        file, line = self.origins.get(("services", host), ("manifests", 1))
+        file, line = self.origins.get(("services", host), (MANIFESTS, 1))
         message = f"{host}: no DestinationRule has the subset {subset!r}: cluster {name} has nobody in it"
         self.report.findings.append(Finding(file, line, "warning", message))
 

@@ -16,7 +16,7 @@ from ..discovery.file import FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
-from ..runtime import Runtime
+from ..runtime import SYSTEM, Runtime
 from .build import Builder, Loaded, check, static_endpoints
 from .document import Document, read
 from .endpoints import read_endpoints
@@ -151,3 +151,8 @@ def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:
         mesh.tell(ConfigRefused(mesh.name, error))
         return False
     return True
+
+
+def load_mesh(path: str | os.PathLike[str]) -> Mesh:
+    """The mesh of a file, read once and offered to nobody: for commands. Raises `ConfigError`."""
+    return mesh_from_file(Mesh, path, watch=False, runtime=SYSTEM)
