@@ -45,7 +45,8 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def pictures() -> ModuleType:
+def pictures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
     assert spec is not None
     assert spec.loader is not None
@@ -54,7 +55,7 @@ def pictures() -> ModuleType:
     return module
 
 
-def test_pictures_show_what_the_policies_do_today() -> None:
-    for name, draw in pictures().PICTURES.items():
+def test_pictures_show_what_the_policies_do_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, draw in pictures(monkeypatch).PICTURES.items():
         drawn = (ROOT / "docs" / "img" / f"{name}.svg").read_text(encoding="utf-8")
         assert draw() == drawn, f"docs/img/{name}.svg: run `python docs/pictures.py`"
