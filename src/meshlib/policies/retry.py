@@ -16,7 +16,7 @@ from ._first_try import first_try
 from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
 from ._loop import F, Loop, pack, unpack
-from ._tenacity import Outcome, RetryState
+from ._tenacity import Outcome, RetryState, asks_results
 from ._within import bounded, bounded_async
 from .backoff import Random, Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget, checked
@@ -45,7 +45,8 @@ class Retry(Loop):
     budget. `discard` is given each result that is thrown away for another try.
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
-    They are asked only after a failure. Giving up raises the last error as it is, with a note saying why.
+    They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
+    it is, with a note saying why.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
     Raises ValueError for values without sense.
@@ -95,6 +96,7 @@ class Retry(Loop):
         self.stop = stop
         self.wait = wait
         self.retry = retry
+        self._asks_results = asks_results(retry)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
@@ -270,7 +272,7 @@ class Tries:
         if isinstance(error, Rejected):
             return policy.rejections
         verdict = self._judge(call, result, error)
-        if policy.retry is not None:
+        if policy.retry is not None and (error is not None or policy._asks_results):
             wanted = bool(policy.retry(state))
         elif error is not None:
             wanted = verdict is FAILURE and (policy.on is None or policy.on(error))
