@@ -25,10 +25,12 @@ from .runtime import SYSTEM, Runtime, Signal
 if TYPE_CHECKING:
     import os
 
+    from .balancing.outlier import OutlierDetection
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
     from .policies._gate import Gate
     from .policies.budget import RetryBudget
+    from .routing.split import Sticky
 
 __all__ = ["Cluster", "Endpoint", "Mesh", "RouteRequest", "Service", "Snapshot"]
 
@@ -62,11 +64,12 @@ class Service:
 class Cluster:
     """A set of endpoints that are one and the same thing (a version, a subset), and the gates in front of them.
 
-    `gates` are asked outermost first, for each attempt. With `tls`, what callers send by http goes out by
-    https. `tls_name` is the name that certificates are checked against (None: the name that the caller used).
+    `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
+    callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
+    name that the caller used). `outlier` is told how each attempt ended.
     """
 
-    __slots__ = ("balancer", "gates", "name", "settings", "steps", "tls", "tls_name")
+    __slots__ = ("balancer", "gates", "name", "outlier", "settings", "steps", "sticky", "tls", "tls_name")
 
     def __init__(
         self,
@@ -74,6 +77,8 @@ class Cluster:
         balancer: Balancer,
         gates: Sequence[Gate] = (),
         *,
+        sticky: Sticky | None = None,
+        outlier: OutlierDetection | None = None,
         tls: bool = False,
         tls_name: str | None = None,
         settings: Any = None,
@@ -81,6 +86,8 @@ class Cluster:
         self.name = name
         self.balancer = balancer
         self.gates = tuple(gates)
+        self.sticky = sticky
+        self.outlier = outlier
         self.tls = tls
         self.tls_name = tls_name
         self.settings = settings

@@ -115,6 +115,7 @@ def show(mesh: Mesh, builder: Builder, loaded: Loaded) -> None:
     """Publish what was read."""
     mesh.publish(lambda old: builder.snapshot(loaded))
     mesh.labels = dict(loaded.model.labels)
+    builder.look_after()
 
 
 def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:

@@ -62,7 +62,7 @@ def _service(document: Document, base: Place, model: ServiceModel, policies: Rou
             routes.append(_route(route, policies.get((name, index))))
         place = (*base, "split")
         # A service that has rules and names no split has no default: what no rule takes is refused.
-        default = Split(model.split, sticky=_sticky(model.sticky)) if model.split else None if routes else Split(name)
+        default = Split(model.split, sticky=sticky(model.sticky)) if model.split else None if routes else Split(name)
         place = base
         return Service(name, hosts=model.hosts, routes=routes, default=default)
     except ValueError as error:
@@ -73,7 +73,7 @@ def _route(model: RouteModel, policies: Any) -> Route:
     return Route(
         name=model.name,
         match=[_match(match) for match in model.match],
-        to=Split(model.split, sticky=_sticky(model.sticky)) if model.split else None,
+        to=Split(model.split, sticky=sticky(model.sticky)) if model.split else None,
         redirect=Redirect(**model.redirect.model_dump()) if model.redirect else None,
         direct=DirectResponse(model.respond.status, body=model.respond.body.encode(), headers=model.respond.headers)
         if model.respond
@@ -122,7 +122,7 @@ def _text(model: TextModel) -> Text:
     return Text(**model.model_dump())
 
 
-def _sticky(model: StickyModel | None) -> Sticky | None:
+def sticky(model: StickyModel | None) -> Sticky | None:
     return None if model is None else Sticky(*[_key(key) for key in model.by], method=model.method)
 
 
