@@ -16,12 +16,11 @@ from weakref import WeakKeyDictionary
 
 from ..balancing import Balancer, Endpoint
 from ..balancing.health import HealthCheck
-from ..balancing.report import HEADER, parse_report
+from ..balancing.report import HEADER, PROBE_PATH, parse_report
 from ..mesh import Cluster, Mesh
 from .fast_road import Station
 from .health import Checks, client_tls, head
 
-PROBE_PATH: Final = "/.well-known/meshlib/load"
 PATIENCE: Final = 1.0  # seconds for a probe: an older answer would not be used
 DEAF: Final = 60.0  # seconds for which an endpoint is left alone that does not know what a probe is
 _HEADER: Final = HEADER.encode("ascii")
