@@ -50,7 +50,7 @@ def test_its_settings_become_ours(folder: Path) -> None:
     found = load(folder / "linkerd.yaml")
     assert [one.message.split(": ")[1] for one in found.report] == ["admin", "routers[0].servers"]
     cluster = found.model.clusters["/#/io.l5d.fs/users"]
-    assert (cluster.balancer, cluster.breaker) == ("peak_ewma", None)
+    assert (cluster.balancer.kind, cluster.breaker) == ("peak_ewma", None)
     assert cluster.accrual is not None and (cluster.accrual.failures, cluster.accrual.backoff) == (9, (0.1, 2.0))
     policies = found.model.dtab.policies
     assert (policies.timeout, policies.per_try_timeout) == (1.5, 0.4)
@@ -99,4 +99,4 @@ def test_a_dtab_that_makes_no_sense_is_told_with_its_router(folder: Path) -> Non
     (folder / "linkerd.yaml").write_text(TEXT.replace("/svc => /env/prod", "/svc = /env/prod"))
     with pytest.raises(ConfigError) as caught:
         load(folder / "linkerd.yaml")
-    assert caught.value.line is not None and caught.value.path.startswith("dtab")
+    assert caught.value.line is not None and caught.value.where.startswith("dtab")
