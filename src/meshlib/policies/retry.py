@@ -95,7 +95,7 @@ class Retry(Loop):
         self.stop = stop
         self.wait = wait
         self.retry = retry
-        self._asks_results = asks_results(retry)
+        self.asks_results = asks_results(retry)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
