@@ -26,7 +26,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from guards import SECTIONS, Failed, Row
+from _gates import GATES
+from guards import SECTIONS as GUARDS
+from guards import Failed, Row
+
+SECTIONS = {**GUARDS, **GATES}
 
 # --- measuring ----------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
+from .http.door import arguments_of
 from .http.family import Family
 from .http.lean import leanly
-from .http.meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .http.meshed import AsyncMeshed, SyncMeshed
 from .mesh import Mesh
 
 if TYPE_CHECKING:

@@ -62,11 +62,11 @@ class Service:
 class Cluster:
     """A set of endpoints that are one and the same thing (a version, a subset), and the gates in front of them.
 
-    `gates` are asked outermost first, for each attempt. `tls_name` is the name that certificates are checked against
-    when the service is called by https (None: the name that the caller used).
+    `gates` are asked outermost first, for each attempt. With `tls`, what callers send by http goes out by
+    https. `tls_name` is the name that certificates are checked against (None: the name that the caller used).
     """
 
-    __slots__ = ("balancer", "gates", "name", "settings", "steps", "tls_name")
+    __slots__ = ("balancer", "gates", "name", "settings", "steps", "tls", "tls_name")
 
     def __init__(
         self,
@@ -74,12 +74,14 @@ class Cluster:
         balancer: Balancer,
         gates: Sequence[Gate] = (),
         *,
+        tls: bool = False,
         tls_name: str | None = None,
         settings: Any = None,
     ) -> None:
         self.name = name
         self.balancer = balancer
         self.gates = tuple(gates)
+        self.tls = tls
         self.tls_name = tls_name
         self.settings = settings
         self.steps: dict[Any, Any] = {}

@@ -45,7 +45,7 @@ class ThreadParking:
 
     def wait(self, seconds: float, run: Runtime = SYSTEM) -> None:
         """Sleep until woken, at most `seconds` (`inf`: as long as it takes)."""
-        if run is SYSTEM:
+        if run is SYSTEM or seconds == inf:
             self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), TIMEOUT_MAX))
         else:
             run.sleep(seconds)  # a clock that is moved by hand: whatever it sets off happens in this very call

@@ -11,16 +11,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from math import inf
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeVar
 
-from .call import AsyncStep, Call, Classifier, R, Step, raised
+from .call import AsyncStep, Classifier, R, Step, raised
 from .policies._gate import Gate
 from .policies._guard import guard
-from .policies._loop import pack
+from .policies._loop import check_repeatable, pack
+from .policies._within import bounded, bounded_async, within, within_async
 from .policies.breaker import CircuitBreaker
 from .policies.fallback import Fallback
 from .policies.retry import Retry
-from .policies.timeout import Timeout, within, within_async
+from .policies.timeout import Timeout
 from .runtime import SYSTEM, Runtime
 
 P = ParamSpec("P")
@@ -65,7 +66,7 @@ class Pipeline:
             for kept in tries.get(id(policy), ()):
                 step = within(step, run, kept.per_try or inf, kept.name)
             step = policy.wrap(step, run, self.classify)
-        return step if self.policies and isinstance(self.policies[0], Timeout) else _bounded(step, run)
+        return step if self.policies and isinstance(self.policies[0], Timeout) else bounded(step, run)
 
     def over_async(self, step: AsyncStep[R], *, keeps_deadline: bool = False, timer: bool = True) -> AsyncStep[R]:
         """`step` behind all policies. Made once, called often.
@@ -84,39 +85,31 @@ class Pipeline:
                 step = within_async(step, run, policy.seconds, policy.name, outermost=place == 0, cancels=timer)
             else:
                 step = policy.wrap_async(step, run, self.classify)
-        return step if self.policies and isinstance(self.policies[0], Timeout) else _bounded_async(step, run, timer)
+        return (
+            step if self.policies and isinstance(self.policies[0], Timeout) else bounded_async(step, run, timer=timer)
+        )
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
-        if not all(isinstance(policy, Gate) for policy in self.policies):
-            return pack(fn, self.over, self.over_async)
-        guarded = fn
-        for policy in reversed(self.policies):
-            gate = cast(Gate, policy)
-            guarded = guard(guarded, gate, self.runtime, gate.classify or self.classify)
-        return guarded
+        first, gates = (
+            self.policies[:1],
+            [gate for gate in self.policies if isinstance(gate, Gate) and not gate.asks_call],
+        )
+        if len(gates) == len(self.policies):
+            return self._gated(fn, gates)
+        # What is alone above gates needs no `Call` before something fails.
+        if isinstance(first[0], Retry) and len(gates) == len(self.policies) - 1:
+            check_repeatable(fn)
+            return first[0].guard(self._gated(fn, gates), self.runtime, self.classify)
+        return pack(fn, self.over, self.over_async)
+
+    def _gated(self, fn: Callable[P, T], gates: list[Gate]) -> Callable[P, T]:
+        for gate in reversed(gates):
+            fn = guard(fn, gate, self.runtime, gate.classify or self.classify)
+        return fn
 
     def __repr__(self) -> str:
         return f"Pipeline({', '.join(f'{type(policy).__name__}({policy.name!r})' for policy in self.policies)})"
-
-
-def _bounded(step: Step[R], run: Runtime) -> Step[R]:
-    """Where no Timeout is outermost, a deadline from outside still ends the call; without one this costs a glance."""
-    kept = within(step, run, inf, "deadline")
-
-    def bounded(call: Call) -> R:
-        return step(call) if call.deadline == inf else kept(call)
-
-    return bounded
-
-
-def _bounded_async(step: AsyncStep[R], run: Runtime, timer: bool) -> AsyncStep[R]:
-    kept = within_async(step, run, inf, "deadline", cancels=timer)
-
-    def bounded(call: Call) -> Any:
-        return step(call) if call.deadline == inf else kept(call)
-
-    return bounded
 
 
 def _tries(policies: tuple[Policy, ...]) -> dict[int, list[Timeout]]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from asyncio import _get_running_loop as _asyncio_loop
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from heapq import heapify, heappop, heappush
+from itertools import count
 from math import inf
 from typing import Any, Protocol, TypeVar, cast
 
@@ -68,45 +72,122 @@ class System:
         else:
             await anyio.sleep(seconds)
 
-    async def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> R:
+    def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
         if deadline == inf:
-            return await work
+            return work
         # asyncio's loop.time() may be replaced and trio's clock has an offset of its own: only what remains counts.
         remaining = deadline - time.monotonic()
         loop = _asyncio_loop()
         if loop is not None:
-            return await _until(loop, remaining, work)
-        with anyio.move_on_after(max(remaining, 0.0)):
-            return await work
-        raise Expired
+            return _until(loop, remaining, work)
+        return _until_on_trio(remaining, work)
 
     def signal(self) -> Signal:
         return _AsyncioSignal() if _asyncio_loop() is not None else _AnyioSignal()
 
 
+async def _until_on_trio(remaining: float, work: Coroutine[Any, Any, R]) -> R:
+    with anyio.move_on_after(max(remaining, 0.0)):
+        return await work
+    raise Expired
+
+
 async def _until(loop: asyncio.AbstractEventLoop, remaining: float, work: Coroutine[Any, Any, R]) -> R:
-    """What `asyncio.timeout` does, at half its price: one timer, and the task's own count of cancellations."""
+    """What `asyncio.timeout` does, at a third of its price: the task's own count of cancellations, and `Alarms`."""
+    alarms = alarms_of(loop)
     task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
     before = task.cancelling()
-    late = False
-
-    def expire() -> None:
-        nonlocal late
-        late = True
-        task.cancel()
-
-    timer = loop.call_later(remaining, expire)
+    alarm = alarms.set(remaining, task.cancel)
     try:
         result = await work
     except BaseException as error:
-        timer.cancel()
-        if late and task.uncancel() <= before and isinstance(error, asyncio.CancelledError):
-            raise Expired from error
+        if alarm[RING] is None:  # it has rung
+            if task.uncancel() <= before and isinstance(error, asyncio.CancelledError):
+                raise Expired from error
+        else:
+            alarms.drop(alarm)
         raise
-    timer.cancel()
-    if late:  # the work chose to finish all the same
+    if alarm[RING] is None:  # the work chose to finish all the same
         task.uncancel()
+    else:
+        alarms.drop(alarm)
     return result
+
+
+RING = 2
+_NO_CONTEXT = Context()  # a timer keeps the context in which it was made; ours serves many calls and shall keep none
+
+
+class Alarms:
+    """The deadlines of one event loop, behind a single timer of it.
+
+    Nearly all are dropped before their time. A timer of the loop for each would cost three times as much as a place in
+    a heap, where those that were dropped wait to be swept out.
+    """
+
+    __slots__ = ("_at", "_dropped", "_heap", "_numbers", "_timer", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._heap: list[list[Any]] = []  # [when, number, what to call, or None once it is over]
+        self._numbers = count()
+        self._at = inf  # when the timer rings
+        self._timer: asyncio.TimerHandle | None = None
+        self._dropped = 0
+
+    def set(self, remaining: float, ring: Callable[[], object]) -> list[Any]:
+        """Call `ring` after `remaining` seconds, in no context in particular. Give back what you get to `drop`."""
+        when = self.loop.time() + remaining
+        alarm = [when, next(self._numbers), ring]
+        heappush(self._heap, alarm)
+        if when < self._at:
+            self._arm(when)
+        return alarm
+
+    def drop(self, alarm: list[Any]) -> None:
+        """Not any more. Only for an alarm that has not rung: its `RING` is not None."""
+        alarm[RING] = None
+        self._dropped += 1
+        if self._dropped > 100 and self._dropped * 2 > len(self._heap):
+            self._heap = [alarm for alarm in self._heap if alarm[RING] is not None]
+            heapify(self._heap)
+            self._dropped = 0
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._at = when
+        self._timer = self.loop.call_at(when, self._ring, context=_NO_CONTEXT)
+
+    def _ring(self) -> None:
+        now = max(self.loop.time(), self._at)  # the loop may be a hair early
+        heap, self._at, self._timer = self._heap, inf, None
+        while heap and (heap[0][RING] is None or heap[0][0] <= now):
+            alarm = heappop(heap)
+            if alarm[RING] is None:
+                self._dropped -= 1
+            else:
+                ring, alarm[RING] = alarm[RING], None
+                ring()
+        if heap:
+            self._arm(heap[0][0])
+
+
+class _Here(threading.local):
+    """The alarms of the event loop that this thread runs."""
+
+    alarms: Alarms | None = None
+
+
+_here = _Here()
+
+
+def alarms_of(loop: asyncio.AbstractEventLoop) -> Alarms:
+    """The alarms of the event loop that runs in this thread."""
+    alarms = _here.alarms
+    if alarms is None or alarms.loop is not loop:
+        alarms = _here.alarms = Alarms(loop)
+    return alarms
 
 
 class _AsyncioSignal:

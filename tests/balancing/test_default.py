@@ -162,3 +162,97 @@ def test_the_endpoint_to_be_avoided_is_taken_only_if_there_is_no_other() -> None
     balancer, random = make("default", "users", endpoints), Random(1).random
     assert all(balancer.pick(random, 1.0, avoid=[endpoints[0]]) is not endpoints[0] for _ in range(100))
     assert balancer.pick(random, 1.0, avoid=endpoints) in endpoints
+
+
+def test_who_left_is_not_probed_and_who_comes_back_ill_is() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    balancer.update(endpoints[1:])
+    assert endpoints[0] not in [balancer.pick(random, 9.0) for _ in range(50)]
+    balancer.update(endpoints)
+    assert [balancer.pick(random, 9.0) for _ in range(50)].count(endpoints[0]) == 1
+
+
+def test_old_successes_do_not_end_a_run_of_failures() -> None:
+    (endpoint, *_) = three()
+    old = [endpoint.enter(1.0) for _ in range(5)]
+    for permit in old:
+        kill(endpoint, 1.0, times=1)
+        endpoint.leave(permit, SUCCESS, 1.1, 0.1)
+    assert endpoint.state == "ejected"
+
+
+def test_a_panic_still_prefers_the_well_one() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    kill(endpoints[1], 2.0)
+    assert [balancer.pick(random, 2.1) for _ in range(100)].count(endpoints[2]) == 100
+
+
+def test_a_held_endpoint_gets_no_probe_until_it_is_released() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    endpoints[0].hold("health check", 1.0, "failed")
+    assert endpoints[0] not in [balancer.pick(random, 100.0) for _ in range(100)]
+    endpoints[0].release("health check", 100.0)
+    assert endpoints[0].state == "ok"
+
+
+def test_retry_after_postpones_the_probe() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    endpoints[0].postpone(3.0, 2.0)
+    assert endpoints[0] not in [balancer.pick(random, 4.9) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 5.0) for _ in range(50)]
+
+
+def test_a_plugged_accrual_judges_instead_of_the_ward() -> None:
+    from meshlib.balancing import Ward
+    from meshlib.policies.accrual import ConsecutiveFailures
+
+    endpoints = three()
+    ward = Ward("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
+    balancer, random = make("default", "users", endpoints, ward=ward), Random(1).random
+    kill(endpoints[0], 2.0, times=2)
+    assert endpoints[0] not in [balancer.pick(random, 2.9) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 3.0) for _ in range(50)]
+    endpoints[0].leave(endpoints[0].enter(3.0), FAILURE, 3.1, 0.1)
+    assert endpoints[0] not in [balancer.pick(random, 11.0) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 11.2) for _ in range(50)]
+
+
+def test_events_name_the_cluster_and_the_address() -> None:
+    endpoints = three()
+    balancer = make("default", "users", endpoints)
+    seen: list[Event] = []
+    balancer.ward.port.subscribe(seen.append)
+    kill(endpoints[1], 2.0)
+    (event,) = seen
+    assert isinstance(event, EndpointEjected)
+    assert (event.name, event.address, event.reason, event.until) == (
+        "users",
+        "10.0.0.1:2",
+        "5 failures in a row",
+        2.25,
+    )
+
+
+def test_a_relapse_makes_the_way_back_slower() -> None:
+    endpoints = three()
+    warm(endpoints)
+    burdens = []
+    for now in (2.0, 3.0):
+        kill(endpoints[0], now)
+        endpoints[0].leave(endpoints[0].enter(now + 0.25), SUCCESS, now + 0.35, 0.1)
+        burdens.append(endpoints[0].burden)
+    assert burdens[0] == pytest.approx(0.1)
+    assert burdens[1] > 1.0
+    for step in range(200):
+        endpoints[0].leave(endpoints[0].enter(4.0 + step / 100), SUCCESS, 4.0 + step / 100, 0.1)
+    assert endpoints[0].burden < 0.3

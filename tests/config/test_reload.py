@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 
@@ -119,3 +120,10 @@ def test_an_edit_of_an_endpoints_file_takes_effect(tmp_path: Path) -> None:
         (tmp_path / "e.json").write_text('["h:1", "h:2"]')
         assert seen.wait(20)
         assert len(mesh.current.clusters["a"].balancer.endpoints) == 2
+
+
+def test_a_change_of_weight_alone_is_heard(watched: Watched) -> None:
+    watched.edit(ONE.replace("h:2", "{address: 'h:2', weight: 0}"))
+    cluster = watched.mesh.current.clusters["a"]
+    dice = random.Random(1).random
+    assert {cluster.balancer.pick(dice, 0.0).address for _ in range(50)} == {"h:1"}

@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
-from doors import Door, Server, cluster_of, in_flight, mesh_of
+from doors import Door, HandClock, Server, cluster_of, in_flight, mesh_of
 
 import meshlib
 from meshlib import BreakerOpen, Bulkhead, BulkheadFull, CircuitBreaker, DeadlineExceeded, MeshError, NoEndpoint
@@ -76,6 +76,7 @@ async def test_transport_errors_say_where_they_happened(door: Door) -> None:
     error: Any = caught.value
     assert str(error.request.url) == "http://users/v1"
     assert (error.service, error.cluster, error.endpoint, error.attempt) == ("users", "users", "10.0.0.1:8001", 2)
+    assert error.policy is None
     assert error.__notes__ == [
         "gave up after 2 attempts: no attempts left",
         "service users, cluster users, endpoint 10.0.0.1:8001, attempt 2",
@@ -147,38 +148,13 @@ async def test_the_cause_of_a_late_answer_stays_visible(door: Door) -> None:
         raise door.lib.ReadTimeout("slow")
 
     clock = [100.0]
-    mesh = mesh_of(runtime=_Clock(clock), attempts=1)
+    mesh = mesh_of(runtime=HandClock(clock), attempts=1)
     async with door.open(mesh, transport=Server(door, late).transport) as client:
-        with deadline(0.5, runtime=_Clock(clock)), pytest.raises(DeadlineExceeded) as caught:
+        with deadline(0.5, runtime=HandClock(clock)), pytest.raises(DeadlineExceeded) as caught:
             await client.get("http://users/")
     error: Any = caught.value
     assert isinstance(error, door.lib.ReadTimeout)
     assert isinstance(error.__cause__, door.lib.ReadTimeout | meshlib.runtime.Expired)
-
-
-class _Clock:
-    """The real runtime but for the time, which stands still unless a test moves it."""
-
-    def __init__(self, clock: list[float]) -> None:
-        self._clock = clock
-
-    def now(self) -> float:
-        return self._clock[0]
-
-    def random(self) -> float:
-        return 0.5
-
-    def sleep(self, seconds: float) -> None:
-        self._clock[0] += seconds
-
-    async def sleep_async(self, seconds: float) -> None:
-        self._clock[0] += seconds
-
-    async def until(self, deadline: float, work: Any) -> Any:
-        return await work
-
-    def signal(self) -> Any:
-        raise NotImplementedError
 
 
 # --- time ----------------------------------------------------------------------------------------------------------
@@ -223,7 +199,7 @@ async def test_the_limit_per_try_is_kept_apart_from_the_total(door: Door) -> Non
         raise door.lib.ReadTimeout("slow")
 
     server = Server(door, slow, slow, 200)
-    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    mesh = mesh_of(runtime=HandClock(clock), timeout=10.0, per_try_timeout=2.0)
     async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
         assert (await client.get("http://users/")).status_code == 200
     assert [timeout["read"] for timeout in server.timeouts] == [2.0, 2.0, 2.0]
@@ -238,7 +214,7 @@ async def test_a_post_is_not_repeated_after_its_try_timed_out(door: Door) -> Non
         raise door.lib.ReadTimeout("slow")
 
     server = Server(door, slow, 200)
-    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    mesh = mesh_of(runtime=HandClock(clock), timeout=10.0, per_try_timeout=2.0)
     async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
         with pytest.raises(DeadlineExceeded, match=r"no answer within 2\.0 s") as caught:
             await client.post("http://users/")
@@ -253,13 +229,13 @@ async def test_a_connection_that_does_not_open_within_a_try_is_tried_elsewhere_a
         clock[0] += 2.0
         raise door.lib.ConnectTimeout("no answer to the knock")
 
-    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(1), cooldown=60.0, runtime=_Clock(clock))
+    breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(1), cooldown=60.0, runtime=HandClock(clock))
     server = Server(door, slow, 200)
-    mesh = mesh_of(runtime=_Clock(clock), timeout=10.0, per_try_timeout=2.0)
+    mesh = mesh_of(runtime=HandClock(clock), timeout=10.0, per_try_timeout=2.0)
     async with door.open(mesh, transport=server.transport) as client:
         assert (await client.post("http://users/")).status_code == 200
     assert len(set(server.hosts)) == 2
-    guarded = mesh_of(runtime=_Clock(clock), attempts=1, gates=[breaker], per_try_timeout=2.0)
+    guarded = mesh_of(runtime=HandClock(clock), attempts=1, gates=[breaker], per_try_timeout=2.0)
     async with door.open(guarded, transport=Server(door, slow).transport) as client:
         with pytest.raises(door.lib.ConnectTimeout):
             await client.post("http://users/")

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from doors import Door, Server, cluster_of, in_flight, mesh_of
+from doors import Door, HandClock, Server, cluster_of, in_flight, mesh_of
 
 from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Consecutive, DeadlineExceeded, State, Verdict
 from meshlib.events import AttemptFinished, CallFinished, Event
@@ -225,13 +225,14 @@ async def test_a_services_timeout_ends_with_the_headers_of_a_stream(door: Door) 
 
 
 async def test_the_callers_own_deadline_binds_the_body_too(door: Door) -> None:
+    clock = [100.0]
     server = answering(door, b"a", b"b")
-    mesh = mesh_of()
+    mesh = mesh_of(runtime=HandClock(clock))
     async with door.open(mesh, transport=server.transport, timeout=30.0) as client:
-        with deadline(0.05):
+        with deadline(5.0, runtime=HandClock(clock)):
             async with client.stream("GET", "http://users/") as response:
-                assert server.seen[0].extensions["timeout"]["read"] <= 0.05
-                await anyio.sleep(0.06)
+                assert server.seen[0].extensions["timeout"]["read"] == 5.0
+                clock[0] += 5.0
                 with pytest.raises(DeadlineExceeded) as caught:
                     await client.chunks(response)
     assert isinstance(caught.value, door.lib.ReadTimeout)
@@ -270,3 +271,22 @@ async def test_a_cancelled_reader_is_nobodys_failure() -> None:
             await reading.wait()
             group.cancel_scope.cancel()
         assert (book.heard, in_flight(mesh)) == ([Verdict.IGNORED], 0)
+
+
+async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeout(door: Door) -> None:
+    def told(response: Any) -> None:
+        assert not response.is_closed
+
+    async def told_async(response: Any) -> None:
+        told(response)
+
+    server = answering(door, b"a", b"b", error=door.lib.ReadError("reset"))
+    hooks = {"response": [told_async if door.is_async else told]}
+    book = Book()
+    async with door.open(
+        mesh_of(gates=[book], timeout=1.0), transport=server.transport, timeout=30.0, event_hooks=hooks
+    ) as client:
+        with pytest.raises(door.lib.ReadError) as caught:
+            await client.get("http://users/")
+    assert all(limit <= 1.0 for limit in server.seen[0].extensions["timeout"].values())
+    assert (book.heard, caught.value.endpoint.partition(".")[0]) == ([Verdict.FAILURE], "10")  # type: ignore[attr-defined]

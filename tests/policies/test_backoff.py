@@ -8,7 +8,7 @@ from math import sqrt, tanh
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.policies import _backoff as backoff
@@ -62,6 +62,7 @@ def test_take_until_stays_within_the_total() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(0.001, 10.0), st.floats(1.0, 100.0))
+@settings(deadline=None)
 def test_no_schedule_leaves_its_bounds(seed: int, start: float, times: float) -> None:
     random, maximum = Random(seed).random, start * times
     for delays in (

@@ -456,6 +456,17 @@ def test_open_by_hand_heals_by_probes_as_usual() -> None:
     assert breaker.state == State.CLOSED
 
 
+def test_a_hand_may_be_told_the_time() -> None:
+    breaker = made(cooldown=5.0)
+    breaker.open(now=100.0)
+    assert refused(breaker, 101.0).retry_after == 4.0
+    breaker.open(2.0, 200.0)
+    assert refused(breaker, 201.0).retry_after == 1.0
+    breaker.half_open(201.0)
+    call(breaker, SUCCESS, 201.0)
+    assert breaker.state == State.CLOSED
+
+
 @pytest.mark.parametrize("seconds", [0, -1.0, nan, "1"])
 def test_open_for_nonsense_is_refused_and_changes_nothing(seconds: Any) -> None:
     breaker = made()

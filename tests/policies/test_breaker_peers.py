@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import gc
 import inspect
+import random
 import threading
 import time
 import tracemalloc
@@ -596,6 +597,71 @@ def test_a_block_inside_a_generator_may_be_closed_by_another_thread() -> None:
     thread.start()
     thread.join()
     breaker.enter(clock.now())
+
+
+def test_garbage_collection_may_close_a_guarded_generator_at_the_worst_moment() -> None:
+    """A collection can start inside the breaker's own lock, and close a generator or a block that it guards."""
+
+    class Collects(FailureCount):
+        def record(self, failed: bool, took: float, now: float) -> str | None:
+            while abandoned:
+                abandoned.pop().close()
+            return super().record(failed, took, now)
+
+    breaker = CircuitBreaker(trip=Collects(2, calls=2))
+    abandoned: list[Any] = []
+
+    @breaker
+    def rows() -> Iterator[int]:
+        yield 1
+
+    def block() -> Iterator[int]:
+        with breaker:
+            try:
+                yield 1
+            finally:
+                raise Broken  # a failure, told while the breaker is busy with another
+
+    abandoned += [rows(), rows()]
+    for running in abandoned:
+        next(running)
+    breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
+    assert breaker.state == State.CLOSED and not abandoned
+    running = block()
+    next(running)
+    abandoned.append(running)
+    with pytest.raises(Broken):
+        breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
+    assert breaker.state == State.OPEN and not breaker._blocks._open
+
+
+@pytest.mark.anyio
+async def test_two_thousand_calls_cancelled_at_random_leave_no_lease_behind() -> None:
+    """A14."""
+    rolls = random.Random(3)
+    breaker = CircuitBreaker(consecutive_failures=1, cooldown=0.0005, probes=3, probe_lease=3600.0)
+
+    @breaker
+    async def works(seconds: float, fails: bool) -> None:
+        await anyio.sleep(seconds)
+        if fails:
+            raise Broken
+
+    async def call() -> None:
+        for _ in range(20):
+            with anyio.move_on_after(rolls.random() * 0.002):
+                try:
+                    await works(rolls.random() * 0.002, rolls.random() < 0.2)
+                except (Broken, BreakerOpen):
+                    await anyio.sleep(0)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(call)
+    assert not breaker._probes._leases
+    if breaker.state == State.OPEN:
+        await anyio.sleep(0.001)
+    await works(0.0, False)
 
 
 # --- context managers

@@ -10,13 +10,15 @@ from math import inf
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
-from meshlib.call import Call, raised
+from meshlib.call import SUCCESS, Call, raised
 from meshlib.errors import BulkheadFull, DeadlineExceeded
 from meshlib.events import CallRejected, Event
 from meshlib.policies._decorators import bulkhead
 from meshlib.policies.bulkhead import Bulkhead
+from meshlib.policies.deadline import deadline
 from meshlib.runtime import SYSTEM
 
 BUILT_AT_IMPORT = Bulkhead(1, max_wait=inf)
@@ -168,6 +170,14 @@ def test_a_step_of_a_pipeline_is_bounded_by_its_own_deadline() -> None:
     assert idle(gate)
 
 
+def test_a_wait_ends_with_the_deadline_in_force_here() -> None:
+    gate = Bulkhead(1, max_wait=inf)
+    work = gate(lambda: "done")
+    with gate, deadline(0.01), pytest.raises(DeadlineExceeded):
+        work()
+    assert idle(gate)
+
+
 # --- waiting tasks -------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +285,48 @@ def test_one_bulkhead_made_at_import_time_serves_many_event_loops() -> None:
     assert idle(BUILT_AT_IMPORT)
 
 
+@pytest.mark.anyio
+async def test_a_thread_gives_its_place_to_a_task_and_a_task_to_a_thread() -> None:
+    gate, done = Bulkhead(1, max_wait=10.0), list[str]()
+
+    async def task() -> None:
+        async with gate:
+            done.append("task")
+
+    def thread() -> None:
+        with gate:
+            done.append("thread")
+
+    gate.enter()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(task)
+        await anyio.wait_all_tasks_blocked()
+        await anyio.to_thread.run_sync(gate.leave)
+    gate.enter()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, thread)
+        while not gate.metrics().waiting:
+            await anyio.sleep(0.001)
+        gate.leave()
+    assert done == ["task", "thread"]
+    assert idle(gate)
+
+
+def test_a_waiting_coroutine_that_is_thrown_away_leaves_the_line() -> None:
+    gate = Bulkhead(1, max_wait=inf)
+
+    async def main() -> None:
+        async with gate:
+            abandoned = gate.wait_async(SYSTEM)
+            abandoned.send(None)
+            assert gate.metrics().waiting == 1
+            abandoned.close()
+            assert gate.metrics().waiting == 0
+
+    asyncio.run(main())
+    assert idle(gate)
+
+
 # --- waiting threads -----------------------------------------------------------------------------------------------
 
 
@@ -314,4 +366,16 @@ def test_a_thread_that_runs_an_event_loop_is_refused_and_not_blocked() -> None:
 
     anyio.run(call, backend="asyncio")
     anyio.run(call, backend="trio")
+    assert idle(gate)
+
+
+def test_a_streamed_answer_keeps_its_place_until_it_is_closed() -> None:
+    gate = Bulkhead(1)
+    step = gate.wrap(lambda call: "the beginning", SYSTEM, raised)
+    call = Call(None)
+    call.later = []
+    assert step(call) == "the beginning"
+    assert gate.metrics().in_flight == 1
+    for settle in call.later:
+        settle(SUCCESS)
     assert idle(gate)

@@ -11,6 +11,7 @@ import pytest
 from meshlib.errors import BreakerOpen, DeadlineExceeded
 from meshlib.pipeline import Pipeline
 from meshlib.policies._decorators import circuit_breaker, fallback, hedge, retry, timeout
+from meshlib.policies.deadline import deadline
 from meshlib.policies.retry import Retry
 from meshlib.testing import ManualClock
 
@@ -172,3 +173,25 @@ def test_methods_can_be_decorated() -> None:
 
     shop = Shop()
     assert shop.buy("a") == (shop, "a")
+
+
+def test_a_coroutine_from_a_plain_function_is_not_taken_for_a_success() -> None:
+    async def work() -> None: ...
+
+    for guarded in (retry(lambda: work()), Pipeline(Retry(retry_result=bool))(lambda: work())):
+        with pytest.raises(TypeError, match="write `async def` around it"):
+            guarded()
+
+
+@pytest.mark.anyio
+async def test_each_loop_alone_ends_by_a_deadline_from_outside() -> None:
+    clock = ManualClock()
+
+    async def hang() -> None:
+        await clock.sleep_async(60.0)
+
+    for decorate in (retry(runtime=clock), fallback(None, on=OSError, runtime=clock), hedge(runtime=clock)):
+        start = clock.now()
+        with deadline(1.0, runtime=clock), pytest.raises(DeadlineExceeded):
+            await decorate(hang)()
+        assert clock.now() - start == pytest.approx(1.0)

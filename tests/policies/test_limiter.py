@@ -198,6 +198,20 @@ async def test_async_functions_are_timed_and_counted() -> None:
     assert gate.in_flight == 0
 
 
+BUILT_AT_IMPORT = AdaptiveLimit(FixedLimit(1), max_wait=10.0)
+
+
+def test_one_limit_made_at_import_time_serves_many_event_loops() -> None:
+    async def contend() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(BUILT_AT_IMPORT(anyio.sleep), 0.001)
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(contend, backend=backend)
+    assert (BUILT_AT_IMPORT.in_flight, BUILT_AT_IMPORT.metrics().success) == (0, 15)
+
+
 def test_shares_above_the_whole_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^partitions="):
         AdaptiveLimit(partitions={"a": 0.6, "b": 0.5})

@@ -69,6 +69,27 @@ def test_a_plain_call_waits_for_its_permit(client: Any) -> None:
 
 
 @needs_redis
+def test_a_quota_per_day_is_whole_at_once_and_gone_until_midnight(client: Any) -> None:
+    limit = quota(3, per=86_400.0, cycles=True, client=client)
+    assert [limit.reserve(0.0, None, permits) for permits in (2, 2, 1)] == [0.0, -1.0, 0.0]
+    until_midnight = 86_400.0 - client.time()[0] % 86_400
+    assert limit.wait_for(0.0) == pytest.approx(until_midnight, abs=2.0)
+    assert limit.wait_for(0.0, None, 4) == pytest.approx(until_midnight + 86_400.0, abs=2.0)
+    assert client.pttl(limit._key(None)) / 1000 == pytest.approx(until_midnight, abs=2.0)
+
+
+@needs_redis
+def test_the_next_cycle_may_be_reserved_and_given_back(client: Any) -> None:
+    limit = quota(1, per=86_400.0, cycles=True, client=client)
+    waits = [limit.reserve(0.0, None, 1, inf) for _ in range(3)]
+    assert waits[0] == 0.0
+    assert waits[2] - waits[1] == pytest.approx(86_400.0, abs=2.0)
+    for _ in range(5):
+        limit.ask(None, -1, inf)
+    assert limit.reserve(0.0) == 0.0
+
+
+@needs_redis
 def test_each_key_has_a_bucket_of_its_own(client: Any) -> None:
     limit = quota(1, per=3600.0, client=client, key=lambda user: user)
     work = limit(lambda user: user)
@@ -86,11 +107,12 @@ async def share(limit: Quota) -> None:
 
     assert await work() == "done"
     with anyio.move_on_after(0.05) as scope:
+        await limit.ask_async(None, 1, inf)  # somebody else's reservation, before ours
         await work()
     assert scope.cancelled_caught
     answer = await limit.ask_async(None, 1, inf)
     assert answer is not None
-    assert 90 < answer.wait <= 100
+    assert 190 < answer.wait <= 200
 
 
 @needs_redis
@@ -193,6 +215,8 @@ def test_nonsense_is_refused_at_construction() -> None:
     wrong: Any = "perhaps"
     with pytest.raises(ValueError, match=r"^client, async_client"):
         Quota(1, when_away="open")
+    with pytest.raises(ValueError, match=r"^cycles=True"):
+        Quota(1.5, when_away="open", client=Away(), cycles=True)
     with pytest.raises(ValueError, match=r"^when_away='perhaps'"):
         Quota(1, when_away=wrong, client=Away())
     with pytest.raises(ValueError, match=r"^client=None"):

@@ -13,6 +13,7 @@ import pytest
 from meshlib.call import Call, raised
 from meshlib.errors import DeadlineExceeded, RateLimited
 from meshlib.policies._decorators import rate_limit
+from meshlib.policies.deadline import deadline
 from meshlib.policies.rate import Cycles, RateLimit, SlidingWindow, Smooth, TokenBucket
 from meshlib.runtime import SYSTEM
 
@@ -93,6 +94,15 @@ def test_the_deadline_of_a_call_is_seen_before_waiting() -> None:
         step(Call(None, deadline=0.5))
     assert not caught.value.sent
     assert clock.slept == []
+
+
+def test_the_deadline_in_force_here_is_seen_too() -> None:
+    limit = RateLimit(1, per=3600.0, burst=1, max_wait=inf)
+    work = limit(lambda: "done")
+    with deadline(1.0):
+        assert work() == "done"
+        with pytest.raises(DeadlineExceeded):
+            work()
 
 
 @pytest.mark.anyio

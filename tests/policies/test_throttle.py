@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import Throttled
+from meshlib.policies._counts import SlidingCounts
 from meshlib.policies.throttle import FailureThrottle, NackThrottle, Shedding, SreThrottle, Throttle, http_nack
 
 # --- the SRE book --------------------------------------------------------------------------------------------------
@@ -234,3 +235,14 @@ def test_a_probability_is_one_and_success_alone_sheds_nothing(
 def test_nonsense_is_refused_at_construction(make: Callable[[], object], field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}="):
         make()
+
+
+@given(steps=st.lists(st.tuples(st.floats(0.0, 5.0), st.integers(0, 3), st.integers(0, 3)), max_size=60))
+def test_sliding_counts_are_the_sums_of_the_last_slices(steps: list[tuple[float, int, int]]) -> None:
+    counts, now, seen = SlidingCounts(4.0, 8), 0.0, list[tuple[int, int, int]]()
+    for gap, first, second in steps:
+        now += gap
+        counts.add(now, first, second)
+        seen.append((int(now / 0.5), first, second))
+        last = [entry for entry in seen if entry[0] > int(now / 0.5) - 8]
+        assert counts.totals(now) == (sum(entry[1] for entry in last), sum(entry[2] for entry in last))

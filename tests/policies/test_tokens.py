@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.policies._tokens import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from meshlib.policies.rate import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
 
 CYCLE = 0.25
 
@@ -57,6 +57,23 @@ def test_many_cycles_are_reserved_when_more_is_asked_than_one_has() -> None:
     assert rate.reserve(CYCLE, 3, 5 * CYCLE) == 3 * CYCLE
     assert rate.available(CYCLE) == -3
     assert rate.wait(CYCLE) == 4 * CYCLE
+
+
+def test_permits_are_reserved_up_front() -> None:
+    rate = Cycles(3, 0.010)
+    waits = [rate.reserve(0.010 + n * 1e-9, 1, 0.012) for n in range(1, 10)]
+    expected = [0, 0, 0, 0.010 - 4e-9, 0.010 - 5e-9, 0.010 - 6e-9, -1, -1, -1]
+    assert waits == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_larger_limit_shortens_waits_at_once() -> None:
+    rate = Cycles(1, CYCLE)
+    rate.reserve(CYCLE)
+    rate.reserve(CYCLE, 1, CYCLE)
+    assert (rate.available(CYCLE), rate.wait(CYCLE)) == (-1, 2 * CYCLE)
+    rate.resize(2)
+    assert (rate.available(CYCLE), rate.wait(CYCLE)) == (-1, CYCLE)
+    assert (rate.available(2 * CYCLE + 1e-8), rate.wait(2 * CYCLE + 1e-8)) == (1, 0)
 
 
 def test_a_changed_limit_counts_from_the_next_cycle() -> None:
@@ -206,7 +223,8 @@ def test_wait_tells_what_reserve_would_say_and_a_refusal_takes_nothing(
     rate, now = make(), 0.0
     for gap, permits, max_wait in calls:
         now += gap / 1000
-        before = rate.wait(now, permits)
+        before, there = rate.wait(now, permits), rate.available(now)
+        assert (before == 0) == (there >= permits - 1e-6)
         wait = rate.reserve(now, permits, max_wait)
         if wait < 0:
             assert before > max_wait

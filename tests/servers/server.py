@@ -44,16 +44,9 @@ class Server:
     def running(self, port: int | None = None) -> Iterator[int]:
         """Start one, and stop it at the end: its port."""
         port = port or free_port()
-        path = self.path()
-        assert path is not None, self.missing()
         with tempfile.TemporaryDirectory(prefix=f"{self.name}-") as folder:
-            log = Path(folder) / "log"
-            with log.open("wb") as output:
-                process = subprocess.Popen(
-                    [path, *self.command(port, Path(folder))], stdout=output, stderr=subprocess.STDOUT, cwd=folder
-                )
+            process = self.start(port, Path(folder))
             try:
-                self._wait_until_ready(process, port, log)
                 yield port
             finally:
                 process.terminate()
@@ -62,6 +55,23 @@ class Server:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(10)
+
+    def start(self, port: int, folder: Path) -> subprocess.Popen[bytes]:
+        """Start one in this folder and wait until it answers; whoever calls this stops it."""
+        path = self.path()
+        assert path is not None, self.missing()
+        log = folder / "log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [path, *self.command(port, folder)], stdout=output, stderr=subprocess.STDOUT, cwd=folder
+            )
+        try:
+            self._wait_until_ready(process, port, log)
+        except BaseException:
+            process.kill()
+            process.wait(10)
+            raise
+        return process
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         give_up = time.monotonic() + self.patience

@@ -1,21 +1,25 @@
 """Who gets the next call, if nobody said how to choose: the rule that is hard to fool.
 
-Two endpoints are drawn by weight, and the cheaper one is taken: `burden × (pending + 1)`. On top of that,
+Three endpoints are drawn by weight, and the cheapest is taken: latency × (calls in flight + 1)^1.5, where latency rises
+at once and falls slowly. On top of that,
 
-* failures are part of the burden, so an endpoint that fails fast looks dear and not cheap;
-* an endpoint whose oldest unanswered call is overdue is left alone at once, without waiting for the slow answer;
+* failures are part of the price, so an endpoint that fails fast looks dear and not cheap;
+* a late answer counts by its age; once it is overdue, the endpoint is left alone without waiting for the answer;
 * an ill endpoint is probed by one call per backoff and is back, with a clean sheet, after one good answer;
 * an endpoint without data costs what is typical here, and with every unanswered call much more;
-* when too few are well, all are used (panic), still the cheaper of two.
+* if a server reports its load, its own requests in flight, from all clients, count instead of ours;
+* when too few are well, all are used (panic), but never without looking at somebody well.
 
-A pick looks at a handful of endpoints, however many there are.
+A pick looks at three endpoints, however many there are. docs/balancing.md tells what each part is good for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import exp, inf
+from typing import Any
 
+from ..policies import _check
 from .endpoint import Endpoint
 from .report import LoadReport
 from .roster import Picture, Random, Roster
@@ -24,14 +28,21 @@ ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that 
 
 
 class Default(Roster):
-    """Power of two choices over latency, load and failures, with suspension of the overdue."""
+    """Power of three choices over latency, load and failures, with suspension of the overdue.
+
+    `rate` is for clusters whose servers answer probes for load reports: how many to send per pick (3 is Prequal's).
+    """
 
     name = "default"
+
+    def __init__(self, *args: Any, rate: float = 0.0, **settings: Any) -> None:
+        self.rate = _check.number("rate", rate, least=0.0)
+        super().__init__(*args, **settings)
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call; raises `NoEndpoint` if there is none."""
         ward = self.ward
-        if ward.sick:
+        if ward.sick and self.probing:
             probe = self._probe(random, now, avoid)
             if probe is not None:
                 return probe
@@ -55,9 +66,15 @@ class Default(Roster):
             price = c.price if now <= c.late_at else c.reckon(now)
             if price < least - ALIKE:
                 a, least = c, price
+            if self._warming and a in self._warming and not self._warm(a, random, now):
+                continue
             if a.well:  # another thread may have found out meanwhile, and late_at been set after it
                 return a
         return self._rescue(random, now, avoid)
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to ask for a load report after this pick: `rate` of them on average, different ones."""
+        return self.draw_some(self.rate, random)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         endpoint.hear(report, now)
@@ -66,12 +83,15 @@ class Default(Roster):
         """Up to three endpoints are all looked at, from a random one on; of more, three that are not to be avoided."""
         endpoints, n = picture.endpoints, picture.size
         best, least = None, inf
-        start = int(random() * n)
-        for turn in range(min(n, 12)):
-            one = endpoints[(start + turn) % n] if picture.equal and n < 4 else picture.draw(random)
-            if one not in avoid:
+        if n < 4 and picture.equal:
+            start = int(random() * n) if n else 0
+            some: Sequence[Endpoint] = endpoints[start:] + endpoints[:start] if start else endpoints
+        else:
+            some = [picture.draw(random) for _ in range(min(n, 12))]
+        for one in some:
+            if not avoid or one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)
-                if price < least - ALIKE:
+                if price < least - ALIKE and one.well:
                     best, least = one, price
         return best or self._rescue(random, now, avoid)
 

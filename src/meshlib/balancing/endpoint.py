@@ -28,6 +28,8 @@ from .record import CROWD, Record
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
+RELAPSE = 4.0  # failures that a relapse counts for
+_NO_WARD = Ward()  # of endpoints that belong to no cluster and were never asked; never changed
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
 
@@ -75,12 +77,12 @@ class Endpoint(Record):
         self.zone = zone
         self.priority = _check.count("priority", priority, least=0)
         self.carrier: Any = None
-        super().__init__(ward or Ward())
+        super().__init__(ward or _NO_WARD)
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
         self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._run_from = 0  # the permit of that first one
         self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
-        self._permit = count(1).__next__
+        self._permit = count(1)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.address} {self.state}, {self.pending} in flight>"
@@ -93,12 +95,14 @@ class Endpoint(Record):
 
     def enter(self, now: float) -> int:
         """A call is about to be sent. Returns the permit, with which it must `leave`."""
-        permit = self._permit()
+        permit = next(self._permit)
         waiting = self._waiting
         waiting[permit] = now
         pending = len(waiting) + len(self._open) - self._told
         self.price = self._base + CROWD * log(pending * self.scale + 1.0 if pending > 0 else 1.0)
         if self._oldest == inf:
+            if self.ward is _NO_WARD:
+                self.ward = Ward()
             self._oldest = now
             if self.well and self.stamp != -inf:
                 self.late_at = now + self.cost
@@ -110,11 +114,9 @@ class Endpoint(Record):
         """The headers have come; the body may take its time. Optional: `leave` alone is enough for short answers."""
         started = self._waiting.pop(permit, None)
         if started is not None:
-            self._open[permit] = started
+            self._set_aside(permit, _HEARD if self.well else started)
             if self.well:
-                self._open[permit] = _HEARD
-                self._observe(now - started, now)
-                self._settle(permit, now - started)
+                self._answered(permit, now - started, now)
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         """The call is over: `verdict` says how it ended, `took` is the time to its headers in seconds.
@@ -134,16 +136,17 @@ class Endpoint(Record):
                 self.run = 0
             if self.accrual is not None:
                 self.accrual.success(now)
-            if started != _HEARD:
-                self._observe(took, now)
-                if not permit & 7:  # one in eight is plenty to know what is usual in the cluster
-                    self.ward.observe(took)
-            self._settle(permit, took)
-        elif verdict is IGNORED:
-            self._settle(0, 0.0)
+            if started == _HEARD:
+                self._reprice()
+                return
+            if permit & 7 == 1:  # the first and every eighth: plenty to know what is usual in the cluster
+                self.ward.observe(took)
+            self._answered(permit, took, now)
         else:
-            self._blame(permit, took, now)
-            self._settle(0, 0.0)
+            if verdict is not IGNORED:
+                self._blame(permit, took, now)
+            self._watch(0, 0.0)
+            self._reprice()
 
     def reckon(self, now: float) -> float:
         """The price, where it needs a second look: `inf` for the ill, and a guess for those without data.
@@ -190,7 +193,7 @@ class Endpoint(Record):
                     self.illness = Illness()
                 self.well = False
                 self.late_at = -inf
-                ward.admit(self, self.illness, state, reason, self._permit(), now, wait)
+                ward.admit(self, self.illness, state, reason, next(self._permit), now, wait)
         ward.port.flush()
 
     def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:
@@ -198,7 +201,7 @@ class Endpoint(Record):
 
         It is back when everybody who held it has called `release`. `until` is only told.
         """
-        ward = self.ward
+        ward = self.ward = Ward() if self.ward is _NO_WARD else self.ward
         with ward.lock:
             illness = self.illness = self.illness or Illness()
             if by in illness.held:
@@ -249,9 +252,10 @@ class Endpoint(Record):
                     self.accrual.revived(now)
                 self.run = 0
                 self._recover()
+                # Each relapse weighs like so many failures, until good answers outweigh it.
+                self._bad = RELAPSE * min(illness.relapses, 4)
                 self.cost = took
-                self._observe(took, now)
-                self._settle(permit, took)
+                self._answered(permit, took, now)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:
                 if self.accrual is not None and verdict is not IGNORED:

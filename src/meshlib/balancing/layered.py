@@ -76,14 +76,15 @@ class Layered:
         for key in sorted(members):
             old = self._groups.get(key)
             if old is None:
-                roster = self._algorithm(self.cluster, members[key], ward=self.ward, panic=0.0, **self._settings)
-                roster.probing = False
+                roster = self._algorithm(
+                    self.cluster, members[key], ward=self.ward, panic=0.0, probing=False, **self._settings
+                )
                 old = _Group(*key, members[key], roster)
             else:
                 old.roster.update(members[key])
                 old.members = members[key]
             groups[key] = old
-        self.ward.size = len(endpoints)
+        self.ward.keep(endpoints)
         self._groups = groups
         self.endpoints = tuple(endpoints)
         self._plan = (-1, [], [])

@@ -37,18 +37,18 @@ class LeastLoaded(Roster):
 
 
 class LeastLoadedScan(LeastLoaded):
-    """The least loaded of all, a random one of several. Costs O(n); with many clients it makes them run together."""
+    """The least loaded of all; of several, one at random by weight. Costs O(n), and many clients run together."""
 
     name = "least_loaded_scan"
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        best, least, found = picture.endpoints[0], float("inf"), 0
+        best, least, found = picture.endpoints[0], float("inf"), 0.0
         for endpoint in picture.endpoints:
             load = self.load(endpoint, now) if endpoint.well else float("inf")
             if load < least:
-                best, least, found = endpoint, load, 1
+                best, least, found = endpoint, load, endpoint.weight
             elif load == least:
-                found += 1
-                if random() * found < 1.0:
+                found += endpoint.weight
+                if random() * found < endpoint.weight:
                     best = endpoint
         return best if attempt == 0 else picture.draw(random)

@@ -123,12 +123,7 @@ class Prequal(Roster):
 
     def probes(self, random: Random) -> list[Endpoint]:
         """Whom to probe after this pick: different endpoints, drawn at random."""
-        picture = self._picture
-        number = min(picture.size, int(self.rate) + (random() < self.rate % 1.0))
-        drawn: dict[Endpoint, None] = {}
-        while len(drawn) < number:
-            drawn[picture.endpoints[int(random() * picture.size)]] = None
-        return list(drawn)
+        return self.draw_some(self.rate, random)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         """A probe was answered, or a response carried a report."""

@@ -15,6 +15,9 @@ SHARED = 0.6  # the power with which the requests in flight that a server report
 FRESH = 1.0  # seconds for which a report is believed
 
 
+_NONE: dict[int, float] = {}  # stands for a dict of one's own until there is something to put in; never changed
+
+
 class Record:
     """The numbers of one endpoint. Every update is safe under threads: at worst one sample is lost to another."""
 
@@ -43,7 +46,7 @@ class Record:
     def __init__(self, ward: Ward) -> None:
         self.ward = ward
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
-        self._open: dict[int, float] = {}  # the same for those that are not watched: body underway, or overtaken
+        self._open = _NONE  # the same for those that are not watched: body underway, or overtaken
         self._oldest = inf  # when the oldest watched call was sent
         self.well = True
         self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
@@ -72,7 +75,7 @@ class Record:
         long wait is no proof of anything.
         """
         ward = self.ward
-        if self.stamp == -inf:
+        if not self._srtt:
             return ward.patience
         return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
 
@@ -92,7 +95,8 @@ class Record:
             self._base = log(self._expected(report.in_flight) or 1e-9) + now / self.ward.decay
             self._reprice()
 
-    def _observe(self, took: float, now: float) -> None:
+    def _answered(self, permit: int, took: float, now: float) -> None:
+        """A good answer came after `took` seconds."""
         ward = self.ward
         decay = ward.decay
         elapsed = now - self.stamp
@@ -115,10 +119,15 @@ class Record:
         if self.report is not None:
             cost = self._compare(self.report, took, now) or cost
         self._base = log(cost or 1e-9) + now / decay
+        if self._waiting:
+            self._watch(permit, took)
+        else:
+            self._oldest = inf
+        self._reprice()
 
     def _expected(self, in_flight: float) -> float:
         """The latency to expect at so many requests in service, and the price of the recent failures."""
-        return self._unit * float((in_flight + 1.0) ** SHARED) + self.burden - self.cost
+        return self._unit * float((in_flight + 1.0) ** SHARED) + self.ward.penalty * self._bad / (self._calls + 1.0)
 
     def _compare(self, report: LoadReport, took: float, now: float) -> float:
         """Learn what a latency is worth at the load that the server reported with it; 0.0 if the report is too old."""
@@ -134,8 +143,6 @@ class Record:
         ward = self.ward
         elapsed = now - self.stamp
         kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
-        if self.stamp == -inf:
-            self._srtt, self._swing = took, took * 0.5
         self.cost = cost = max(took, self.cost * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
@@ -145,6 +152,8 @@ class Record:
 
     def _recover(self) -> None:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
+        if self._open is _NONE:
+            self._open = {}  # under the ward's lock, like the other place
         while self._waiting:
             permit, started = self._waiting.popitem()
             self._open[permit] = started
@@ -160,10 +169,24 @@ class Record:
         they are, and a pick needs no arithmetic.
         """
         pending = len(self._waiting) + len(self._open) - self._told
-        self.price = self._base + CROWD * log((pending if pending > 0 else 0) * self.scale + 1.0)
+        if pending > 0:
+            self.price = self._base + CROWD * log(pending * self.scale + 1.0)
+        else:
+            self.price = self._base
+            if pending < 0:
+                self._told += pending
+        if self.well and self.stamp != -inf:
+            self.late_at = self._oldest + self.cost
 
-    def _settle(self, permit: int, took: float) -> None:
-        """After a call: the new price, and which answer is missing longest now.
+    def _set_aside(self, permit: int, started: float) -> None:
+        if self._open is _NONE:
+            with self.ward.lock:
+                if self._open is _NONE:
+                    self._open = {}
+        self._open[permit] = started
+
+    def _watch(self, permit: int, took: float) -> None:
+        """After a call: which answer is missing longest now?
 
         An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
         merely long, and are not watched any more.
@@ -176,7 +199,7 @@ class Record:
                     while first < permit:
                         started = waiting.pop(first, None)
                         if started is not None:
-                            self._open[first] = started
+                            self._set_aside(first, started)
                         first = next(iter(waiting))
                 self._oldest = waiting[first]
             else:
@@ -185,10 +208,3 @@ class Record:
             self._oldest = inf
         except (KeyError, RuntimeError):
             pass  # another thread was faster, and does this work after us
-        pending = len(waiting) + len(self._open) - self._told
-        if pending < 0:
-            self._told += pending
-            pending = 0
-        self.price = self._base + CROWD * log(pending * self.scale + 1.0)
-        if self.well and self.stamp != -inf:
-            self.late_at = self._oldest + self.cost

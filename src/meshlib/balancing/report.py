@@ -118,6 +118,8 @@ def _padded(text: str) -> str:
 
 def _protobuf(data: bytes) -> dict[str, float]:
     """The doubles and the maps to doubles of xds.data.orca.v3.OrcaLoadReport."""
+    if not data:
+        raise ValueError("empty")
     values: dict[str, float] = {}
     for field, kind, value in _fields(data):
         if kind == 1 and field in _DOUBLES:

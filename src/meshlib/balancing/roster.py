@@ -63,13 +63,15 @@ class Roster:
         panic: float = 0.5,
         slow_start: float = 0.0,
         aggression: float = 1.0,
+        probing: bool = True,
     ) -> None:
         self.cluster = cluster
         self.ward = ward or Ward(cluster)
         self.panic = _check.ratio("panic", panic, zero=True)
         self.slow_start = _check.seconds("slow_start", slow_start, zero=True)
         self.aggression = _check.number("aggression", aggression, least=0.01)
-        self.probing = True  # a roster inside another one leaves the probing to that
+        self.probing = probing  # a roster inside another one leaves the ward to that
+        self._members: tuple[Endpoint, ...] = ()
         self._picture = Picture(())
         self._warming: dict[Endpoint, float] = {}  # newcomers, and since when they have been asked
         self._well: tuple[Picture, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
@@ -77,7 +79,8 @@ class Roster:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        return self._picture.endpoints
+        """All members, also those whose weight is 0."""
+        return self._members
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. Who stays is the same object; use `carry` if the addresses come afresh."""
@@ -91,8 +94,10 @@ class Roster:
             self._warming = {
                 one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
             }
+        self._members = tuple(endpoints)
         self._picture = picture = Picture(endpoints)
-        ward.size = len(endpoints)
+        if self.probing:
+            ward.keep(picture.endpoints)
         for endpoint in picture.endpoints:
             endpoint.scale = picture.mean / endpoint.weight if endpoint.weight else 1.0
 
@@ -121,6 +126,18 @@ class Roster:
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         """A server has told its load, in a response or in the answer to a probe."""
         endpoint.report = report
+
+    def draw_some(self, number: float, random: Random) -> list[Endpoint]:
+        """So many different endpoints at random; a fraction is one more by chance."""
+        endpoints, n = self._picture.endpoints, self._picture.size
+        wanted = min(n, int(number) + (random() < number % 1.0))
+        if wanted > n // 2:
+            start = int(random() * n)
+            return [endpoints[(start + step) % n] for step in range(wanted)]
+        drawn: dict[Endpoint, None] = {}
+        while len(drawn) < wanted:
+            drawn[endpoints[int(random() * n)]] = None
+        return list(drawn)
 
     def _warm(self, endpoint: Endpoint, random: Random, now: float) -> bool:
         """Slow start: does a newcomer get this call? Its share grows with its age."""

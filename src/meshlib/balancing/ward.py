@@ -6,7 +6,7 @@ accrual, the queue of probes, and the one lock under which endpoints fall ill an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -20,13 +20,14 @@ from ..policies.accrual import AccrualPolicy
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
+_RELAPSE = 10.0  # seconds for which one must have been well, if the next illness is to be a new one
 _CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not eat the traffic
 
 
 class Illness:
     """One endpoint's state while it is ill, and its memory of that afterwards."""
 
-    __slots__ = ("again", "claimed", "due", "held", "level", "probe", "reason", "since", "state", "well_at")
+    __slots__ = ("again", "claimed", "due", "held", "level", "probe", "reason", "relapses", "since", "state", "well_at")
 
     def __init__(self) -> None:
         self.state = self.reason = ""
@@ -37,6 +38,7 @@ class Illness:
         self.probe = 0  # the probe's permit
         self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
         self.well_at = -inf  # when it last recovered
+        self.relapses = 0  # how often it fell ill again soon after that
         self.held: tuple[str, ...] = ()  # who else keeps it out of the rotation
 
     def bound(self, permit: int, patience: float, typical: float) -> float:
@@ -127,6 +129,24 @@ class Ward:
         self._tie = count().__next__
         self._credit = 1.0
 
+    def keep(self, members: Sequence[Endpoint]) -> None:
+        """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
+        self.size = len(members)
+        with self.lock:
+            if self.sick:
+                present = set(members)
+                for endpoint in [one for one in self.sick if one not in present]:
+                    del self.sick[endpoint]
+                    if endpoint.illness is not None:
+                        endpoint.illness.due = inf
+                    self.version += 1
+            for endpoint in members:
+                if not endpoint.well and endpoint not in self.sick and endpoint.illness is not None:
+                    self.sick[endpoint] = None
+                    self.version += 1
+                    if not endpoint.illness.held:
+                        self._schedule(endpoint, endpoint.illness, endpoint.illness.again)
+
     def observe(self, took: float) -> None:
         """An answer took `took` seconds, whoever gave it."""
         if self.typical:
@@ -189,8 +209,10 @@ class Ward:
     ) -> None:
         illness.state, illness.reason, illness.since = state, reason, since
         illness.claimed, illness.probe = False, 0
-        if now - illness.well_at > 2.0 * self.wait(illness.level):
-            illness.level = 0  # it was well for so long that this is a new illness, and not a relapse
+        if now - illness.well_at > _RELAPSE:
+            illness.level = illness.relapses = 0
+        else:
+            illness.relapses += 1
         self._schedule(endpoint, illness, now + (self.wait(illness.level) if wait is None else wait))
         illness.level += 1
         self.sick[endpoint] = None

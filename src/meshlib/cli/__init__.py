@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import check, routes
+from . import check, rollout, routes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic's schedule (default: 1)")
     demo.add_argument("--picture", type=Path, metavar="FILE", help="draw what was shown as an SVG, too")
     demo.set_defaults(run=_demo)
-    for command in (check, routes):
+    for command in (check, routes, rollout):
         command.add(commands)
 
     options = parser.parse_args(arguments)

@@ -6,7 +6,8 @@ as their own lines in the file stay as they were. Nothing of pydantic survives t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -18,12 +19,12 @@ from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.budget import RetryBudget
-from .document import Document
+from .document import Document, Place
 from .endpoints import endpoint
 from .models import AccrualModel, ClusterModel, MeshModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
-from .routes import clusters_of, live_clusters, route_table
+from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +61,19 @@ class Builder:
     def snapshot(self, loaded: Loaded) -> Snapshot:
         """The picture that `loaded` describes. Raises `ConfigError`."""
         model = loaded.model
-        routes = route_table(loaded.document, model)
         self._now = now = Built()
         pipelines = {name: self._pipeline(name, loaded) for name in model.pipelines}
-        services = {name: self._service(name, service) for name, service in model.services.items()}
+        models = services_of(model)
+        services = {name: self._service(name, service, loaded.document) for name, service in models.items()}
+        routes = route_table(loaded.document, model, self._route_policies(loaded.document, models, services))
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
-        now.services = {name: (model.services[name], service) for name, service in services.items()}
+        now.services = {name: (models[name], service) for name, service in services.items()}
         now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
         self._before = now
         for name, cluster in clusters.items():  # only now, when nothing can go wrong any more
-            endpoints = carry(cluster.balancer.endpoints, loaded.endpoints[name])
-            if endpoints != cluster.balancer.endpoints:
-                cluster.balancer.update(endpoints)
+            # Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
+            cluster.balancer.update(carry(cluster.balancer.endpoints, loaded.endpoints[name]))
         return Snapshot(
             routes=routes,
             services=MappingProxyType(services),
@@ -89,17 +90,39 @@ class Builder:
             return old
         ward = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
         if ward is None:
-            ward = _ward(name, model.accrual)
+            with _at(loaded.document, "clusters", name, "accrual"):
+                ward = _ward(name, model.accrual)
             ward.port = self._mesh.port
         known = old.balancer.endpoints if old is not None else ()
         balancer = make(model.balancer, name, known, ward=ward, panic=model.panic)
-        return Cluster(name, balancer, guards, tls_name=model.tls_name, settings=model)
+        return Cluster(name, balancer, guards, tls=model.tls, tls_name=model.tls_name, settings=model)
 
-    def _service(self, name: str, model: ServiceModel) -> Service:
+    def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
-        budget = self._budget("services", name, model.budget)
+        budget = self._budget("services", name, model.budget, document)
         if old is not None and before == model:
             return old
+        with _at(document, *place_of(name)):
+            return self._compiled(name, model, budget)
+
+    def _route_policies(
+        self, document: Document, models: Mapping[str, ServiceModel], services: Mapping[str, Service]
+    ) -> RoutePolicies:
+        """For the rules with policies of their own: the service as such a rule has it, under the service's budget."""
+        found: dict[tuple[str, int], Service] = {}
+        for name, model in models.items():
+            budget = services[name].budget
+            for index, route in enumerate(model.routes):
+                if route.policies is not None:
+                    found[name, index] = services[route.policies]
+                elif route.per_try_timeout is not None or route.retry is not None:
+                    given = ("timeout", "per_try_timeout", "retry")
+                    own = {field: getattr(route, field) for field in given if getattr(route, field) is not None}
+                    with _at(document, *place_of(name), "routes", index):
+                        found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
+        return found
+
+    def _compiled(self, name: str, model: ServiceModel, budget: RetryBudget | None) -> Service:
         retry = model.retry
         pipeline = service_pipeline(
             name,
@@ -125,13 +148,11 @@ class Builder:
         model = loaded.model.pipelines[name]
         before, old = self._before.pipelines.get(name, (None, None))
         guards = self._gates_of("pipelines", name, model, loaded.document)
-        budget = self._budget("pipelines", name, model.budget)
+        budget = self._budget("pipelines", name, model.budget, loaded.document)
         if old is not None and before == model:
             return old
-        try:
+        with _at(loaded.document, "pipelines", name):
             pipeline = function_pipeline(name, model, guards, budget, self._mesh.runtime)
-        except ValueError as error:
-            raise loaded.document.error(("pipelines", name), str(error)) from None
         self._tell(pipeline.policies)
         return pipeline
 
@@ -146,11 +167,12 @@ class Builder:
         self._tell(guards)
         return guards
 
-    def _budget(self, section: str, name: str, model: BudgetModel) -> RetryBudget:
+    def _budget(self, section: str, name: str, model: BudgetModel, document: Document) -> RetryBudget:
         key = section, name
         kept = self._before.budgets.get(key)
         if kept is None or kept[0] != model:
-            kept = model, RetryBudget(name=name, **model.model_dump())
+            with _at(document, section, name, "budget"):
+                kept = model, RetryBudget(name=name, **model.model_dump())
         self._now.budgets[key] = kept
         return kept[1]
 
@@ -160,20 +182,52 @@ class Builder:
             policy.port = self._mesh.port
 
 
+def services_of(model: MeshModel) -> dict[str, ServiceModel]:
+    """The services by name, and among them the rules for hosts beyond the mesh, if there are any."""
+    egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
+    return {**egress, **model.services}
+
+
+def place_of(service: str) -> Place:
+    """Where the file speaks of a service."""
+    return (EGRESS,) if service == EGRESS else ("services", service)
+
+
 def check(document: Document, model: MeshModel) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
-    for name, service in model.services.items():
+    for name, service in services_of(model).items():
+        beyond = service is model.egress
+        base: Place = (EGRESS,) if beyond else ("services", name)
         for place, cluster in clusters_of(service).items():
             if cluster not in model.clusters:
                 expected = f"no such cluster; expected one of {_names(model.clusters)}"
-                raise document.error(("services", name, *place), expected)
-        if not service.split and not service.routes and name not in model.clusters:
+                raise document.error((*base, *place), expected)
+        for index, route in enumerate(service.routes):
+            if route.policies is not None and route.policies not in model.services:
+                expected = f"no such service; expected one of {_names(model.services)}"
+                raise document.error((*base, "routes", index, "policies"), expected)
+        if beyond and not service.routes and not service.split:
+            raise document.error(base, "expected allow, refuse, or rules with routes or a split")
+        if beyond and EGRESS in model.services:
+            raise document.error(("services", EGRESS), "this name is taken by the rules under egress")
+        if not beyond and not service.split and not service.routes and name not in model.clusters:
             expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
         if settings.balancer not in NAMES:
             expected = f"expected one of {', '.join(NAMES)}, found {settings.balancer!r}"
             raise document.error(("clusters", name, "balancer"), expected)
+
+
+@contextmanager
+def _at(document: Document, *place: str | int) -> Iterator[None]:
+    """What a constructor refuses is an error at `place`: only it sees how two settings go together."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
 
 
 def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:

@@ -8,12 +8,13 @@ from math import inf
 from pathlib import Path
 
 from ..errors import ConfigError
-from .build import Loaded
+from ..mesh import Mesh
+from .build import Builder, Loaded
 from .document import Document, Place, dotted
 from .load import load
 from .models import MeshModel, ServiceModel
 from .route_models import MatchModel, PathModel, RouteModel
-from .routes import clusters_of, route_table
+from .routes import clusters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def lint(path: Path) -> list[Finding]:
     """Everything that is wrong with a mesh.yaml or senseless in it, in the order of its lines."""
     try:
         loaded = load(path)
-        route_table(loaded.document, loaded.model)
+        Builder(Mesh()).snapshot(loaded)  # what only constructors see is wrong as well
     except ConfigError as error:
         found = [Finding(error.file or str(path), error.line or 1, "error", f"{error.where}: {error.expected}")]
         return found + [_from_note(note, str(path)) for note in getattr(error, "__notes__", ())]

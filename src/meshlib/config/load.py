@@ -49,8 +49,8 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None) -> Loaded:
     return load_document(read(path), path.parent, seen)
 
 
-def load_document(document: Document, folder: Path, seen: dict[Path, Stamp]) -> Loaded:
-    """The same for a text that was read already; endpoints files are looked for in `folder`."""
+def check_text(document: Document) -> MeshModel:
+    """The model of a text, checked by itself alone. Raises `ConfigError`."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
@@ -59,6 +59,12 @@ def load_document(document: Document, folder: Path, seen: dict[Path, Stamp]) -> 
     except ValidationError as error:
         raise first_error(document, error, model=MeshModel) from None
     check(document, model)
+    return model
+
+
+def load_document(document: Document, folder: Path, seen: dict[Path, Stamp]) -> Loaded:
+    """The same for a text that was read already; endpoints files are looked for in `folder`."""
+    model = check_text(document)
     endpoints = {name: _endpoints(document, name, cluster, folder, seen) for name, cluster in model.clusters.items()}
     return Loaded(document, model, endpoints)
 

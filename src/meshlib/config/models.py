@@ -13,7 +13,7 @@ clusters:
     breaker: {failure_rate: 50%, window: 10s, minimum_calls: 20, cooldown: 5s}
   users-v2:
     endpoints_from: {file: endpoints.yaml, labels: {version: v2}}
-egress: allow
+egress: allow                           # hosts that no service has; or refuse, or rules: {routes: […]}
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .policy_models import (
     ThrottleModel,
     off,
 )
-from .route_models import Model, RouteModel, Split, Sticky
-from .values import Ratio, Seconds
+from .route_models import RouteModel, Split, Sticky
+from .values import Model, Ratio, Seconds
 
 
 class AccrualModel(Model):
@@ -76,6 +76,7 @@ class ClusterModel(Model):
     adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
     accrual: Annotated[AccrualModel | None, BeforeValidator(off)] = AccrualModel()
+    tls: bool = False  # what callers send by http goes out by https
     tls_name: str | None = None
 
     @model_validator(mode="after")
@@ -112,9 +113,18 @@ class PipelineModel(Model):
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
 
 
+class RolloutModel(Model):
+    """Written by a running rollout, not by people: who shifts a service, and until when (seconds since 1970)."""
+
+    to: str
+    by: str
+    until: float
+
+
 class MeshModel(Model):
     services: dict[str, ServiceModel] = {}
     clusters: dict[str, ClusterModel] = {}
     pipelines: dict[str, PipelineModel] = {}
-    egress: Literal["allow", "refuse"] = "allow"
+    rollouts: dict[str, RolloutModel] = {}
+    egress: Literal["allow", "refuse"] | ServiceModel = "allow"
     labels: dict[str, str] = {}

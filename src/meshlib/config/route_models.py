@@ -20,15 +20,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .values import Ratio, Seconds
-
-
-class Model(BaseModel):
-    """Unknown keys are errors: a typing mistake must not switch a policy off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+from .policy_models import RetryModel
+from .values import Model, Ratio, Seconds
 
 
 def _listed(value: Any) -> Any:
@@ -76,6 +71,7 @@ class MatchModel(Model):
     method: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     host: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     scheme: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    port: Annotated[tuple[int, ...], BeforeValidator(_listed)] = ()
     headers: dict[str, Text] = {}
     query: dict[str, Text] = {}
     cookies: dict[str, Text] = {}
@@ -90,11 +86,12 @@ class KeyModel(Model):
     cookie: str | None = None
     query: str | None = None
     label: str | None = None
+    key: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> KeyModel:
-        if sum(value is not None for value in (self.header, self.cookie, self.query, self.label)) != 1:
-            raise ValueError("expected one of header, cookie, query and label")
+        if sum(value is not None for value in (self.header, self.cookie, self.query, self.label, self.key)) != 1:
+            raise ValueError("expected one of header, cookie, query, label and key")
         return self
 
 
@@ -123,6 +120,7 @@ class RewriteModel(Model):
     host: str | None = None
     path: str | None = None
     prefix: str | None = None
+    regex: str | None = None
 
 
 class RedirectModel(Model):
@@ -146,6 +144,7 @@ class FaultModel(Model):
     delay_ratio: Ratio = 1.0
     delay_header: str | None = None
     abort_status: int | None = None
+    abort_grpc: int | None = None
     abort_ratio: Ratio = 1.0
     abort_header: str | None = None
 
@@ -156,6 +155,11 @@ class HeaderEditModel(Model):
     remove: tuple[str, ...] = ()
 
 
+def _off_by_name(value: Any) -> Any:
+    """`retry: false` is one attempt; what is left out is the service's own."""
+    return {"attempts": 1} if value is False else value
+
+
 class RouteModel(Model):
     name: str = ""
     match: Annotated[tuple[MatchModel, ...], BeforeValidator(_listed)] = ()
@@ -163,16 +167,25 @@ class RouteModel(Model):
     sticky: Sticky | None = None
     redirect: RedirectModel | None = None
     respond: RespondModel | None = None
+    outside: bool = False
     rewrite: RewriteModel | None = None
     request_headers: HeaderEditModel | None = None
     response_headers: HeaderEditModel | None = None
     mirror: dict[str, Ratio] = {}
     fault: FaultModel | None = None
     timeout: Seconds | None = Field(None, gt=0)
+    per_try_timeout: Seconds | None = Field(None, gt=0)
+    retry: Annotated[RetryModel | None, BeforeValidator(_off_by_name)] = None
+    policies: str | None = None  # the service whose policies this rule has
 
     @model_validator(mode="after")
     def _one_target(self) -> RouteModel:
-        given = [name for name in ("split", "redirect", "respond") if getattr(self, name)]
+        given = [name for name in ("split", "redirect", "respond", "outside") if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError(f"expected one of split, redirect and respond, found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"expected one of split, redirect, respond and outside, found {' and '.join(given) or 'none'}"
+            )
+        own = [name for name in ("timeout", "per_try_timeout", "retry") if getattr(self, name) is not None]
+        if self.policies is not None and own:
+            raise ValueError(f"policies: {self.policies!r} found together with {own[0]}, expected one of them")
         return self

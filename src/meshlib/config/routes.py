@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from ..routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
 from ..routing.match import Match, Text
@@ -14,14 +16,23 @@ from .document import Document, Place
 from .models import MeshModel, ServiceModel
 from .route_models import HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
 
+RoutePolicies: TypeAlias = Mapping[tuple[str, int], Any]
+NO_POLICIES: RoutePolicies = MappingProxyType({})
+EGRESS = "egress"
 REFUSED = "egress is refused, and no service has this name"
 
 
-def route_table(document: Document, model: MeshModel) -> RouteTable:
-    """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say)."""
-    services = [_service(document, name, service) for name, service in model.services.items()]
+def route_table(document: Document, model: MeshModel, policies: RoutePolicies = NO_POLICIES) -> RouteTable:
+    """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say).
+
+    `policies` are those of the rules that have their own, by service and place of the rule.
+    """
+    services = [_service(document, ("services", name), service, policies) for name, service in model.services.items()]
+    unknown: Service | str | None = REFUSED if model.egress == "refuse" else None
+    if isinstance(model.egress, ServiceModel):
+        unknown = _service(document, (EGRESS,), model.egress, policies)
     try:
-        return RouteTable(services, unknown=REFUSED if model.egress == "refuse" else None)
+        return RouteTable(services, unknown=unknown)
     except ValueError as error:
         raise document.error(("services",), str(error)) from None
 
@@ -41,23 +52,24 @@ def live_clusters(service: ServiceModel) -> frozenset[str]:
     return frozenset(name for split in splits for name, weight in split.items() if weight > 0)
 
 
-def _service(document: Document, name: str, model: ServiceModel) -> Service:
-    place: Place = ("services", name)
+def _service(document: Document, base: Place, model: ServiceModel, policies: RoutePolicies) -> Service:
+    name = str(base[-1])
+    place = base
     routes = []
     try:
         for index, route in enumerate(model.routes):
-            place = ("services", name, "routes", index)
-            routes.append(_route(route))
-        place = ("services", name, "split")
+            place = (*base, "routes", index)
+            routes.append(_route(route, policies.get((name, index))))
+        place = (*base, "split")
         # A service that has rules and names no split has no default: what no rule takes is refused.
         default = Split(model.split, sticky=_sticky(model.sticky)) if model.split else None if routes else Split(name)
-        place = ("services", name)
+        place = base
         return Service(name, hosts=model.hosts, routes=routes, default=default)
     except ValueError as error:
         raise document.error(place, str(error)) from None
 
 
-def _route(model: RouteModel) -> Route:
+def _route(model: RouteModel, policies: Any) -> Route:
     return Route(
         name=model.name,
         match=[_match(match) for match in model.match],
@@ -66,12 +78,14 @@ def _route(model: RouteModel) -> Route:
         direct=DirectResponse(model.respond.status, body=model.respond.body.encode(), headers=model.respond.headers)
         if model.respond
         else None,
+        outside=model.outside,
         rewrite=Rewrite(**model.rewrite.model_dump()) if model.rewrite else None,
         headers=_edit(model.request_headers),
         response_headers=_edit(model.response_headers),
         mirrors=[Mirror(cluster, ratio=ratio) for cluster, ratio in model.mirror.items()],
         fault=Fault(**model.fault.model_dump()) if model.fault else None,
         timeout=model.timeout,
+        policies=policies,
     )
 
 
@@ -81,6 +95,7 @@ def _match(model: MatchModel) -> Match:
         methods=model.method,
         hosts=[_text(text) for text in model.host],
         schemes=model.scheme,
+        ports=model.port,
         headers=_texts(model.headers),
         query=_texts(model.query),
         cookies=_texts(model.cookies),
@@ -112,6 +127,8 @@ def _sticky(model: StickyModel | None) -> Sticky | None:
 
 
 def _key(model: KeyModel) -> StickyKey:
+    if model.key:
+        return StickyKey("key")
     kinds: tuple[KeyKind, ...] = ("header", "cookie", "query", "label")
     kind = next(kind for kind in kinds if getattr(model, kind) is not None)
     return StickyKey(kind, getattr(model, kind))

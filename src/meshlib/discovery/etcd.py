@@ -100,7 +100,9 @@ class _Watch:
         self._told = told
         self._last = 0  # the revision of the last state that was passed on
         self._next = 0  # the revision to watch from; 0: read the present state first
+        self._cluster = ""  # whose revisions these are
         self._away = False
+        self._gone = False  # the text was deleted
         self._stop = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._thread = threading.Thread(target=self._run, name=f"meshlib {store.name}", daemon=True)
@@ -134,12 +136,20 @@ class _Watch:
         store = self._store
         if not self._next:
             answer = store._ask("/v3/kv/range", {"key": _b64(store.key)})
+            self._cluster = answer["header"].get("cluster_id", "")
             self._next = int(answer["header"]["revision"]) + 1
+            found = answer.get("kvs", [])
+            self._gone = self._gone or (self._last > 0 and not found)
             self._back()
-            for found in answer.get("kvs", []):
-                self._pass_on(_entry(found))
+            for one in found:
+                self._pass_on(_entry(one))
+            if self._gone:
+                self._deleted()
         connection = self._connection = http.client.HTTPConnection(store.host, store.port, timeout=store.timeout)
         try:
+            connection.connect()
+            if self._stop.is_set():
+                return  # whoever closes either sees the socket, or is seen here
             request = {"create_request": {"key": _b64(store.key), "start_revision": str(self._next)}}
             connection.request("POST", "/v3/watch", json.dumps(request), {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -147,7 +157,7 @@ class _Watch:
                 raise StoreAway(f"{store.name}: the watch was refused with {response.status}")
             if connection.sock is not None:
                 connection.sock.settimeout(None)  # silence is what a watch is made of
-                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # but not that of a dead peer
+                _keep_alive(connection.sock)  # but not that of a dead peer
             while line := response.readline():
                 yield json.loads(line)
             raise StoreAway(f"{store.name}: the watch ended")
@@ -164,23 +174,43 @@ class _Watch:
         if result.get("canceled") or int(result.get("compact_revision", 0)):
             self._next = 0  # what we wanted is compacted away: read the present state
             raise StoreAway(f"{self._store.name}: its history was compacted; reading it afresh")
+        header = result["header"]
+        if header.get("cluster_id", "") != self._cluster or int(header["revision"]) < self._next - 1:
+            self._next = self._last = 0  # restored or replaced: it counts from somewhere else
+            raise StoreAway(f"{self._store.name}: it is not the etcd that it was; reading it afresh")
         self._back()
         # Only events move the place to resume from: the header of the first message is ahead of what is still to come.
         for event in result.get("events", []):
             if event.get("type", "PUT") == "PUT":
                 self._pass_on(_entry(event["kv"]))
+            else:
+                self._deleted()
             self._next = max(self._next, int(event["kv"]["mod_revision"]) + 1)
 
     def _pass_on(self, entry: Entry) -> None:
         if int(entry.revision) > self._last:
             self._last = int(entry.revision)
             self._next = max(self._next, self._last + 1)
+            self._gone = False
+            self._back()
             self._changed(entry)
 
+    def _deleted(self) -> None:
+        self._away = self._gone = True
+        self._told(f"{self._store.name}: there is no text in it any more")
+
     def _back(self) -> None:
-        if self._away:
+        if self._away and not self._gone:
             self._away = False
             self._told(None)
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system notice within half a minute that the other side is no more."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):  # not on every system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _entry(found: Any) -> Entry:

@@ -2,8 +2,9 @@
 
 The caller's own `transport=` or `mounts=` carries them as it carries all others. Where he gave none, the mesh has
 connections of its own (`Pools`), because httpx 0.28's pool dies of cancelled requests once it has a limit (httpcore
-issue 1093), and every deadline and hedge cancels. So theirs have no limit. The bulkhead bounds calls in flight; a
-`max_connections` that the caller asked for himself is kept by a `Limit` in front.
+issue 1093), and every deadline and hedge cancels. So theirs have no limit, and what cancelled requests leave behind is
+swept up (`Swept`). The bulkhead bounds calls in flight; a `max_connections` that the caller asked for himself is kept
+by a `Limit` in front.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from asyncio import _get_running_loop as _asyncio_loop
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from math import inf
 from typing import Any
 
@@ -50,7 +51,7 @@ class Pools:
         if self._process != os.getpid():
             self._process = os.getpid()
             self._pools = {}
-        for key in [key for key in self._pools if key[0] is not None and getattr(key[0], "is_closed", bool)()]:
+        for key in [key for key in self._pools if key[0] is not None and _over(key[0])]:
             self._pools.pop(key, None)
 
     def take(self, loop: Any = None) -> Iterator[Any]:
@@ -59,6 +60,74 @@ class Pools:
             transport = self._pools.pop(key, None)
             if transport is not None and self._process == os.getpid():
                 yield transport
+
+
+class Swept:
+    """httpx 0.28's async transport, without the sockets that its pool forgets. (httpx2's pool forgets none.)
+
+    A request that is cancelled after its connection was made and before it was used leaves it in the pool, open, and
+    never to be used or closed again. So does one that is cancelled while its response is closed, or whose response is
+    dropped. Nobody owns such a connection, and it is not at rest either: that is how it is found.
+    """
+
+    __slots__ = ("_family", "_torn", "_transport", "abandoned")
+    EVERY = 16  # torn requests, of which about one in ten leaves something behind
+
+    def __init__(self, transport: Any, family: Any) -> None:
+        self._transport = transport
+        self._family = family
+        self._torn = 0
+        self.abandoned: list[Any] = []  # the pool's own streams of responses that were never quite closed
+
+    async def handle_async_request(self, request: Any) -> Any:
+        if self._torn >= self.EVERY or self.abandoned:
+            await self._sweep()
+        try:
+            response = await self._transport.handle_async_request(request)
+        except BaseException:
+            self._torn += 1
+            raise
+        if hasattr(getattr(response.stream, "_httpcore_stream", None), "_pool_request"):  # else: a mock's
+            response.stream = self._family.AsyncSwept(response.stream, self.abandoned)
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _sweep(self) -> None:
+        self._torn = 0
+        pool = self._transport._pool
+        while self.abandoned:
+            request = self.abandoned.pop()._pool_request
+            if request in pool._requests:
+                pool._requests.remove(request)
+        owned = {id(request.connection) for request in pool._requests}
+        for connection in [one for one in pool._connections if id(one) not in owned]:
+            if not (connection.is_idle() or connection.is_closed()) and connection in pool._connections:
+                pool._connections.remove(connection)
+                try:
+                    await connection.aclose()
+                except Exception:
+                    pass  # nobody waits for it
+
+
+class AsyncSwept:
+    """A body that tells when it was not closed properly. Mixed with httpx's `AsyncByteStream` in `family.py`."""
+
+    def __init__(self, stream: Any, abandoned: list[Any]) -> None:
+        self._stream = stream
+        self._abandoned: list[Any] | None = abandoned
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.__aiter__()  # type: ignore[no-any-return]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        self._abandoned = None
+
+    def __del__(self) -> None:
+        if self._abandoned is not None:
+            self._abandoned.append(self._stream._httpcore_stream)
 
 
 class Limit:
@@ -93,3 +162,15 @@ class Limit:
 def running_loop() -> Any:
     """What stands for the event loop that runs here: of asyncio, or of trio."""
     return _asyncio_loop() or sys.modules["trio"].lowlevel.current_trio_token()
+
+
+def _over(loop: Any) -> bool:
+    closed: bool
+    if hasattr(loop, "is_closed"):
+        closed = loop.is_closed()
+        return closed
+    try:
+        loop.run_sync_soon(bool)  # trio offers no other way to ask
+    except RuntimeError:
+        return True
+    return False

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..mesh import Mesh
+from .door import arguments_of
 from .family import Family
 from .lean import leanly
-from .meshed import AsyncMeshed, SyncMeshed, arguments_of
+from .meshed import AsyncMeshed, SyncMeshed
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -2,7 +2,7 @@
 
     `send`   tier 1: the service's pipeline (deadline, retries under one budget), compiled once per service
     `_bind`  tier 2: the routes of the current snapshot name a cluster, afresh for every attempt
-    `_gated` tier 3: that cluster's gates (breaker, bulkhead …), compiled once per cluster
+    `step`   tier 3: that cluster's gates (breaker, bulkhead …), compiled once per cluster
     `_ask`   tier 4: the balancer picks, the endpoint counts, the road sends
 
 The engine knows neither httpx nor sockets: the exchange brings its road. What an attempt says about the server is
@@ -14,7 +14,7 @@ waits until the stream is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..balancing import Endpoint
@@ -24,11 +24,14 @@ from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
+from .actions import act, act_sync, policies_for
 from .classify import classifier
 from .exchange import Exchange
+from .mirror import Mirrors
 from .stream import AsyncGuarded, Held, SyncGuarded
 
 E = TypeVar("E", bound="Engine")
+ANY = "*"  # the service whose policies names have that no service has: those of a dtab, or beyond the mesh
 
 
 class Engine:
@@ -46,20 +49,26 @@ class Engine:
         self.now = mesh.runtime.now
         self._random = mesh.runtime.random
         self._classify = classifier(self.now)
+        self.mirrors = Mirrors()
 
     def decide(self, exchange: Exchange) -> Decision | None:
         """Where the first attempt goes; None: the mesh does not know the host, and the road beneath takes it."""
         decision = self.mesh.current.routes.resolve(exchange.route, self._random)
         if decision is not None:
+            if decision.cluster is None and decision.route.outside:
+                return None
             exchange.service = decision.service
             exchange.decision = decision
         return decision
 
     def _begin(self, exchange: Exchange) -> tuple[Service, Call]:
         """Tier 1: the service, and the call under the deadline that is in force where the request was made."""
-        service = self.mesh.current.services.get(exchange.service)
-        if service is None:
-            raise NoEndpoint(exchange.service, exchange.decision.refused or "the mesh no longer has this service")
+        services, decision = self.mesh.current.services, exchange.decision
+        service = services.get(exchange.service) or services.get(ANY)
+        if service is None or decision.refused is not None:
+            raise NoEndpoint(exchange.service, decision.refused or "the mesh no longer has this service")
+        if not decision.plain:
+            service = policies_for(service, decision.route, self.run)
         exchange.curable = service.statuses
         exchange.deadline = deadline.current()
         return service, Call(exchange, exchange.deadline, 1, exchange.replayable)
@@ -74,6 +83,7 @@ class Engine:
         exchange.cluster = exchange.endpoint = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
             raise NoEndpoint(exchange.service, (decision and decision.refused) or "no route leads to a cluster")
+        exchange.decision = decision
         return snapshot.clusters[decision.cluster]
 
     def _enter(self, exchange: Exchange, cluster: Cluster) -> tuple[Endpoint, int, float]:
@@ -121,7 +131,7 @@ class Engine:
             response.stream = guarded(response.stream, held)
         return response
 
-    def _tell(self, call: Call, response: Any, error: BaseException | None) -> None:
+    def finished(self, call: Call, response: Any, error: BaseException | None) -> None:
         """A logical call is over, or will be when its stream is closed."""
         exchange: Exchange = call.what
 
@@ -139,8 +149,12 @@ class Engine:
 class AsyncEngine(Engine):
     """Drives the exchanges of async clients: asyncio and trio."""
 
-    async def send(self, exchange: Exchange) -> Any:
+    def send(self, exchange: Exchange) -> Coroutine[Any, Any, Any]:
         """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
+        return self.call(exchange) if exchange.decision.plain else act(self, exchange)
+
+    async def call(self, exchange: Exchange) -> Any:
+        """`send` without what the rule does besides."""
         service, call = self._begin(exchange)
         step = service.steps.get(self)
         if step is None:
@@ -150,9 +164,9 @@ class AsyncEngine(Engine):
         try:
             response = await step(call)
         except BaseException as error:
-            self._tell(call, None, error)
+            self.finished(call, None, error)
             raise
-        self._tell(call, response, None)
+        self.finished(call, response, None)
         return response
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
@@ -161,18 +175,20 @@ class AsyncEngine(Engine):
     async def _bind(self, call: Call) -> Any:
         exchange: Exchange = call.what
         cluster = self._choose(exchange)
-        step = cluster.steps.get(self)
-        if step is None:
-            step = cluster.steps[self] = self._gated(cluster)
+        step = cluster.steps.get(self) or self.step(cluster)
         if not exchange.stream:
             return await step(call)
         call = call.held()
         return self._hold(call, await step(call), exchange.family.AsyncGuarded)
 
-    def _gated(self, cluster: Cluster) -> AsyncStep[Any]:
-        step = self._ask(cluster)
-        for gate in reversed(cluster.gates):
-            step = gate.wrap_async(step, self.run, self._classify)
+    def step(self, cluster: Cluster) -> AsyncStep[Any]:
+        """An attempt at this cluster: its gates, compiled once, and an endpoint behind them."""
+        step: AsyncStep[Any] | None = cluster.steps.get(self)
+        if step is None:
+            step = self._ask(cluster)
+            for gate in reversed(cluster.gates):
+                step = gate.wrap_async(step, self.run, self._classify)
+            cluster.steps[self] = step
         return step
 
     def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
@@ -195,6 +211,10 @@ class SyncEngine(Engine):
 
     def send(self, exchange: Exchange) -> Any:
         """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
+        return self.call(exchange) if exchange.decision.plain else act_sync(self, exchange)
+
+    def call(self, exchange: Exchange) -> Any:
+        """`send` without what the rule does besides."""
         service, call = self._begin(exchange)
         step = service.steps.get(self)
         if step is None:
@@ -204,26 +224,28 @@ class SyncEngine(Engine):
         try:
             response = step(call)
         except BaseException as error:
-            self._tell(call, None, error)
+            self.finished(call, None, error)
             raise
-        self._tell(call, response, None)
+        self.finished(call, response, None)
         return response
 
     def _bind(self, call: Call) -> Any:
         exchange: Exchange = call.what
         cluster = self._choose(exchange)
-        step = cluster.steps.get(self)
-        if step is None:
-            step = cluster.steps[self] = self._gated(cluster)
+        step = cluster.steps.get(self) or self.step(cluster)
         if not exchange.stream:
             return step(call)
         call = call.held()
         return self._hold(call, step(call), exchange.family.SyncGuarded)
 
-    def _gated(self, cluster: Cluster) -> Step[Any]:
-        step = self._ask(cluster)
-        for gate in reversed(cluster.gates):
-            step = gate.wrap(step, self.run, self._classify)
+    def step(self, cluster: Cluster) -> Step[Any]:
+        """An attempt at this cluster: its gates, compiled once, and an endpoint behind them."""
+        step: Step[Any] | None = cluster.steps.get(self)
+        if step is None:
+            step = self._ask(cluster)
+            for gate in reversed(cluster.gates):
+                step = gate.wrap(step, self.run, self._classify)
+            cluster.steps[self] = step
         return step
 
     def _ask(self, cluster: Cluster) -> Step[Any]:

@@ -23,21 +23,36 @@ that not a byte has left. Awaited by the async engine, called by the sync one.
 """
 
 
+KEY = "mesh_key"
+"""The extension in which a caller gives a sticky split the user's key: `extensions={"mesh_key": user}`."""
+
+
 class Exchange:
     """What a `Call` carries through the layers (`call.what`)."""
 
     __slots__ = (
-        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "release",
-        "repeatable", "replayable", "request", "road", "route", "service", "start", "stream", "tried",
+        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "plain",
+        "release", "repeatable", "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
+    shadow = False  # a copy that is mirrored
+
     def __init__(
-        self, request: Any, family: Family, road: Road, *, stream: bool, labels: Mapping[str, str], start: float
+        self,
+        request: Any,
+        family: Family,
+        road: Road,
+        *,
+        stream: bool,
+        plain: bool,
+        labels: Mapping[str, str],
+        start: float,
     ) -> None:
         self.request = request
         self.family = family
         self.road = road
-        self.stream = stream  # the caller reads the body himself
+        self.stream = stream  # the body is handed out unread
+        self.plain = plain  # but it is httpx that reads it: to the caller this is one call, body and all
         self.start = start
         self.deadline = inf  # the caller's own; it binds the body of a stream too
         self.replayable = _replayable(request, family)
@@ -51,6 +66,7 @@ class Exchange:
             url.query.decode("ascii"),
             headers.get,
             labels,
+            key=request.extensions.get(KEY),
             scheme=url.scheme,
         )
         self.service = ""
@@ -70,6 +86,7 @@ class Exchange:
         told = {"service": self.service, "cluster": cluster, "endpoint": endpoint, "attempt": self.attempts}
         try:
             error.__dict__.update(told)
+            error.__dict__.setdefault("policy", None)  # the mesh's own errors know it
         except AttributeError:
             pass  # an exception with slots: then only in words
         note = ", ".join(f"{name} {value}" for name, value in told.items() if value)

@@ -6,6 +6,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from .beneath import AsyncSwept
 from .errors import Errors
 from .lazy_response import Spent, lazy_response
 from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
@@ -21,5 +22,6 @@ class Family:
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
+        self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})
         self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})
         self.LazyResponse: Any = lazy_response(self.lib, type("Spent", (Spent, self.lib.AsyncByteStream), {}))

@@ -29,8 +29,8 @@ from .road import _log
 from .untouched import Steps, original
 
 if TYPE_CHECKING:
+    from .door import Door
     from .fast_road import Lane
-    from .meshed import Door
 
 C = TypeVar("C", bound=type[Any])
 VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "query")
@@ -105,7 +105,8 @@ class LeanExchange(Exchange):
         self.connect, self.read, self.write, self.pool = timeout.connect, timeout.read, timeout.write, timeout.pool
         self.encoding = encoding
         self.family = door.family
-        self.road = lean.attempt  # type: ignore[assignment]  # it is only ever given exchanges of this kind
+        road: Any = lean.attempt  # it is only ever given exchanges of this kind
+        self.road = road
         self.stream = False
         self.start = door.engine.now()
         self.deadline = inf
@@ -192,6 +193,7 @@ class Lean:
         hooks = own["_event_hooks"]
         if (
             door.engine is None
+            or door.closing
             or door.limit is not None
             or type(url) is not str
             or own["_auth"] is not None
@@ -266,6 +268,7 @@ class Lean:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
         door = self._door
         engine = LeanEngine.of(door.engine.mesh)
+        door.busy.add(exchange)
         try:
             response = await engine.send(exchange)
         except (MeshError, self._family.lib.RequestError) as error:
@@ -273,6 +276,8 @@ class Lean:
             if dressed is error:
                 raise
             raise dressed from error.__cause__
+        finally:
+            door.done(exchange)
         response._took = engine.now() - exchange.start
         if response._sets_cookies:
             client.cookies.extract_cookies(response)

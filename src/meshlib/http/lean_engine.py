@@ -27,10 +27,7 @@ class LeanEngine(AsyncEngine):
 
     def _bind(self, call: Call) -> Any:  # not async: one frame less
         cluster = self._choose(call.what)
-        step = cluster.steps.get(self)
-        if step is None:
-            step = cluster.steps[self] = self._gated(cluster)
-        return step(call)
+        return (cluster.steps.get(self) or self.step(cluster))(call)
 
     def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
         now, random, classify = self.now, self._random, self._classify

@@ -145,7 +145,7 @@ def _too_late(run: Runtime, exchange: Exchange, deadline: float, error: Exceptio
 def _restore(run: Runtime, exchange: Exchange, wire: Any) -> None:
     """The service's deadline ends with the headers of a stream. Its body is bound by the caller's own limits only."""
     timeout = wire.extensions.get("timeout")
-    if timeout is not None:
+    if timeout is not None and not exchange.plain:
         asked = exchange.request.extensions.get("timeout") or {}
         remaining = inf if exchange.deadline == inf else exchange.deadline - run.now()
         timeout.update(dict.fromkeys(timeout), **shortened(asked, remaining))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -40,20 +42,22 @@ class Held:
             told(self._verdict)
 
     def settle(self, error: BaseException | None = None) -> None:
+        exchange = self._call.what
         if error is not None:
             self._verdict = self._classify(self._call, None, error)
+            if isinstance(error, exchange.family.errors.transport):
+                exchange.note(error)
         response = self._response()
         if response is not None:
-            response.elapsed = datetime.timedelta(seconds=self._now() - self._call.what.start)
+            response.elapsed = datetime.timedelta(seconds=self._now() - exchange.start)
         self._tell(self._verdict)
 
     def in_time(self) -> None:
         """The caller's own deadline binds the body too. Raises `DeadlineExceeded`, dressed."""
         exchange = self._call.what
-        if self._now() >= exchange.deadline:
-            error = exchange.family.errors.dress(DeadlineExceeded("deadline"), exchange.request)
-            exchange.note(error)
-            raise error
+        due = self._call.deadline if exchange.plain else exchange.deadline
+        if self._now() >= due:
+            raise exchange.family.errors.dress(DeadlineExceeded(exchange.service), exchange.request)
 
     def _tell(self, verdict: Verdict) -> None:
         try:
@@ -66,13 +70,20 @@ class Held:
     def __del__(self) -> None:
         if not self._leave:
             return
-        # The garbage collector may strike anywhere, also in the middle of a policy that holds its lock. Whoever
-        # interrupts our own code therefore leaves the telling to another thread, which can wait.
-        if sys._getframe(1).f_globals.get("__name__", "").startswith("meshlib."):
-            leave = self._leave.pop()
-            start_thread(lambda: [told(IGNORED) for told in leave], "meshlib dropped response")
-        else:
-            self._tell(IGNORED)
+        # The garbage collector may strike anywhere, also while a policy further up this very stack holds its lock.
+        # Whoever interrupts our own code therefore leaves the telling to another thread, which can wait.
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("meshlib."):
+                start_thread(partial(_lost, self._leave.pop()), "meshlib dropped response")
+                return
+            frame = frame.f_back
+        self._tell(IGNORED)
+
+
+def _lost(leave: Iterable[Callable[[Verdict], None]]) -> None:
+    for told in leave:
+        told(IGNORED)
 
 
 class AsyncGuarded:

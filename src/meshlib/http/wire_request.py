@@ -7,8 +7,10 @@ from math import inf
 from typing import Any
 
 from ..balancing import Endpoint
+from .actions import wire_form
 from .exchange import Exchange
 
+ORIGINATED = {"http": "https", "ws": "wss"}
 PHASES = ("connect", "read", "write", "pool")
 
 
@@ -25,13 +27,19 @@ def wire_request(exchange: Exchange, endpoint: Endpoint, remaining: float) -> An
     if remaining < inf or asked is not None:
         extensions["timeout"] = shortened(asked or {}, remaining)
     url = request.url
+    cluster = exchange.cluster
+    if cluster is not None and cluster.tls and url.scheme in ORIGINATED:
+        url = url.copy_with(scheme=ORIGINATED[url.scheme])
     if url.scheme in ("https", "wss"):
-        name = exchange.cluster.tls_name if exchange.cluster is not None else None
+        name = cluster.tls_name if cluster is not None else None
         extensions.setdefault("sni_hostname", name or url.host)
     if not endpoint.host.startswith("unix:"):
         url = url.copy_with(host=endpoint.host, port=endpoint.port)
+    headers = request.headers
+    if exchange.shadow or not exchange.decision.plain:
+        url, headers = wire_form(exchange, url, headers)
     wire = exchange.family.lib.Request(
-        request.method, url, headers=request.headers, stream=request.stream, extensions=extensions
+        request.method, url, headers=headers, stream=request.stream, extensions=extensions
     )
     if hasattr(request, "_content"):
         wire._content = request._content

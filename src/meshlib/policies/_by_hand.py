@@ -12,29 +12,29 @@ from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN
 class ByHand:
     """The methods of a breaker that a person calls. Everything is allowed from everywhere (as in resilience4j), except
     that only a breaker that was open can become half-open, and one that only counts must first be closed, disabled or
-    forced open: then RuntimeError is raised and nothing changes.
+    forced open: then RuntimeError is raised and nothing changes. `now` defaults to the breaker's clock.
     """
 
-    def _by_hand(self, state: State, why: str, seconds: float | None = None) -> None:
+    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
         raise NotImplementedError
 
-    def force_open(self) -> None:
+    def force_open(self, now: float | None = None) -> None:
         """Refuse everything until `reset` or another move by hand (Hystrix forceOpen, Polly's isolated)."""
-        self._by_hand(FORCED_OPEN, "forced open by hand")
+        self._by_hand(FORCED_OPEN, "forced open by hand", now)
 
-    def disable(self) -> None:
+    def disable(self, now: float | None = None) -> None:
         """Admit everything and hear nothing until another move by hand (Hystrix forceClosed)."""
-        self._by_hand(DISABLED, "disabled by hand")
+        self._by_hand(DISABLED, "disabled by hand", now)
 
-    def metrics_only(self) -> None:
+    def metrics_only(self, now: float | None = None) -> None:
         """Admit everything, and count, so that `metrics` and `BreakerWouldOpen` show what it would do."""
-        self._by_hand(METRICS_ONLY, "told by hand to count only")
+        self._by_hand(METRICS_ONLY, "told by hand to count only", now)
 
-    def reset(self) -> None:
+    def reset(self, now: float | None = None) -> None:
         """Close, with an empty window and the first cooldown again."""
-        self._by_hand(CLOSED, "reset by hand")
+        self._by_hand(CLOSED, "reset by hand", now)
 
-    def open(self, seconds: float | None = None) -> None:
+    def open(self, seconds: float | None = None, now: float | None = None) -> None:
         """Open now, for `seconds` or as long as the cooldown says; then it heals by probes as usual.
 
         With `seconds` the cooldown's growth stays where it is (resilience4j's transitionToOpenStateFor); without, this
@@ -42,11 +42,11 @@ class ByHand:
         """
         if seconds is not None:
             _check.seconds("seconds", seconds, infinite=True)
-        self._by_hand(OPEN, "opened by hand", seconds)
+        self._by_hand(OPEN, "opened by hand", now, seconds)
 
-    def half_open(self) -> None:
+    def half_open(self, now: float | None = None) -> None:
         """Let the probes go now, whatever is left of the cooldown."""
-        self._by_hand(HALF_OPEN, "half-opened by hand")
+        self._by_hand(HALF_OPEN, "half-opened by hand", now)
 
 
 class ManualControl:

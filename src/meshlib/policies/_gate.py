@@ -38,6 +38,8 @@ class Gate:
     )  # fmt: skip
     tier = "cluster"
     timed: bool = False
+    asks_call: bool = False
+    """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
     def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
         if not isinstance(name, str) or not name:

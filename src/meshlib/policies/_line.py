@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from math import inf
-from threading import Lock
+from typing import Any
 
 from ..errors import DeadlineExceeded, Rejected
 from ..parking import Parking, ThreadParking, in_event_loop, task_parking
 from ..runtime import Runtime
+from .deadline import current
 
 NONE = -1  # no permit: permits are 0 and up
 
@@ -39,7 +41,7 @@ class Line:
 
     def __init__(
         self,
-        lock: Lock,
+        lock: AbstractContextManager[Any],
         match: Callable[[], None],
         give: Callable[[int], None],
         refuse: Callable[[str], Rejected],
@@ -73,6 +75,7 @@ class Line:
             raise self._refuse("")
         if in_event_loop():
             raise self._refuse(", and a thread that runs an event loop cannot wait")
+        deadline = min(deadline, current())
         parking = ThreadParking()
         waiter = self._join(parking)
         until = run.now() + self.max_wait
@@ -88,6 +91,7 @@ class Line:
         """Stand in the line in this task."""
         if self.max_wait <= 0 or self.max_queue <= 0:
             raise self._refuse("")
+        deadline = min(deadline, current())
         parking = task_parking()
         waiter = self._join(parking)
         until = run.now() + self.max_wait

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar, cast
+from types import CoroutineType
+from typing import Any, NoReturn, TypeVar, cast
 
 from ..call import AsyncStep, Call, Classifier, R, Step, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
 from . import deadline
 from ._guard import check_function, is_coroutine_function
+from ._within import bounded, bounded_async
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,8 +63,8 @@ class Loop:
         """Guard a function with this policy alone; it stays async where it was."""
         return pack(
             fn,
-            lambda leaf: self.wrap(leaf, self.runtime, raised),
-            lambda leaf: self.wrap_async(leaf, self.runtime, raised),
+            lambda leaf: bounded(self.wrap(leaf, self.runtime, raised), self.runtime),
+            lambda leaf: bounded_async(self.wrap_async(leaf, self.runtime, raised), self.runtime),
         )
 
 
@@ -76,17 +78,40 @@ def identity(call: Call, key: Callable[..., Hashable] | None) -> Hashable:
     return cast(Hashable, what if key is None else key(what))
 
 
-def pack(fn: F, over: Callable[[Step[Any]], Step[Any]], over_async: Callable[[AsyncStep[Any]], AsyncStep[Any]]) -> F:
-    """`fn` as the leaf of what `over` or `over_async` builds. Raises TypeError for what cannot be called twice."""
-    check_function(fn)
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError(f"{fn!r} cannot be guarded: a generator that has begun cannot be called again; gates alone can")
-    now_due = deadline.current
+def unpack(fn: Callable[..., Any]) -> Callable[[Call], Any]:
+    """`fn` as a leaf."""
+    if is_coroutine_function(fn):
+        return lambda call: fn(*call.what.args, **call.what.kwargs)
 
     def leaf(call: Call) -> Any:
         what = call.what
-        return fn(*what.args, **what.kwargs)
+        result = fn(*what.args, **what.kwargs)
+        if type(result) is CoroutineType:
+            refuse_coroutine(result)
+        return result
 
+    return leaf
+
+
+def refuse_coroutine(result: Any) -> NoReturn:
+    """A plain function that returns a coroutine has not failed or succeeded yet, and nothing would guard the rest."""
+    result.close()
+    raise TypeError(f"{result.__qualname__} came from a plain function that is guarded: write `async def` around it")
+
+
+def check_repeatable(fn: object) -> None:
+    """Raise TypeError for what cannot be called a second time."""
+    check_function(fn)
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{fn!r} cannot be guarded: a generator that has begun cannot be called again; gates alone can")
+
+
+def pack(fn: F, over: Callable[[Step[Any]], Step[Any]], over_async: Callable[[AsyncStep[Any]], AsyncStep[Any]]) -> F:
+    """`fn` as the leaf of what `over` or `over_async` builds. Raises TypeError for what cannot be called twice."""
+    check_repeatable(fn)
+    now_due = deadline.current
+
+    leaf = unpack(fn)
     if is_coroutine_function(fn):
         send = over_async(leaf)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from threading import Lock
+from threading import RLock
 
 from ..call import IGNORED, Classifier, Verdict
 from ..errors import BulkheadFull
@@ -43,7 +43,8 @@ class Places(WaitingGate):
         self._free: deque[int] = deque([0] * places)
         self._debt = 0  # places to take away as soon as they come back
         self._rejected = 0
-        self._lock = Lock()
+        self._sentence = f"all {places} places are taken"
+        self._lock = RLock()  # garbage collection may close a waiter or a guarded generator while we hold it
         self._watched = False  # whether somebody cares for a place that comes back: then, and only then, the lock
         self._line = Line(
             self._lock,
@@ -110,6 +111,7 @@ class Places(WaitingGate):
         """Under the lock."""
         more = places - self.max_concurrent
         self.max_concurrent = places
+        self._sentence = f"all {places} places are taken"
         if more < 0:
             self._debt -= more
         else:
@@ -120,7 +122,7 @@ class Places(WaitingGate):
 
     def _refuse(self, detail: str) -> BulkheadFull:
         self._rejected += 1
-        error = BulkheadFull(self.name, f"all {self.max_concurrent} places are taken{detail}")
+        error = BulkheadFull(self.name, self._sentence + detail)
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
         return error

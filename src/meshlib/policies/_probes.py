@@ -11,27 +11,30 @@ from math import inf
 
 from . import _check
 from ._window import Totals
-from .trip import Windowed
+from .trip import FailureRate, SlowCallRate, Trip
 
 
 class Probes:
     """One half-open round after another of at most `number` probes, `concurrency` at once.
 
-    Without `rates`, `successes` good ones close the breaker, and it opens again as soon as that can no longer be
-    reached (failsafe; one of one is Hystrix and Polly). With `rates`, those judge them once min(their minimum,
-    `number`) are in (resilience4j).
+    Without `judges`, `successes` good ones close the breaker, and it opens again as soon as that can no longer be
+    reached (failsafe; one of one is Hystrix and Polly). With `judges`, the rates among them decide once min(their
+    minimum, `number`) are in (resilience4j).
     """
 
     __slots__ = ("_heard", "_leases", "_rates", "bad", "concurrency", "done", "enough", "number", "successes")
 
     def __init__(
-        self, number: int, successes: int | None, concurrency: int | None, rates: Sequence[Windowed] = ()
+        self, number: int, successes: int | None, concurrency: int | None, judges: Sequence[Trip] | None = None
     ) -> None:
         self.number = _check.count("probes", number)
         self.successes = number if successes is None else _check.count("probe_successes", successes)
         self.concurrency = number if concurrency is None else _check.count("probe_concurrency", concurrency)
         if self.successes > number:
             raise ValueError(f"probe_successes={successes!r}: expected at most probes={number!r}")
+        rates = [judge for judge in judges or () if isinstance(judge, FailureRate | SlowCallRate)]
+        if judges and not rates:
+            raise ValueError("probe_by_rate=True: expected a failure_rate or a slow_call_rate to judge the probes by")
         self.enough = min([number, *(rate.minimum_calls for rate in rates)])
         self._rates = rates
         self._leases: dict[int, float] = {}

@@ -28,3 +28,10 @@ def check_move(name: str, before: State, after: State) -> None:
     """Raise RuntimeError for a move that no hand may make."""
     if after in _FORBIDDEN.get(before, ()):
         raise RuntimeError(f"{name}: a breaker that is {before} cannot be made {after}")
+
+
+def checked_state(field: str, value: str, *allowed: State) -> State:
+    """`value` as a state, one of `allowed`. Raises ValueError."""
+    if value not in allowed:
+        raise ValueError(f"{field}={value!r}: expected one of {', '.join(repr(str(state)) for state in allowed)}")
+    return State(value)

@@ -7,7 +7,6 @@ whoever owns a rate locks.
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from typing import Protocol, Self
 
@@ -28,6 +27,9 @@ class Rate(Protocol):
 
     def refund(self, at: float, permits: int = 1) -> None:
         """Undo a reservation for the time `at`, while none of those still waiting comes after it."""
+
+    def available(self, now: float) -> float:
+        """Permits that could be used now; below 0 when some are reserved in advance."""
 
     def idle(self, now: float) -> bool:
         """Whether it is as good as new: forgetting it would change no answer."""
@@ -98,8 +100,8 @@ class Smooth:
         self.burst = _check.count("burst", burst)
         self.aligned = aligned
         self.start = start
-        self._start = _nanos(start)
-        self._interval = _nanos(period) / limit if _nanos(period) % limit else _nanos(period) // limit
+        self._start = nanos(start)
+        self._interval = nanos(period) / limit if nanos(period) % limit else nanos(period) // limit
         self._next: float = -inf
 
     @property
@@ -107,8 +109,12 @@ class Smooth:
         """When the next permit is free, in seconds since `start` (failsafe's nextFreePermitTime)."""
         return max(0.0, (self._next - self._start) / 1e9)
 
+    def available(self, now: float) -> int:
+        """Permits that could be used now; below 0 when some are reserved in advance."""
+        return int((self.burst * self._interval - max(0, self._next - nanos(now))) // self._interval)
+
     def _plan(self, now: float, permits: int) -> tuple[float, float]:
-        current = _nanos(now)
+        current = nanos(now)
         if current < self._next:
             begin: float = self._next
         else:
@@ -130,7 +136,7 @@ class Smooth:
         self._next -= permits * self._interval
 
     def idle(self, now: float) -> bool:
-        return self._next <= _nanos(now)
+        return self._next <= nanos(now)
 
     def fresh(self) -> Self:
         return type(self)(self.limit, self.period, burst=self.burst, aligned=self.aligned, start=self.start)
@@ -149,13 +155,13 @@ class Cycles:
         self.limit = _check.count("limit", limit)
         self.period = _check.seconds("period", period)
         self.start = start
-        self._start = _nanos(start)
+        self._start = nanos(start)
         self._cycle = 0
         self._permits = limit
 
     def cycle(self, now: float) -> int:
         """The number of the current cycle."""
-        return (_nanos(now) - self._start) // _nanos(self.period)
+        return (nanos(now) - self._start) // nanos(self.period)
 
     def available(self, now: float) -> int:
         """Permits left in the current cycle; below 0 when some of the next ones are reserved."""
@@ -166,8 +172,8 @@ class Cycles:
         have = self.available(now)
         if have >= permits:
             return 0.0
-        period = _nanos(self.period)
-        rest = period - (_nanos(now) - self._start) % period
+        period = nanos(self.period)
+        rest = period - (nanos(now) - self._start) % period
         more = -((have + self.limit - permits) // self.limit)  # rounded up: whole cycles beyond the next one
         return (rest + max(0, more) * period) / 1e9
 
@@ -198,110 +204,5 @@ class Cycles:
         return type(self)(self.limit, self.period, start=self.start)
 
 
-class FixedWindow:
-    """`limit` permits per window of `period` seconds: cheap and coarse, for twice as many may meet at a border.
-
-    `aligned`: windows begin at multiples of `period`. Otherwise a window begins with the first call after the last one
-    has ended, as tower's RateLimit counts.
-    """
-
-    __slots__ = ("_ends", "_used", "aligned", "limit", "period")
-
-    def __init__(self, limit: int, period: float = 1.0, *, aligned: bool = True) -> None:
-        self.limit = _check.count("limit", limit)
-        self.period = _check.seconds("period", period)
-        self.aligned = aligned
-        self._ends: float = -inf
-        self._used = 0
-
-    def _turn(self, now: float) -> tuple[int, float, int]:
-        current, ends, used, period = _nanos(now), self._ends, self._used, _nanos(self.period)
-        while current >= ends and used > self.limit:  # reservations made in advance fill the next windows
-            used -= self.limit
-            ends += period
-        if current >= ends:
-            used, ends = 0, current + period - (current % period if self.aligned else 0)
-        return current, ends, used
-
-    def available(self, now: float) -> int:
-        """Permits left in the current window; below 0 when some of the next ones are reserved."""
-        return self.limit - self._turn(now)[2]
-
-    def wait(self, now: float, permits: int = 1) -> float:
-        current, ends, used = self._turn(now)
-        ahead = (used + permits - 1) // self.limit
-        return (ends - current + (ahead - 1) * _nanos(self.period)) / 1e9 if ahead > 0 else 0.0
-
-    def reserve(self, now: float, permits: int = 1, max_wait: float = 0.0) -> float:
-        wait = self.wait(now, permits)
-        if wait > max_wait:
-            return REFUSED
-        _, self._ends, used = self._turn(now)
-        self._used = used + permits
-        return wait
-
-    def refund(self, at: float, permits: int = 1) -> None:
-        self._used = max(0, self._used - permits)
-        if not self._used:
-            self._ends = -inf  # the window never began
-
-    def idle(self, now: float) -> bool:
-        return self._turn(now)[2] == 0
-
-    def fresh(self) -> Self:
-        return type(self)(self.limit, self.period, aligned=self.aligned)
-
-
-class SlidingWindow:
-    """`limit` permits in any `period` seconds, exactly: it remembers when each of the last `limit` was used."""
-
-    __slots__ = ("_used", "limit", "period")
-
-    def __init__(self, limit: int, period: float = 1.0) -> None:
-        self.limit = _check.count("limit", limit)
-        self.period = _check.seconds("period", period)
-        self._used: deque[int] = deque()  # nanoseconds, in order; some may lie ahead
-
-    def _forget(self, now: float) -> int:
-        current, used = _nanos(now), self._used
-        gone = current - _nanos(self.period)
-        while used and used[0] <= gone:
-            used.popleft()
-        return current
-
-    def available(self, now: float) -> int:
-        """Permits that may be used now; below 0 when some are reserved in advance."""
-        self._forget(now)
-        return self.limit - len(self._used)
-
-    def wait(self, now: float, permits: int = 1) -> float:
-        if permits > self.limit:
-            return inf
-        current = self._forget(now)
-        over = len(self._used) + permits - self.limit
-        return max(0, self._used[over - 1] + _nanos(self.period) - current) / 1e9 if over > 0 else 0.0
-
-    def reserve(self, now: float, permits: int = 1, max_wait: float = 0.0) -> float:
-        wait = self.wait(now, permits)
-        if wait > max_wait:
-            return REFUSED
-        self._used.extend([_nanos(now) + _nanos(wait)] * permits)
-        return wait
-
-    def refund(self, at: float, permits: int = 1) -> None:
-        at = _nanos(at)
-        for _ in range(permits):
-            nearest = min(reversed(self._used), key=lambda used: abs(used - at), default=None)
-            if nearest is not None:
-                self._used.remove(nearest)
-
-    def idle(self, now: float) -> bool:
-        self._forget(now)
-        return not self._used
-
-    def fresh(self) -> Self:
-        return type(self)(self.limit, self.period)
-
-
-def _nanos(seconds: float) -> int:
+def nanos(seconds: float) -> int:
     return round(seconds * 1e9)

@@ -24,17 +24,18 @@ def windowed(trips: Iterable[Trip], *kinds: type[Windowed]) -> Windowed | None:
 
 
 def chosen(
-    *,
-    consecutive_failures: int | None,
-    failure_rate: float | None,
-    slow_call_rate: float | None,
+    limits: tuple[int | None, float | None, float | None],
     slow_call: float,
     window: float | None,
     window_calls: int | None,
     minimum_calls: int,
     buckets: int | None,
 ) -> Trip:
-    """The trip that a breaker's plain arguments ask for; with none of them, 5 failures in a row."""
+    """The trip that a breaker's plain arguments ask for; with none of them, 5 failures in a row.
+
+    `limits` are how many failures in a row, which share of failures, and which share of slow calls are too much.
+    """
+    consecutive_failures, failure_rate, slow_call_rate = limits
     if window is not None and window_calls is not None:
         raise ValueError(f"window={window!r}, window_calls={window_calls!r}: expected one of the two")
     _check.count("minimum_calls", minimum_calls)

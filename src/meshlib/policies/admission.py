@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from threading import Lock
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._counts import SlidingCounts
 from ._gate import Gate
+from .deadline import current
 
 
 class DeadlineAdmission(Gate):
@@ -45,8 +45,9 @@ class DeadlineAdmission(Gate):
         self._balance = SlidingCounts(self.window, 10)
         self._deposit, self._price = 1000, int(1000 / self.most)
 
-    def enter(self, now: float, deadline: float = inf) -> int:
-        """Admit a call that is to be answered by `deadline`, or raise `DeadlineExceeded`."""
+    def enter(self, now: float, deadline: float | None = None) -> int:
+        """Admit a call that is to be answered by `deadline` (default: the one in force here), or `DeadlineExceeded`."""
+        deadline = current() if deadline is None else deadline
         with self._lock:
             late = deadline < now
             self.exceeded += late

@@ -30,11 +30,11 @@ from ._gate import Gate
 from ._judge import Errors, judge
 from ._metrics import BreakerMetrics, look, opening
 from ._probes import Probes
-from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move
+from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move, checked_state
 from ._trips import chosen, parts
 from ._window import value
 from .cooldown import FALLBACK, Cooldown, Opening, checked, growing
-from .trip import FailureRate, SlowCallRate, Trip
+from .trip import Trip
 
 __all__ = ["BreakerMetrics", "CircuitBreaker", "ManualControl", "Opening", "State"]
 
@@ -101,14 +101,12 @@ class CircuitBreaker(ByHand, Gate):
             runtime=runtime,
         )
         self.trip = trip or chosen(
-            consecutive_failures=consecutive_failures,
-            failure_rate=failure_rate,
-            slow_call_rate=slow_call_rate,
-            slow_call=slow_call,
-            window=window,
-            window_calls=window_calls,
-            minimum_calls=minimum_calls,
-            buckets=buckets,
+            (consecutive_failures, failure_rate, slow_call_rate),
+            slow_call,
+            window,
+            window_calls,
+            minimum_calls,
+            buckets,
         )
         self._parts = parts(self.trip)
         self.slow_call = self.trip.slow_call
@@ -117,15 +115,10 @@ class CircuitBreaker(ByHand, Gate):
         self._pause: Cooldown = (
             cooldown if callable(cooldown) else growing(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
         )
-        rates = [part for part in self._parts if isinstance(part, FailureRate | SlowCallRate)] if probe_by_rate else []
-        if probe_by_rate and not rates:
-            raise ValueError("probe_by_rate=True: expected a failure_rate or a slow_call_rate to judge the probes by")
-        self._probes = Probes(probes, probe_successes, probe_concurrency, rates)
+        self._probes = Probes(probes, probe_successes, probe_concurrency, self._parts if probe_by_rate else None)
         self.probe_lease = None if probe_lease is None else _check.seconds("probe_lease", probe_lease)
         self.half_open_max = inf if half_open_max is None else _check.seconds("half_open_max", half_open_max)
-        if half_open_then not in (OPEN, CLOSED):
-            raise ValueError(f"half_open_then={half_open_then!r}: expected {OPEN!r} or {CLOSED!r}")
-        self.half_open_then = State(half_open_then)
+        self.half_open_then = checked_state("half_open_then", half_open_then, OPEN, CLOSED)
         self.automatic = automatic
         # Re-entrant: a cooldown function may look at the breaker, and garbage collection, which may come at any moment,
         # may close a generator that this breaker guards.
@@ -142,9 +135,7 @@ class CircuitBreaker(ByHand, Gate):
         self._told: list[Trip] = []  # METRICS_ONLY: those that have been too much
         self._state = CLOSED
         self._why = self._sentence = ""
-        if initial not in list(State):
-            raise ValueError(f"initial={initial!r}: expected one of {', '.join(map(repr, map(str, State)))}")
-        self._go(State(initial), "its initial state", runtime.now())
+        self._go(checked_state("initial", initial, *State), "its initial state", runtime.now())
         if control is not None:
             control.join(self)
 
@@ -298,11 +289,12 @@ class CircuitBreaker(ByHand, Gate):
         self.step, self.plain_until = trip.step, trip.plain_until
         self.quiet = self._state is DISABLED or (self._state is CLOSED and trip.quiet)
 
-    def _by_hand(self, state: State, why: str, seconds: float | None = None) -> None:
+    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
+        now = self.runtime.now() if now is None else now
         try:
             with self._lock:
                 check_move(self.name, self._state, state)
-                self._go(state, why, self.runtime.now(), seconds, by_hand=True)
+                self._go(state, why, now, seconds, by_hand=True)
         finally:
             self.port.flush()
 

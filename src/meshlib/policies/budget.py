@@ -9,11 +9,12 @@ from __future__ import annotations
 from itertools import count
 from math import inf
 from threading import Lock
-from typing import ClassVar, cast
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from ..events import Port
 from . import _check
+from ._window import value
 
 _SLICES = 10  # of the sliding sum, as in Finagle and tower
 
@@ -120,14 +121,14 @@ class RetryBudget(Budget):
 
     def balance(self, now: float) -> int:
         with self._lock:
-            return self._tokens(now) // self._cost
+            return max(0, self._tokens(now) // self._cost)  # below 0 when deposits expire before withdrawals
 
     def _tokens(self, now: float) -> int:
         self._roll(now)
         return self._sum + self._current() + self._reserve
 
     def _current(self) -> int:
-        return (_next(self._deposits) - self._seen) * self._worth - self._withdrawn
+        return (value(self._deposits) - self._seen) * self._worth - self._withdrawn
 
     def _roll(self, now: float) -> None:
         """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
@@ -135,7 +136,7 @@ class RetryBudget(Budget):
             return
         past, size = self._past, _SLICES - 1
         if self._rolls_at > -inf:
-            seen = _next(self._deposits)
+            seen = value(self._deposits)
             past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
             self._next = (self._next + 1) % size
             # A hair is added because (0.9 - 0.0) / 0.3 shall be 3, in floats too.
@@ -147,11 +148,6 @@ class RetryBudget(Budget):
             self._withdrawn = 0
         self._rolled = now
         self._rolls_at = now + self._slice - 1e-9
-
-
-def _next(counter: count[int]) -> int:
-    """What the counter would give next, without taking it."""
-    return cast("tuple[int]", counter.__reduce__()[1])[0]
 
 
 _shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import inf
-from threading import Lock
+from threading import RLock
 
 from ..call import FAILURE, IGNORED, SUCCESS, Call, Classifier, Verdict
 from ..errors import NoEndpoint
@@ -65,7 +65,7 @@ class FailFast(Gate):
         self.delays = delays if delays is not None else lambda: finagle_delays(runtime.random)
         self.address = address
         self.retry_at = inf
-        self._lock = Lock()
+        self._lock = RLock()
         self._left: Iterator[float] = iter(())
         self._dead_since: float | None = None
         self._attempting = False

@@ -34,7 +34,7 @@ class Hedge(Loop):
     `min_per_second` besides; Finagle: 0); with a `budget` (your retry budget), each is paid from there as well. With
     `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a mere second choice
     (Polly's fallback mode). An attempt that fails while another is out waits for that; if all fail, the outcome is that
-    of the first. `discard` is given good answers that came too late.
+    of the first. `discard` is given each answer that nobody gets.
 
     Only for what may be sent twice (`Call.replayable`), and only for async functions: a sync call that lost could not
     be cancelled, so there Hedge raises TypeError. Sources: Finagle's BackupRequestFilter, Polly's hedging, tower's

@@ -112,6 +112,7 @@ class AdaptiveLimit(Places):
         self._share_out()
         self.partition_of = partition_of
         self.bypass = bypass
+        self.asks_call = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 
     # --- decisions -------------------------------------------------------------------------------------------------
@@ -127,7 +128,15 @@ class AdaptiveLimit(Places):
         """Take a place if there is one: a permit that knows how many calls were under way, or −1."""
         if self._count > 1:
             return self._take_share(self._index.get(partition or "", 0))
-        return NONE if super().take() < 0 else max(1, self.in_flight)
+        if self._watched and self._line.waiters:
+            return NONE
+        free = self._free
+        try:
+            free.pop()
+        except IndexError:
+            return NONE
+        under_way = self.max_concurrent + self._debt - len(free)
+        return under_way if under_way > 0 else 1  # another thread may be resizing just now
 
     def _take_share(self, index: int) -> int:
         share = self._shares[index]
@@ -144,30 +153,34 @@ class AdaptiveLimit(Places):
 
     def leave(self, permit: int = 0, verdict: Verdict = SUCCESS, now: float = 0.0, took: float = 0.0) -> None:
         """Give the place back; SUCCESS (onSuccess) and FAILURE (onDropped) move the limit, others (onIgnore) do not."""
-        if not permit:
-            return  # a bypass
-        in_flight, index = divmod(permit, self._count)
-        with self._lock:
-            if index:
-                self._shares[index].busy -= 1
-            elif self._count > 1:
-                self._shares[0].busy -= 1
+        if self._count > 1:
+            permit = self._leave_share(permit)
+        lock = self._lock
+        lock.acquire()
+        try:
             if verdict is SUCCESS:
                 self._success += 1
+                limit = self.limit.update(now, took if took > 1e-9 else 1e-9, permit, False)
             elif verdict is FAILURE:
                 self._dropped += 1
+                limit = self.limit.update(now, took if took > 1e-9 else 1e-9, permit, True)
             else:
                 self._ignored += 1
-            try:
-                if verdict is SUCCESS or verdict is FAILURE:
-                    limit = self.limit.update(now, took if took > 1e-9 else 1e-9, in_flight, verdict is FAILURE)
-                    if limit != self.max_concurrent:
-                        self._resize(limit)
-                        self._share_out()
-            finally:
-                self._free.append(0)
-                if self._watched:
-                    self._match()
+                limit = self.max_concurrent
+            if limit != self.max_concurrent:
+                self._resize(limit)
+                self._share_out()
+        finally:
+            self._free.append(0)
+            if self._watched:
+                self._match()
+            lock.release()
+
+    def _leave_share(self, permit: int) -> int:
+        in_flight, index = divmod(permit, self._count)
+        with self._lock:
+            self._shares[index].busy -= 1
+        return in_flight
 
     def wait(self, run: Runtime, deadline: float = inf) -> int:
         self._line.wait(run, deadline, self.name)
@@ -188,7 +201,7 @@ class AdaptiveLimit(Places):
         return Partition(self, name)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        if self.partition_of is None and self.bypass is None:
+        if not self.asks_call:
             return super().wrap(step, run, classify)
         gates = self._views(lambda gate: gate.wrap(step, run, classify))
 
@@ -202,7 +215,7 @@ class AdaptiveLimit(Places):
         return chosen
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        if self.partition_of is None and self.bypass is None:
+        if not self.asks_call:
             return super().wrap_async(step, run, classify)
         gates = self._views(lambda gate: gate.wrap_async(step, run, classify))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 
 from ..call import Verdict
 from ..errors import BulkheadFull
@@ -97,7 +97,7 @@ class Counted(Gate):
         self.active = 0
         self.overflows = 0
         self._limit = limit
-        self._lock = Lock()
+        self._lock = RLock()
 
     @property
     def limit(self) -> int:

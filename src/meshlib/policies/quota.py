@@ -1,7 +1,8 @@
 """The quota: a rate limit that a whole fleet shares, kept in Redis or Valkey.
 
 One script, run by the server in one step and by the server's clock, so neither races nor wrong clocks of ours let more
-through. It is the token bucket of `rate` (GCRA: one number per key, which expires when the bucket is full again).
+through. It is the token bucket of `rate` (GCRA: one number per key, which expires when the bucket is full again), or
+the `Cycles` of `rate` for a quota per hour or day.
 
 The store may be away. What then is said at construction, because nobody else can know: `when_away="open"` lets calls
 through, `"closed"` refuses them, a `Rate` limits this process by itself until the store is back.
@@ -21,6 +22,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._tokens import REFUSED, Rate
 from ._waiting import NONE, WaitingGate
+from .deadline import current
 from .rate import RateLimit
 
 # Microseconds since late 2023, so that a Lua number (a double) still tells 1/64 of one apart. `refund` is a call with
@@ -42,6 +44,31 @@ return {1, string.format('%.3f', math.max(0, wait))}
 """
 
 
+# The same for permits per cycle of the store's clock (see `Cycles`): one key holds "cycle:permits left".
+CYCLES = """\
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local period, limit, cost, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local cycle, have = math.floor(now / period), limit
+local saved = redis.call('GET', KEYS[1])
+if saved then
+  local number, left = string.match(saved, '(%d+):(-?%d+)')
+  have = math.min(limit, tonumber(left) + math.max(0, cycle - tonumber(number)) * limit)
+end
+local rest, wait = (cycle + 1) * period - now, 0
+if have < cost then wait = rest + math.max(0, math.ceil((cost - have - limit) / limit)) * period end
+if wait > longest then return {0, string.format('%.3f', wait)} end
+local left = math.min(limit, have - cost)
+if left < limit then
+  local lasts = rest + math.max(0, math.ceil(-left / limit)) * period
+  redis.call('SET', KEYS[1], string.format('%.0f:%.0f', cycle, left), 'PX', math.ceil(lasts / 1000) + 1)
+else
+  redis.call('DEL', KEYS[1])
+end
+return {1, string.format('%.3f', wait)}
+"""
+
+
 class Answer(NamedTuple):
     """What the store said: whether the permits are taken, and the seconds until they may be used, or would be there."""
 
@@ -51,6 +78,9 @@ class Answer(NamedTuple):
 
 class Quota(RateLimit):
     """`limit` calls per `per` seconds for everybody who uses the same store and `prefix`; refuses with `RateLimited`.
+
+    A bucket that refills steadily and holds `burst`; or with `cycles=True`, `limit` in each period of the store's clock
+    (a quota per hour or day), whatever is left of it gone at its end.
 
     `client` is a `redis.Redis` (or Valkey's) for plain functions, `async_client` a `redis.asyncio.Redis` for async
     ones; without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts
@@ -66,6 +96,7 @@ class Quota(RateLimit):
         per: float = 1.0,
         burst: float | None = None,
         when_away: Literal["open", "closed"] | Rate,
+        cycles: bool = False,
         client: Any = None,
         async_client: Any = None,
         prefix: str = "meshlib:quota:",
@@ -83,14 +114,18 @@ class Quota(RateLimit):
             raise ValueError("client, async_client: expected at least one of the two")
         if isinstance(when_away, str) and when_away not in ("open", "closed"):
             raise ValueError(f"when_away={when_away!r}: expected 'open', 'closed' or a Rate")
+        if cycles and (burst is not None or limit != int(limit)):
+            raise ValueError(f"cycles=True: expected a whole limit and no burst, not {limit!r}, {burst!r}")
         self.when_away = when_away
         self.client = client
         self.async_client = async_client
         self.prefix = prefix
         self.ask_again = _check.seconds("ask_again", ask_again, zero=True)
         self._local = None if isinstance(when_away, str) else RateLimit(when_away, max_wait=max_wait, name=name)
-        self._interval = per / limit * 1e6
-        self._depth = (max(1.0, limit) if burst is None else burst) * self._interval
+        interval = per / limit * 1e6
+        depth = (max(1.0, limit) if burst is None else burst) * interval
+        self._source = CYCLES if cycles else SCRIPT
+        self._settings = [f"{per * 1e6:.0f}", f"{limit:.0f}"] if cycles else [f"{interval:.6f}", f"{depth:.6f}"]
         self._script: Any = None
         self._async_script: Any = None
         self._away = False
@@ -135,7 +170,7 @@ class Quota(RateLimit):
         if self.runtime.now() < self._quiet_until:
             return None
         if self._script is None:
-            self._script = _client("client", self.client).register_script(SCRIPT)
+            self._script = _client("client", self.client).register_script(self._source)
         try:
             answer = self._script(keys=[self._key(key)], args=self._args(permits, max_wait))
         except Exception as error:
@@ -150,7 +185,7 @@ class Quota(RateLimit):
         if self.client is not None and (self.async_client is None or not on_asyncio()):
             return await in_thread(lambda: self.ask(key, permits, max_wait))
         if self._async_script is None:
-            self._async_script = _client("async_client", self.async_client).register_script(SCRIPT)
+            self._async_script = _client("async_client", self.async_client).register_script(self._source)
         try:
             answer = await self._async_script(keys=[self._key(key)], args=self._args(permits, max_wait))
         except Exception as error:
@@ -163,7 +198,7 @@ class Quota(RateLimit):
 
     def _args(self, permits: int | None, max_wait: float) -> list[str]:
         cost = self._cost if permits is None else permits
-        return [f"{self._interval:.6f}", f"{self._depth:.6f}", str(cost), f"{min(max_wait, 1e9) * 1e6:.0f}"]
+        return [*self._settings, str(cost), f"{min(max_wait, 1e9) * 1e6:.0f}"]
 
     def _heard(self, answer: Any) -> Answer:
         if self._away:
@@ -184,7 +219,7 @@ class Quota(RateLimit):
     # --- waiting ---------------------------------------------------------------------------------------------------
 
     def wait(self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None) -> int:
-        now = run.now()
+        now, deadline = run.now(), min(deadline, current())
         longest = 0.0 if self.max_wait > 0 and in_event_loop() else min(self.max_wait, max(0.0, deadline - now))
         answer = self.ask(key, permits, longest)
         if answer is None and self._local is not None:
@@ -194,14 +229,14 @@ class Quota(RateLimit):
             try:
                 run.sleep(wait)
             except BaseException:
-                self.ask(key, -self._price(permits))
+                self.ask(key, -self._price(permits), inf)
                 raise
         return 0
 
     async def wait_async(
         self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None
     ) -> int:
-        now = run.now()
+        now, deadline = run.now(), min(deadline, current())
         longest = min(self.max_wait, max(0.0, deadline - now))
         answer = await self.ask_async(key, permits, longest)
         if answer is None and self._local is not None:
@@ -211,7 +246,7 @@ class Quota(RateLimit):
             try:
                 await run.sleep_async(wait)
             except BaseException:
-                await shielded(self.ask_async(key, -self._price(permits)), 1.0)
+                await shielded(self.ask_async(key, -self._price(permits), inf), 1.0)
                 raise
         return 0
 

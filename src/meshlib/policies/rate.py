@@ -11,12 +11,10 @@ After resilience4j's RateLimiter, failsafe's RateLimiter, tower's RateLimit and 
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeVar
 
 from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
@@ -25,52 +23,29 @@ from ..events import CallRejected
 from ..parking import in_event_loop
 from ..runtime import SYSTEM, Runtime
 from . import _check
+from ._buckets import Bucket, Keys
 from ._guard import check_function, is_coroutine_function
-from ._tokens import REFUSED, Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from ._tokens import REFUSED, Cycles, Rate, Smooth, TokenBucket
 from ._waiting import NONE, WaitingGate
+from ._windows import FixedWindow, SlidingWindow
+from .deadline import current
 
 __all__ = [
     "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
-_GLANCES = 8  # how many of the least recently used keys are looked at to find an idle one
 
 
 @dataclass(frozen=True, slots=True)
 class RateMetrics:
-    """A rate limit at one moment. `keys` counts the keys that are remembered."""
+    """A rate limit at one moment. `keys` counts the keys that are remembered; the rest is about everybody together."""
 
+    available: float
     waiting: int
     rejected: int
     keys: int
     retry_after: float
-
-
-class _Bucket:
-    """The permits of one key: its rate, who waits for a reserved permit, and reservations that were given up."""
-
-    __slots__ = ("holes", "rate", "waiting")
-
-    def __init__(self, rate: Rate) -> None:
-        self.rate = rate
-        self.waiting = 0
-        self.holes: list[tuple[float, int]] = []
-
-    def reserve(self, now: float, permits: int, max_wait: float) -> float:
-        """As `Rate.reserve`. A permit that somebody gave up goes to the next who can use it."""
-        for number, (at, held) in enumerate(self.holes):
-            if at >= now and held == permits and at - now <= max_wait:
-                del self.holes[number]
-                return at - now
-        return self.rate.reserve(now, permits, max_wait)
-
-    def settle(self, now: float) -> None:
-        """Nobody waits any more: what was given up and is still to come goes back, the rest is lost."""
-        for at, permits in reversed(self.holes):
-            if at > now:
-                self.rate.refund(at, permits)
-        self.holes.clear()
 
 
 class RateLimit(WaitingGate):
@@ -111,12 +86,11 @@ class RateLimit(WaitingGate):
         self.key_of = key
         self.max_keys = _check.count("max_keys", max_keys)
         self._cost = permits if isinstance(permits, int) else 1
-        self._plain = key is None and not callable(permits)
+        self.asks_call = key is not None or callable(permits)
         self._reserve = self.rate.reserve
-        self._lock = Lock()
-        self._whole = _Bucket(self.rate)
-        self._crowd = _Bucket(self.rate.fresh())
-        self._keys: OrderedDict[Hashable, _Bucket] = OrderedDict()
+        self._lock = RLock()  # garbage collection may close a waiting coroutine while we hold it
+        self._whole = Bucket(self.rate)
+        self._keys = Keys(self.rate, self.max_keys)
         self._rejected = 0
 
     # --- decisions -------------------------------------------------------------------------------------------------
@@ -162,22 +136,8 @@ class RateLimit(WaitingGate):
         with self._lock:
             return self._bucket(key, now).rate.wait(now, self._cost if permits is None else permits)
 
-    def _bucket(self, key: Hashable, now: float) -> _Bucket:
-        if key is None:
-            return self._whole
-        bucket = self._keys.get(key)
-        if bucket is not None:
-            self._keys.move_to_end(key)
-            return bucket
-        if len(self._keys) >= self.max_keys:
-            for old, candidate in islice(self._keys.items(), _GLANCES):
-                if not candidate.waiting and candidate.rate.idle(now):
-                    del self._keys[old]
-                    break
-            else:
-                return self._crowd
-        bucket = self._keys[key] = _Bucket(self.rate.fresh())
-        return bucket
+    def _bucket(self, key: Hashable, now: float) -> Bucket:
+        return self._whole if key is None else self._keys.bucket(key, now)
 
     def _names(self, is_async: bool) -> dict[str, Any]:
         plain = isinstance(self.rate, TokenBucket) and self._cost == 1
@@ -232,8 +192,9 @@ class RateLimit(WaitingGate):
 
     def _stand(
         self, now: float, deadline: float, key: Hashable, permits: int | None
-    ) -> tuple[_Bucket, float, float, int]:
+    ) -> tuple[Bucket, float, float, int]:
         cost = self._cost if permits is None else permits
+        deadline = min(deadline, current())
         with self._lock:
             bucket = self._bucket(key, now)
             wait = bucket.reserve(now, cost, min(self.max_wait, max(0.0, deadline - now)))
@@ -246,7 +207,7 @@ class RateLimit(WaitingGate):
             raise self._refusal(ahead, key)
         return bucket, now, wait, cost
 
-    def _go(self, bucket: _Bucket, now: float, given_up: float = -inf, permits: int = 0) -> None:
+    def _go(self, bucket: Bucket, now: float, given_up: float = -inf, permits: int = 0) -> None:
         """A wait is over: used, or given up (then `given_up` is the time that it was for)."""
         with self._lock:
             bucket.waiting -= 1
@@ -271,7 +232,7 @@ class RateLimit(WaitingGate):
         return KeyedLimit(self, key, permits)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        if self._plain:
+        if not self.asks_call:
             return super().wrap(step, run, classify)
         ask = self._ask
 
@@ -284,7 +245,7 @@ class RateLimit(WaitingGate):
         return limited
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        if self._plain:
+        if not self.asks_call:
             return super().wrap_async(step, run, classify)
         ask = self._ask
 
@@ -297,7 +258,7 @@ class RateLimit(WaitingGate):
         return limited
 
     def __call__(self, fn: F) -> F:
-        if self._plain:
+        if not self.asks_call:
             return super().__call__(fn)
         check_function(fn)
         ask, run, call = self._ask, self.runtime, fn
@@ -330,8 +291,13 @@ class RateLimit(WaitingGate):
         """Everything at one moment, for a live view. `now` defaults to the clock."""
         now = self.runtime.now() if now is None else now
         with self._lock:
-            waiting = self._whole.waiting + self._crowd.waiting + sum(b.waiting for b in self._keys.values())
-            return RateMetrics(waiting, self._rejected, len(self._keys), self.rate.wait(now))
+            return RateMetrics(
+                available=self.rate.available(now),
+                waiting=self._whole.waiting + self._keys.waiting,
+                rejected=self._rejected,
+                keys=len(self._keys),
+                retry_after=self.rate.wait(now),
+            )
 
 
 class KeyedLimit(WaitingGate):

@@ -1,21 +1,22 @@
-"""Shall it be tried again, and when? The decision is pure (`Tries.next_delay`); two short drivers carry it out."""
+"""Shall it be tried again? The settings of a retry, and two short drivers that do what `_tries` decides."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import EllipsisType
 from typing import Any
 
-from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
-from ..errors import Rejected
-from ..events import BudgetExhausted, RetryGivenUp, RetrySpent
+from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..runtime import SYSTEM, Runtime
 from . import _check
+from ._first_try import first_try
+from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
-from ._loop import Loop
-from ._tenacity import Outcome, RetryState
-from .backoff import Random, Waits, decorrelated_jitter, recipe
+from ._loop import F, Loop, pack, unpack
+from ._tries import Tries as Tries
+from ._within import bounded, bounded_async
+from .backoff import Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget
 
 
@@ -97,9 +98,12 @@ class Retry(Loop):
         now, sleep, discard = run.now, run.sleep, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
 
-        def retried(call: Call) -> R:
-            deposit(now())
-            tries = begin(now()) if follows else None
+        def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
+            if tries is None:
+                deposit(now())
+                tries = begin(now()) if follows else None
+            elif delay:  # the first try was made, and failed, elsewhere
+                sleep(delay)
             try:
                 while True:
                     try:
@@ -133,9 +137,12 @@ class Retry(Loop):
         # Nobody but the classifier has a say about results: then a success needs no `Tries` to be let through.
         plain = self.retry_result is None and not follows
 
-        async def retried(call: Call) -> R:
-            deposit(now())
-            tries = begin(now()) if follows else None
+        async def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
+            if tries is None:
+                deposit(now())
+                tries = begin(now()) if follows else None
+            elif delay:
+                await sleep(delay)
             try:
                 while True:
                     try:
@@ -163,6 +170,24 @@ class Retry(Loop):
 
         return retried
 
+    def guard(self, fn: F, run: Runtime, classify: Classifier) -> F:
+        """A function under this retry alone. Unless results are to be judged, the first try needs no `Call`."""
+        slow = pack(
+            fn,
+            lambda leaf: bounded(self.wrap(leaf, run, classify), run),
+            lambda leaf: bounded_async(self.wrap_async(leaf, run, classify), run),
+        )
+        _, begin, _, trusting = self._ways(run, classify)
+        if not trusting:
+            return slow
+        rest: Any = self.wrap_async(unpack(fn), run, classify) if is_coroutine_function(fn) else None
+        rest = rest or self.wrap(unpack(fn), run, classify)
+        deposit = None if self.budget is None else self.budget.deposit
+        return first_try(fn, slow, rest, deposit=deposit, begin=begin, now=run.now)
+
+    def __call__(self, fn: F) -> F:
+        return self.guard(fn, self.runtime, raised)
+
     def _ways(
         self, run: Runtime, classify: Classifier
     ) -> tuple[Callable[[float], object], Callable[[float], Tries], bool, bool]:
@@ -179,125 +204,3 @@ class Retry(Loop):
 
 def _nothing(now: float) -> None:
     """Without a budget there is nothing to pay in."""
-
-
-class Tries:
-    """The tries of one call that has failed at least once (or whose budget wants to follow it)."""
-
-    __slots__ = ("_delays", "_judge", "_paid", "_policy", "_random", "_start", "_waited", "attempt", "reason")
-
-    def __init__(self, policy: Retry, judge: Classifier, random: Random, start: float) -> None:
-        self._policy = policy
-        self._judge = judge
-        self._random = random
-        self._delays: Iterator[float] | None = None
-        self._start = start
-        self._waited = 0.0
-        self._paid = False
-        self.attempt = 0
-        self.reason = ""  # why it was given up; empty as long as nothing was
-
-    def next_delay(self, call: Call, result: object, error: BaseException | None, now: float) -> float | None:
-        """Seconds until the next try, paid for; or None: this outcome stands. In the order: wish, right, means."""
-        policy = self._policy
-        self.attempt += 1
-        self._end_of_try()
-        state = self._state(call, result, error, now)
-        if not self._wanted(call, result, error, state):
-            return None
-        if not (call.replayable or self._unsent(error)):
-            return self._stop(error, "it may not be sent twice")
-        if policy.attempts is not None and self.attempt >= policy.attempts:
-            return self._stop(error, "no attempts left")
-        delay = self._delay(result if error is None else error, state)
-        if delay is None:
-            return self._stop(error, self.reason)
-        if state is not None and policy.stop is not None:
-            state.upcoming_sleep = delay
-            if policy.stop(state):
-                return self._stop(error, "no attempts left")
-        if now + delay >= call.deadline:
-            return self._stop(error, "the deadline is too near")
-        budget = policy.budget
-        if budget is not None and not budget.withdraw(now):
-            if budget.port.listeners:
-                budget.port.send(BudgetExhausted(budget.name))
-            return self._stop(error, "budget spent")
-        self._paid = budget is not None
-        self._waited += delay
-        if policy.port.listeners:
-            policy.port.send(RetrySpent(policy.name, self.attempt, delay, error))
-        return delay
-
-    def close(self) -> None:
-        """The call is over, however it ended."""
-        self._end_of_try()
-        if self._policy.budget is not None:
-            self._policy.budget.finished()
-
-    def _end_of_try(self) -> None:
-        if self._paid and self._policy.budget is not None:
-            self._paid = False
-            self._policy.budget.give_back()
-
-    def _wanted(self, call: Call, result: object, error: BaseException | None, state: RetryState | None) -> bool:
-        policy = self._policy
-        if isinstance(error, Rejected):
-            return policy.rejections
-        verdict = self._judge(call, result, error)
-        if policy.retry is not None:
-            wanted = bool(policy.retry(state))
-        elif error is not None:
-            wanted = verdict is FAILURE and (policy.on is None or policy.on(error))
-        else:
-            wanted = verdict is FAILURE or (policy.retry_result is not None and policy.retry_result(result))
-        if policy.budget is not None and verdict is not IGNORED:
-            policy.budget.heard(wanted or verdict is FAILURE)
-        return wanted
-
-    def _unsent(self, error: BaseException | None) -> bool:
-        if error is None:
-            return False
-        if self._policy.unsent is not None:
-            return self._policy.unsent(error)
-        return isinstance(error, Rejected) or getattr(error, "sent", True) is False
-
-    def _delay(self, outcome: object, state: RetryState | None) -> float | None:
-        policy = self._policy
-        if isinstance(outcome, Rejected):
-            return 0.0
-        if policy.wait is not None:
-            delay: float | None = float(policy.wait(state))
-        else:
-            self._delays = self._delays or policy.backoff(self._random)
-            delay = next(self._delays, None)
-        if delay is None:
-            self.reason = "no waits left"
-            return None
-        asked = policy.retry_after(outcome)
-        if asked is None or asked != asked:
-            return delay
-        if asked < 0:
-            self.reason = "the server asks not to come back"
-            return None
-        if asked > policy.retry_after_max:
-            self.reason = f"the server asks to wait {asked:g} s"
-            return None
-        return max(delay, asked)
-
-    def _state(self, call: Call, result: object, error: BaseException | None, now: float) -> RetryState | None:
-        policy = self._policy
-        if policy.stop is None and policy.wait is None and policy.retry is None:
-            return None
-        outcome = Outcome(self.attempt, result, error)
-        return RetryState(call, self.attempt, outcome, self._start, now, self._waited, policy)
-
-    def _stop(self, error: BaseException | None, reason: str) -> float | None:
-        self.reason = reason
-        if error is not None and self._policy.attempts != 1:
-            note = f"gave up after {self.attempt} attempt{'s' if self.attempt > 1 else ''}: {reason}"
-            if note not in getattr(error, "__notes__", ()):  # the same exception object may be raised again and again
-                error.add_note(note)
-        if self._policy.port.listeners:
-            self._policy.port.send(RetryGivenUp(self._policy.name, self.attempt, reason))
-        return None

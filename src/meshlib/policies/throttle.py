@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
 from ..call import IGNORED, SUCCESS, Classifier, Verdict
@@ -67,13 +67,19 @@ class SreThrottle:
         return min(self.most, max(0.0, (requests - self.k * accepts) / (requests + 1)))
 
     def ask(self, now: float) -> float:
-        probability = self.probability(now)
-        self.counts.add(now, 1, 0)
-        return probability
+        counts = self.counts
+        if now >= counts.turns:
+            counts.turn(now)
+        over = counts.first - self.k * counts.second
+        counts.first += 1
+        return 0.0 if over <= 0.0 or counts.first <= self.minimum else min(self.most, over / counts.first)
 
     def record(self, accepted: bool, now: float) -> None:
         if accepted:
-            self.counts.add(now, 0, 1)
+            counts = self.counts
+            if now >= counts.turns:
+                counts.turn(now)
+            counts.second += 1
 
     def forget(self, now: float) -> None:
         self.counts.add(now, -1, 0)
@@ -198,13 +204,14 @@ class Throttle(Gate):
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
         self.chance = runtime.random if chance is None else chance
-        self._lock = Lock()
+        self._ask, self._record = self.by.ask, self.by.record
+        self._lock = RLock()
         self._rejected = 0
 
     def enter(self, now: float) -> int:
         """Admit one call, or raise `Throttled`."""
         with self._lock:
-            probability = self.by.ask(now)
+            probability = self._ask(now)
         if probability > 0.0 and self.chance() < probability:
             self._rejected += 1
             error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
@@ -219,7 +226,7 @@ class Throttle(Gate):
             if verdict is IGNORED:
                 self.by.forget(now)
             else:
-                self.by.record(verdict is SUCCESS, now)
+                self._record(verdict is SUCCESS, now)
 
     def metrics(self, now: float | None = None) -> ThrottleMetrics:
         """Everything at one moment, for a live view. `now` defaults to the clock."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from math import inf
 
-from ..call import AsyncStep, Call, Classifier, R, Step
-from ..errors import DeadlineExceeded
-from ..runtime import SYSTEM, Expired, Runtime
+from ..call import AsyncStep, Classifier, R, Step
+from ..runtime import SYSTEM, Runtime
 from . import _check
-from . import deadline as _deadline
-from ._loop import Loop
+from ._loop import F, Loop
+from ._within import within, within_async
 
 
 class Timeout(Loop):
@@ -40,66 +39,14 @@ class Timeout(Loop):
         if self.per_try is not None and self.per_try > self.seconds:
             raise ValueError(f"per_try={per_try!r}: expected at most the total of {seconds!r} seconds")
 
+    def __call__(self, fn: F) -> F:
+        """Guard a function with this limit alone: then there is one try, and `per_try` is the limit."""
+        if self.per_try is None:
+            return super().__call__(fn)
+        return Timeout(self.per_try, name=self.name, runtime=self.runtime)(fn)
+
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         return within(step, run, self.seconds, self.name)
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         return within_async(step, run, self.seconds, self.name)
-
-
-def within(step: Step[R], run: Runtime, seconds: float, name: str) -> Step[R]:
-    """`step`, begun only if there is time left, and late answers turned into `DeadlineExceeded`."""
-    now, enter, leave = run.now, _deadline.enter, _deadline.leave
-
-    def timed(call: Call) -> R:
-        start = now()
-        due = min(start + seconds, call.deadline)
-        limit = seconds if due < call.deadline else None
-        if start >= due:
-            raise DeadlineExceeded(name, limit=limit, sent=False)
-        token = enter(due)
-        try:
-            result = step(call.by(due))
-        except TimeoutError as error:  # perhaps a socket's, that was told what remained
-            if isinstance(error, DeadlineExceeded) or now() < due:
-                raise
-            raise DeadlineExceeded(name, limit=limit) from error
-        finally:
-            leave(token)
-        if now() >= due:
-            raise DeadlineExceeded(name, limit=limit)
-        return result
-
-    return timed
-
-
-def within_async(
-    step: AsyncStep[R], run: Runtime, seconds: float, name: str, *, outermost: bool = True, cancels: bool = True
-) -> AsyncStep[R]:
-    """`step`, cancelled after `seconds` or at the call's own deadline, whichever is first.
-
-    Unless `outermost`, somebody above keeps the call's deadline already: then only a shorter one needs a timer. Unless
-    `cancels`, the step keeps the deadline of its call itself, and is only told.
-    """
-    now, until, enter, leave = run.now, run.until, _deadline.enter, _deadline.leave
-
-    async def timed(call: Call) -> R:
-        start = now()
-        due = start + seconds
-        limit: float | None = seconds
-        if due >= call.deadline:
-            if not outermost:
-                return await step(call)
-            due, limit = call.deadline, None
-            if start >= due:
-                raise DeadlineExceeded(name, sent=False)
-        token = enter(due)
-        try:
-            work = step(call.by(due))
-            return await (until(due, work) if cancels else work)
-        except Expired as error:
-            raise DeadlineExceeded(name, limit=limit) from error
-        finally:
-            leave(token)
-
-    return timed

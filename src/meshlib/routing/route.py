@@ -23,8 +23,9 @@ class Matcher(Protocol):
 class Route:
     """One rule: if any of `match` holds (none given: always), do this and look no further.
 
-    Exactly one of `to` (a split), `redirect` and `direct` says where the request goes. `timeout` is the total time in
-    seconds (None: the service's own), `retry` and `policies` are names or objects that routing only hands on.
+    Exactly one of `to` (a split), `redirect`, `direct` and `outside` (straight out, past the mesh) says where the
+    request goes. `timeout` is the total time in seconds (None: the service's own), `retry` and `policies` are names or
+    objects that routing only hands on.
     `response_headers` is to be applied to the answer, the other edits to the request.
     """
 
@@ -35,6 +36,7 @@ class Route:
         "match",
         "mirrors",
         "name",
+        "outside",
         "policies",
         "redirect",
         "response_headers",
@@ -52,6 +54,7 @@ class Route:
         to: Split | None = None,
         redirect: Redirect | None = None,
         direct: DirectResponse | None = None,
+        outside: bool = False,
         rewrite: Rewrite | None = None,
         headers: HeaderEdit | None = None,
         response_headers: HeaderEdit | None = None,
@@ -62,10 +65,14 @@ class Route:
         policies: Any = None,
     ) -> None:
         given = [
-            field for field, value in (("to", to), ("redirect", redirect), ("direct", direct)) if value is not None
+            field
+            for field, value in (("to", to), ("redirect", redirect), ("direct", direct), ("outside", outside or None))
+            if value is not None
         ]
         if len(given) != 1:
-            raise ValueError(f"to: {' and '.join(given) or 'nothing'} found, expected one of to, redirect and direct")
+            raise ValueError(
+                f"to: {' and '.join(given) or 'nothing'} found, expected one of to, redirect, direct and outside"
+            )
         if timeout is not None and not (isfinite(timeout) and timeout > 0):
             raise ValueError(f"timeout: {timeout!r} found, expected seconds above 0")
         self.name = name
@@ -73,6 +80,7 @@ class Route:
         self.to = to
         self.redirect = redirect
         self.direct = direct
+        self.outside = outside
         self.rewrite = rewrite
         self.headers = headers
         self.response_headers = response_headers
@@ -92,8 +100,8 @@ class Decision:
     `cluster` is None if the answer is a redirect or a direct response, or if the request is refused (`refused` says
     why, for the error message). `rule` is the rule's place in its service, from 0, and -1 for the service's default;
     `route` is the rule itself. `plain` is True if there is nothing to do but to send: no rewrite, header edit,
-    mirror or fault. `matched` is the alternative of the rule that held, for rewrites of the matched prefix;
-    `bound` is the name that a dtab led to, if it was one that decided.
+    mirror, fault, or policies of its own. `matched` is the alternative of the rule that held, for rewrites of the
+    matched prefix; `bound` is the name that a dtab led to, if it was one that decided.
     """
 
     __slots__ = ("bound", "cluster", "destination", "matched", "plain", "refused", "route", "rule", "service")
@@ -118,8 +126,11 @@ class Decision:
         self.destination = destination
         self.matched = matched
         self.refused = refused
-        edits = route.headers or route.response_headers or (destination is not None and destination.headers)
-        self.plain = cluster is not None and not (edits or route.rewrite or route.mirrors or route.fault)
+        edits = route.headers or route.response_headers
+        if destination is not None:
+            edits = edits or destination.headers or destination.response_headers
+        acts = edits or route.rewrite or route.mirrors or route.fault or route.timeout or route.policies
+        self.plain = cluster is not None and not acts
 
     def __repr__(self) -> str:
         where = self.cluster or self.refused or "answered here"

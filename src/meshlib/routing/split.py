@@ -93,11 +93,12 @@ class Sticky:
 
 
 class Destination:
-    """One arm of a split: a cluster (or subset) by name, its relative weight, and header edits for this arm alone."""
+    """One arm of a split: a cluster (or subset) by name, its relative weight, and header edits for this arm alone
+    (`headers` of the request, `response_headers` of the answer)."""
 
-    __slots__ = ("cluster", "headers", "weight")
+    __slots__ = ("cluster", "headers", "response_headers", "weight")
 
-    def __init__(self, cluster: str, *, weight: float = 1, headers: Any = None) -> None:
+    def __init__(self, cluster: str, *, weight: float = 1, headers: Any = None, response_headers: Any = None) -> None:
         if not cluster:
             raise ValueError("cluster: '' found, expected the name of a cluster")
         if not (isfinite(weight) and weight >= 0):
@@ -105,6 +106,7 @@ class Destination:
         self.cluster = cluster
         self.weight = weight
         self.headers = headers
+        self.response_headers = response_headers
 
     def __repr__(self) -> str:
         return f"Destination({self.cluster!r}, weight={self.weight})"

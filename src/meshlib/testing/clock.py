@@ -56,20 +56,28 @@ class ManualClock:
 
     async def sleep_async(self, seconds: float) -> None:
         self.slept.append(seconds)
-        await self._reach(self.time + seconds)
+        alarm = self._set(self.time + seconds)
+        try:
+            await self._wait(alarm)
+        finally:
+            self._drop(alarm)
 
     async def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> R:
         if deadline == inf:
             return await work
         failed: Exception | None = None
-        with anyio.CancelScope() as all_of_it:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._watch, deadline, all_of_it)
-                try:
-                    result = await work
-                except Exception as error:
-                    failed = error
-                group.cancel_scope.cancel()
+        alarm = self._set(deadline)  # here and not in the task, whose first turn may come late: outer limits ring first
+        try:
+            with anyio.CancelScope() as all_of_it:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch, alarm, all_of_it)
+                    try:
+                        result = await work
+                    except Exception as error:
+                        failed = error
+                    group.cancel_scope.cancel()
+        finally:
+            self._drop(alarm)
         if all_of_it.cancelled_caught:
             raise Expired
         if failed is not None:
@@ -79,32 +87,35 @@ class ManualClock:
     def signal(self) -> Signal:
         return SYSTEM.signal()
 
-    async def _watch(self, deadline: float, scope: anyio.CancelScope) -> None:
-        await self._reach(deadline)
+    async def _watch(self, alarm: _Alarm, scope: anyio.CancelScope) -> None:
+        await self._wait(alarm)
         scope.cancel()
 
-    async def _reach(self, due: float) -> None:
+    def _set(self, due: float) -> _Alarm:
         alarm = _Alarm(due, next(self._numbers))
         heapq.heappush(self._alarms, alarm)
-        try:
-            while self.time < due:
-                if self._alarms[0] is not alarm:
-                    await alarm.up.wait()
-                    alarm.up = anyio.Event()
-                    continue
-                await _others_are_asleep()
-                if self._alarms[0] is alarm and self.time < due:
-                    self.time = due
-            await checkpoint()
-        finally:
-            self._alarms.remove(alarm)
-            heapq.heapify(self._alarms)
-            self._ring()
+        return alarm
+
+    async def _wait(self, alarm: _Alarm) -> None:
+        """Sleep until it is this alarm's turn. Only the first in time moves the clock; one wakes after the other."""
+        while self._alarms[0] is not alarm or self.time < alarm.due:
+            if self._alarms[0] is not alarm:
+                await alarm.up.wait()
+                alarm.up = anyio.Event()
+                continue
+            await _others_are_asleep()
+            if self._alarms[0] is alarm and self.time < alarm.due:
+                self.time = alarm.due
+        await checkpoint()
+
+    def _drop(self, alarm: _Alarm) -> None:
+        self._alarms.remove(alarm)
+        heapq.heapify(self._alarms)
+        self._ring()
 
     def _ring(self) -> None:
-        """Whoever is next in time moves the clock, and all whose time has come may go."""
-        for alarm in self._alarms[:1] + [alarm for alarm in self._alarms[1:] if alarm.due <= self.time]:
-            alarm.up.set()
+        if self._alarms:
+            self._alarms[0].up.set()
 
 
 class _Alarm:

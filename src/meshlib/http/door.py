@@ -1,0 +1,152 @@
+"""What does one client need of the mesh, async or sync, httpx or httpx2?"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..balancing import Endpoint
+from ..errors import MeshError
+from ..mesh import Mesh
+from .beneath import Limit, Pools, Swept
+from .engine import Engine
+from .exchange import Exchange, Road
+from .family import Family
+
+if TYPE_CHECKING:
+    from .fast_road import Lane
+    from .lean import Lean
+
+F = TypeVar("F", bound=Callable[..., None])
+
+# Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
+streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
+
+
+class Door:
+    """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
+
+    __slots__ = (
+        "busy",
+        "closing",
+        "default",
+        "engine",
+        "family",
+        "fast",
+        "idle",
+        "lane",
+        "lean",
+        "limit",
+        "mesh",
+        "pools",
+    )
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.mesh: Mesh | None = None
+        self.engine: Any = None
+        self.default: Any = None  # the client's default transport, if the caller gave none of his own
+        self.pools: Pools | None = None  # the mesh's connections, instead of it
+        self.limit: Limit | None = None  # what the caller asked for as to their number
+        self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
+        self.idle: Any = None  # to be set when there are none
+        self.closing = False
+        self.fast = True
+        self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
+        self.lean: Lean | None = None  # and its path around httpx's models
+
+    def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
+        self.mesh = mesh
+        self.engine = kind.of(mesh) if mesh is not None else None
+
+    def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
+        if self.closing:
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+        engine: Engine = self.engine
+        # A response hook is shown the response before its body is read, as in httpx: then it is read later.
+        hooked, stream = bool(client.event_hooks["response"]), streaming.get()
+        return Exchange(
+            request,
+            self.family,
+            road,
+            stream=stream or hooked,
+            plain=not stream,
+            labels=engine.mesh.labels,
+            start=engine.now(),
+        )
+
+    def done(self, exchange: Exchange) -> None:
+        self.busy.discard(exchange)
+        if self.idle is not None and not self.busy:
+            self.idle.set()
+
+    def drain(self, signal: Callable[[], Any]) -> Any:
+        """Take no more requests. What to wait for until none is under way; None if none is."""
+        self.closing = True
+        if not self.busy:
+            return None
+        self.idle = signal()
+        return self.idle if self.busy else None
+
+    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
+        """The client's default transport, which the mesh's own connections shall resemble."""
+        lib = self.family.lib
+        usual = lib.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own default
+        limits = settings.get("limits") or usual
+        if limits != usual and limits.max_connections is not None:
+            self.limit = Limit(limits.max_connections, lib)
+        unlimited = lib.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=limits.keepalive_expiry
+        )
+        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
+        self.default = transport
+        leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
+        self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
+
+    def find(
+        self, transport: Any, exchange: Exchange, endpoint: Endpoint, wire: Any, method: str, loop: Any = None
+    ) -> Any:
+        """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
+        if transport is not self.default or self.pools is None or method in transport.__dict__:
+            return transport, None  # instrumentation that patches this one instance wants to see everything
+        if self.fast and self.lane is not None and self.lane.takes(exchange):
+            return self.lane.transport(exchange, endpoint, wire), self.limit
+        return self.pools.transport(wire, endpoint, loop), self.limit
+
+    def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
+        """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""
+        response.request = request
+        if response.is_closed:
+            response.elapsed = datetime.timedelta(seconds=took)
+        cookies.extract_cookies(response)
+        response.default_encoding = encoding
+        return response
+
+    def dressed(self, error: Any, exchange: Exchange) -> Any:
+        """The error to be raised for `error`: of the client's family, with the request and where it happened."""
+        if isinstance(error, MeshError):
+            error = self.family.errors.dress(error, exchange.request)
+        else:
+            error.request = exchange.request
+        exchange.note(error)
+        return error
+
+
+def door_of(client: Any) -> Door:
+    door: Door | None = client.__dict__.get("_meshlib_door")
+    return client.__dict__.setdefault("_meshlib_door", Door(client._family)) if door is None else door
+
+
+def arguments_of(base: type) -> Callable[[F], F]:
+    """Have our `__init__` show the arguments of `base` one by one to whoever inspects it."""
+    theirs = inspect.signature(base)
+
+    def shown(init: F) -> F:
+        ours = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        init.__signature__ = theirs.replace(parameters=[*ours, *theirs.parameters.values()])  # type: ignore[attr-defined]
+        return init
+
+    return shown

@@ -1,0 +1,57 @@
+"""What every adaptive limit is, and the curves by which limits grow and shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log10, sqrt
+from typing import Protocol, TypeAlias
+
+from . import _check
+
+Curve: TypeAlias = int | Callable[[int], int]
+"""A number, or a function of the current limit."""
+
+Step: TypeAlias = Callable[[float], float]
+"""From the current limit to the next one."""
+
+
+class Limit(Protocol):
+    """What an `AdaptiveLimit` asks. Called under its lock, one call at a time."""
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be under way at once."""
+
+    def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
+        """Hear of a call that ended at `now` after `rtt` seconds; the new limit."""
+
+
+def log10_root(limit: int) -> int:
+    """The whole part of log10, at least 1: Netflix's Log10RootFunction with baseline 0."""
+    return max(1, int(log10(limit))) if limit > 0 else 1
+
+
+def square_root(least: int) -> Callable[[int], int]:
+    """The whole part of the square root, at least `least`: Netflix's SquareRootFunction."""
+    return lambda limit: max(least, int(sqrt(limit)))
+
+
+def in_nanos(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def curve(field: str, value: Curve | None, default: Callable[[int], int] | None) -> Callable[[int], int]:
+    if value is None and default is not None:
+        return default
+    if callable(value):
+        return value
+    number = _check.count(field, value, least=0)
+    return lambda limit: number
+
+
+def bounds(least: int, most: int) -> tuple[int, int]:
+    _check.count("min_limit", least)
+    _check.count("max_limit", most)
+    if least > most:
+        raise ValueError(f"min_limit={least!r}: expected at most max_limit={most!r}")
+    return least, most

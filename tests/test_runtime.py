@@ -1,0 +1,141 @@
+"""The real clock: many deadlines behind one timer of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from meshlib.policies.deadline import current, deadline
+from meshlib.policies.hedge import Hedge
+from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
+
+
+class Loop:
+    """As much of an event loop as alarms need; its time is a number."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[Timer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Callable[[], None], *, context: object) -> Timer:
+        timer = Timer(when, call)
+        self.timers.append(timer)
+        return timer
+
+    def to(self, now: float) -> None:
+        """Let time pass, ringing on the way."""
+        while due := [timer for timer in self.timers if timer.when <= now]:
+            first = min(due, key=lambda timer: timer.when)
+            self.timers.remove(first)
+            if not first.cancelled:
+                self.now = max(self.now, first.when)
+                first.call()
+        self.now = now
+
+
+class Timer:
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when, self.call, self.cancelled = when, call, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_alarms_ring_in_the_order_of_their_time() -> None:
+    loop: Any = Loop()
+    alarms, rung = Alarms(loop), list[tuple[int, float]]()
+    for seconds in (5, 1, 3, 1):
+        alarms.set(seconds, lambda seconds=seconds: rung.append((seconds, loop.now)))
+    loop.to(10.0)
+    assert rung == [(1, 1.0), (1, 1.0), (3, 3.0), (5, 5.0)]
+
+
+def test_what_was_dropped_does_not_ring_and_is_swept_out() -> None:
+    loop: Any = Loop()
+    alarms, rung = Alarms(loop), list[int]()
+    alarms.set(60.0, lambda: rung.append(1))
+    for _ in range(10_000):
+        alarms.drop(alarms.set(30.0, lambda: rung.append(2)))
+    assert len(alarms._heap) < 300
+    assert len(loop.timers) <= 2, "one timer for all, moved once"
+    loop.to(100.0)
+    assert rung == [1]
+
+
+def test_any_mixture_rings_once_and_on_time() -> None:
+    loop: Any = Loop()
+    alarms, dice, rung, wanted = Alarms(loop), Random(7), list[float](), list[float]()
+    pending: list[tuple[float, list[Any]]] = []
+    for _ in range(3_000):
+        due = loop.now + dice.uniform(0.0, 5.0)
+        pending.append((due, alarms.set(due - loop.now, lambda due=due: rung.append(loop.now - due))))
+        if dice.random() < 0.7:
+            _, alarm = pending.pop(dice.randrange(len(pending)))
+            if alarm[RING] is not None:
+                alarms.drop(alarm)
+                wanted.append(1)
+        loop.to(loop.now + dice.uniform(0.0, 0.01))
+    loop.to(1_000.0)
+    assert len(rung) + len(wanted) == 3_000
+    assert all(abs(late) < 1e-9 for late in rung)
+    assert alarms._heap == []
+
+
+def test_an_alarm_that_rings_may_set_another() -> None:
+    loop: Any = Loop()
+    alarms, rung = Alarms(loop), list[float]()
+    alarms.set(1.0, lambda: alarms.set(1.0, lambda: rung.append(loop.now)))
+    loop.to(5.0)
+    assert rung == [2.0]
+
+
+def test_every_event_loop_has_its_own() -> None:
+    seen: list[Alarms] = []
+
+    async def main() -> None:
+        seen.append(alarms_of(asyncio.get_running_loop()))
+        with pytest.raises(Expired):
+            await SYSTEM.until(SYSTEM.now() + 0.005, asyncio.sleep(60.0))
+
+    asyncio.run(main())
+    asyncio.run(main())
+    assert seen[0] is not seen[1]
+
+
+def test_a_thousand_tasks_are_cut_each_at_its_own_time() -> None:
+    async def one(seconds: float) -> bool:
+        start = SYSTEM.now()
+        try:
+            await SYSTEM.until(start + seconds, asyncio.sleep(60.0))
+        except Expired:
+            return SYSTEM.now() - start >= seconds - 0.001
+        return False
+
+    async def main() -> None:
+        dice = Random(7)
+        assert all(await asyncio.gather(*(one(dice.uniform(0.0, 0.05)) for _ in range(1000))))
+
+    asyncio.run(main())
+
+
+def test_a_hedge_inherits_the_deadline_of_its_call() -> None:
+    seen: list[float] = []
+
+    @Hedge(0.005)
+    async def work() -> None:
+        seen.append(current())
+        await asyncio.sleep(60.0 if len(seen) == 1 else 0.0)
+
+    async def main() -> None:
+        with deadline(30.0) as limit:
+            await work()
+            assert seen == [limit.at, limit.at]
+
+    asyncio.run(main())
