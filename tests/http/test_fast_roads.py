@@ -43,7 +43,15 @@ REQUESTS = st.fixed_dictionaries(
     {},
     optional={
         "json": st.sampled_from([{}, {"a": [1, "ö"]}, [None]]),
-        "headers": st.sampled_from([{"x-a": "1"}, {"Accept": "text/plain"}, {"idempotency-key": "k"}]),
+        "headers": st.sampled_from(
+            [
+                {"x-a": "1"},
+                {"Accept": "text/plain"},
+                {"idempotency-key": "k"},
+                {"content-type": "text/x"},
+                [("x", "1"), ("x", "2")],
+            ]
+        ),
         "params": st.sampled_from([{"q": "1"}, {"q": "a b"}]),
         "follow_redirects": st.booleans(),
         "timeout": st.sampled_from([2.0, None]),

@@ -19,12 +19,12 @@ from ._pool import How, Pool
 from ._reader import Answer
 from ._request import request_bytes
 from ._stream import Stream
-from .exchange import Exchange
+from .exchange import KEY, Exchange
 from .family import Family
 from .untouched import Way
 from .wire_request import PHASES
 
-_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname"})
+_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 
 
 class Station:

@@ -13,7 +13,7 @@ import importlib
 import logging
 from asyncio import _get_running_loop as _asyncio_loop
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded, MeshError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .door import Door
     from .fast_road import Lane
 
+Field: TypeAlias = tuple[bytes, bytes]
 C = TypeVar("C", bound=type[Any])
 VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "query")
 PLANS: Final = 2048  # kept per client; then all are made afresh
@@ -39,14 +40,19 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PHASES: Final = ("connect", "read", "write", "pool")
 _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 _LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
+_FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "upgrade", "expect"})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
 
 
 class Plan:
-    """What httpx makes of a method, a URL and a kind of body: all of the request but the body itself."""
+    """What httpx makes of a method, a URL, a kind of body and headers: all of the request but the body itself.
+
+    `auto` counts the header fields that httpx puts before the caller's own, and behind them.
+    """
 
     __slots__ = (
         "after",
+        "auto",
         "before",
         "fields",
         "host",
@@ -60,19 +66,47 @@ class Plan:
         "verb",
     )
 
-    def __init__(self, request: Any, lib: Any, route: RouteRequest) -> None:
+    def __init__(
+        self,
+        lib: Any,
+        method: str,
+        url: Any,
+        fields: list[Field],
+        route: RouteRequest,
+        body: bytes,
+        auto: tuple[int, int],
+    ) -> None:
         self.lib = lib
-        self.method: str = request.method
-        self.verb: bytes = request.method.encode("ascii")
-        self.url = request.url
-        self.host: str = request.url.host
-        self.secure = request.url.scheme == "https"
-        self.fields: list[tuple[bytes, bytes]] = request.headers.raw
+        self.method = method
+        self.verb = method.encode("ascii")
+        self.url = url
+        self.host: str = url.host
+        self.secure = url.scheme == "https"
+        self.fields = fields
+        self.auto = auto
         self.route = route
-        self.repeatable = request.method in IDEMPOTENT or "idempotency-key" in request.headers
-        head, _, self.keep = request_bytes(self.verb, request.url.raw_path, self.fields, request._content)
-        length = b"Content-Length: %d\r\n" % len(request._content)
-        self.before, _, self.after = head.partition(length) if request._content else (head, b"", b"")
+        self.repeatable = method in IDEMPOTENT or route.header("idempotency-key") is not None
+        head, _, self.keep = request_bytes(self.verb, url.raw_path, fields, body)
+        length = b"Content-Length: %d\r\n" % len(body)
+        self.before, _, self.after = head.partition(length) if body else (head, b"", b"")
+
+    def with_headers(self, merged: Any, body: bytes) -> Plan | None:
+        """The same plan for a request with headers of its own; None if they meddle with what httpx says by itself."""
+        names = merged.keys()
+        if not _FRAMING.isdisjoint(names):
+            return None
+        lead, tail = self.auto
+        fields = [*self.fields[:lead], *merged.raw]
+        fields += [field for field in self.fields[len(self.fields) - tail :] if field[0].lower().decode() not in names]
+        fields = [(name, b"%d" % len(body) if body and name == b"Content-Length" else value) for name, value in fields]
+        old, lib = self.route, self.lib
+
+        def header(name: str) -> str | None:
+            value: str | None = lib.Headers(fields).get(name)
+            return value
+
+        route = RouteRequest(old.host, old.method, old.path, old.query, header, old.labels, scheme=old.scheme)
+        return Plan(lib, self.method, self.url, fields, route, body, self.auto)
 
     def head(self, body: bytes) -> bytes:
         return b"%bContent-Length: %d\r\n%b" % (self.before, len(body), self.after) if body else self.before
@@ -94,12 +128,13 @@ class Plan:
 class LeanExchange(Exchange):
     """An exchange whose httpx request is built only if somebody asks for it."""
 
-    __slots__ = ("_request", "body", "connect", "encoding", "plan", "pool", "read", "write")
+    __slots__ = ("_request", "body", "client", "connect", "encoding", "plan", "pool", "read", "write")
 
-    def __init__(self, plan: Plan, body: bytes, door: Door, timeout: Any, encoding: Any) -> None:
+    def __init__(self, client: Any, plan: Plan, body: bytes, door: Door, timeout: Any, encoding: Any) -> None:
         lean = door.lean
         assert lean is not None
         self._request: Any = None
+        self.client = client
         self.plan = plan
         self.body = body
         self.connect, self.read, self.write, self.pool = timeout.connect, timeout.read, timeout.write, timeout.pool
@@ -108,6 +143,7 @@ class LeanExchange(Exchange):
         road: Any = lean.attempt  # it is only ever given exchanges of this kind
         self.road = road
         self.stream = False
+        self.plain = True
         self.start = door.engine.now()
         self.deadline = inf
         self.replayable = True
@@ -131,9 +167,10 @@ class LeanExchange(Exchange):
 
     def name(self) -> str:
         """Whom the endpoint's certificate must name; "" without TLS."""
-        if not self.plan.secure:
+        cluster = self.cluster
+        if not self.plan.secure and not (cluster is not None and cluster.tls):
             return ""
-        return (self.cluster.tls_name if self.cluster is not None else None) or self.plan.host
+        return (cluster.tls_name if cluster is not None else None) or self.plan.host
 
 
 class Lean:
@@ -172,7 +209,7 @@ class Lean:
     def exchange(self, client: Any, method: str, url: Any, options: dict[str, Any]) -> LeanExchange | None:
         """The exchange for a plain request; None if it is not plain, or if anything about the client is not."""
         body, kind = b"", ""
-        timeout = None
+        timeout = headers = None
         if options:
             unset = self._unset
             for name, value in options.items():
@@ -184,6 +221,8 @@ class Lean:
                     kind = "content"
                 elif name == "timeout":
                     timeout = self._family.lib.Timeout(value)
+                elif name == "headers" and value is not None:
+                    headers = value
                 elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
                     value is None and name in ("json", "content", "headers")
                 ):
@@ -231,7 +270,14 @@ class Lean:
         elif kind:
             value = options["content"]
             body = value.encode() if isinstance(value, str) else value
-        exchange = LeanExchange(plan, body, door, timeout or own["_timeout"], own["_default_encoding"])
+        if headers is not None:
+            try:
+                plan = plan.with_headers(client._merge_headers(headers), body)
+            except WireError:
+                return None  # httpx shall say what is wrong with them
+            if plan is None:
+                return None
+        exchange = LeanExchange(client, plan, body, door, timeout or own["_timeout"], own["_default_encoding"])
         decision = door.engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
@@ -257,8 +303,15 @@ class Lean:
         route = RouteRequest(
             host, request.method, where.path, query, request.headers.get, self._labels, scheme=where.scheme
         )
+        fields = request.headers.raw
+        own = [(name, value) for name, _, value in self._headers]
+        tail = {"json": 2, "content": 1}.get(kind, 0)
+        lead = len(fields) - len(own) - tail
+        if fields[lead : lead + len(own)] != own:
+            self._plans[key] = None
+            return None
         try:
-            plan = Plan(request, self._family.lib, route)
+            plan = Plan(self._family.lib, request.method, where, fields, route, request._content, (lead, tail))
         except WireError:
             plan = None
         self._plans[key] = plan
@@ -278,6 +331,10 @@ class Lean:
             raise dressed from error.__cause__
         finally:
             door.done(exchange)
+        if type(response) is not self._family.LazyResponse:
+            return door.finish(
+                response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
+            )
         response._took = engine.now() - exchange.start
         if response._sets_cookies:
             client.cookies.extract_cookies(response)
@@ -290,6 +347,8 @@ class Lean:
 
     async def attempt(self, exchange: LeanExchange, endpoint: Endpoint, deadline: float) -> Any:
         """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
+        if not exchange.decision.plain:  # of this attempt: the one before may have been routed elsewhere
+            return await exchange.client._road(exchange, endpoint, deadline)
         run = self._door.engine.run
         plan, body = exchange.plan, exchange.body
         loop = _asyncio_loop()
