@@ -322,8 +322,14 @@ def main() -> None:
                  if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
         about = {"python": platform.python_version(), "upstream": upstream.kind, "seconds": options.seconds,
                  "rounds": options.rounds, "versions": {name: version(name) for name in known}}  # fmt: skip
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        path = Path(options.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # what was measured of other cases stays
+            new = {(row["case"], row["client"]) for row in rows}
+            rows = [
+                row for row in json.loads(path.read_text())["rows"] if (row["case"], row["client"]) not in new
+            ] + rows
+        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ async def outcome(client: Any, method: str, url: str, options: dict[str, Any]) -
         "closed": (response.is_closed, response.is_stream_consumed),
         "downloaded": response.num_bytes_downloaded,
         "repr": repr(response),
+        "said": (response.extensions["http_version"], response.extensions["reason_phrase"]),
         "elapsed": response.elapsed.total_seconds() >= 0.0,
     }
 
@@ -176,7 +177,10 @@ async def test_a_connection_is_used_again_after_each_whole_answer(lib: Any, kind
     async with serving(answering()) as server, kind(mesh=mesh_of(server.port)) as client:
         for _ in range(5):
             assert (await client.get("http://users/")).text == "ok"
-            assert (await client.post("http://users/", json={"a": 1})).text == "ok"
+            response = await client.post("http://users/", json={"a": 1})
+            told = response.extensions["network_stream"].get_extra_info
+            assert (response.text, told("server_addr")) == ("ok", ("127.0.0.1", server.port))
+            assert (told("ssl_object"), told("is_readable")) == (None, False)
         assert len(server.peers) == 1
 
 

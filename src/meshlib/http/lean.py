@@ -386,7 +386,7 @@ class Lean:
     def _heed(self, exchange: LeanExchange, answer: Answer, response: Any) -> None:
         """See to what most answers do not have: cookies and content codings."""
         names = {name.lower() for name, _ in answer.headers}
-        if b"content-encoding" in names:
+        if b"content-encoding" in names and answer.body:
             response._content = _decoded(exchange, answer)
         response._sets_cookies = not names.isdisjoint(_COOKIES)
 
