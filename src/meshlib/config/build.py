@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ..balancing import NAMES, Endpoint, Ward, carry, make
 from ..errors import ConfigError
+from ..http.engine import ANY
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
@@ -24,7 +25,7 @@ from .endpoints import endpoint
 from .models import AccrualModel, ClusterModel, MeshModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
-from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table
+from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table, sticky
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class Builder:
             ward.port = self._mesh.port
         known = old.balancer.endpoints if old is not None else ()
         balancer = make(model.balancer, name, known, ward=ward, panic=model.panic)
-        return Cluster(name, balancer, guards, tls=model.tls, tls_name=model.tls_name, settings=model)
+        keyed = sticky(model.sticky)
+        return Cluster(name, balancer, guards, sticky=keyed, tls=model.tls, tls_name=model.tls_name, settings=model)
 
     def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
@@ -183,9 +185,10 @@ class Builder:
 
 
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
-    """The services by name, and among them the rules for hosts beyond the mesh, if there are any."""
+    """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
     egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    return {**egress, **model.services}
+    named = {ANY: model.dtab.policies} if model.dtab is not None else {}
+    return {**egress, **named, **model.services}
 
 
 def place_of(service: str) -> Place:
@@ -196,6 +199,8 @@ def place_of(service: str) -> Place:
 def check(document: Document, model: MeshModel) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
     for name, service in services_of(model).items():
+        if model.dtab is not None and service is model.dtab.policies:
+            continue  # its clusters are the namers' business
         beyond = service is model.egress
         base: Place = (EGRESS,) if beyond else ("services", name)
         for place, cluster in clusters_of(service).items():

@@ -12,11 +12,12 @@ refuses (an unknown transfer coding, an empty line before the status), and it sa
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import h11
+from typing import TYPE_CHECKING, Any, Final
 
 from meshlib.http._faults import RemoteProtocolError
+
+if TYPE_CHECKING:
+    import h11
 
 SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its limits between reads
 LONGEST_KNOWN: Final = 2 * 1024  # bytes of the last head that a connection remembers
@@ -285,6 +286,8 @@ class Reader:
 
     def _hand_over(self, data: bytes, so_far: bytes = b"") -> bool:
         """Let h11 read on: from the response's first byte, or from a chunk's size line after a head like `so_far`."""
+        import h11  # seldom needed, and slow to load
+
         self._h11 = reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
         lines = [line.partition(b":") for line in self._request.split(b"\r\n")[1:]]
         telling = [(n, v.strip()) for n, _, v in lines if n.lower() in (b"connection", b"upgrade", b"expect")]
@@ -313,6 +316,8 @@ class Reader:
         return False
 
     def _pump(self, reader: h11.Connection) -> bool:
+        import h11
+
         while True:
             try:
                 event = reader.next_event()

@@ -90,7 +90,9 @@ class Engine:
         """Tier 4: the endpoint for this attempt, the permit to leave it with, and when it began."""
         start = self.now()
         exchange.cluster = cluster
-        endpoint = cluster.balancer.pick(self._random, start, avoid=exchange.tried)
+        sticky = cluster.sticky
+        key = None if sticky is None else sticky.hash(exchange.route)
+        endpoint = cluster.balancer.pick(self._random, start, key=key, avoid=exchange.tried)
         exchange.endpoint = endpoint
         exchange.tried.append(endpoint)
         exchange.heard, exchange.release = 0.0, None

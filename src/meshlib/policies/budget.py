@@ -29,9 +29,7 @@ class Budget:
     follows: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r}: expected a name, as it shall stand in events")
-        self.name = name
+        self.name = _check.name(name)
         self.port = Port()
 
     def deposit(self, now: float) -> None:
@@ -53,6 +51,13 @@ class Budget:
 
     def finished(self) -> None:
         """The logical call is over."""
+
+
+def checked(field: str, budget: Budget | None) -> Budget | None:
+    """`budget`, if it is one (or like one) or None. Raises ValueError."""
+    if budget is not None and (isinstance(budget, type) or not hasattr(budget, "withdraw")):
+        raise ValueError(f"{field}={budget!r}: expected a budget, such as RetryBudget(ratio=0.2), or None")
+    return budget
 
 
 class RetryBudget(Budget):

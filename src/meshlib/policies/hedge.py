@@ -18,7 +18,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._histogram import Histogram
 from ._loop import Loop
-from .budget import Budget, RetryBudget
+from .budget import Budget, RetryBudget, checked
 
 _REFRESH = 3.0  # seconds between two looks at the histogram, and before the first (Finagle)
 
@@ -70,7 +70,7 @@ class Hedge(Loop):
         self.longest_delay = _check.seconds("longest_delay", longest_delay, infinite=True)
         self.minimum_calls = _check.count("minimum_calls", minimum_calls)
         self.extras = _check.count("extras", extras)
-        self.budget = budget
+        self.budget = checked("budget", budget)
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.discard = discard or _drop

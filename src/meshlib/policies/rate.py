@@ -330,6 +330,8 @@ class KeyedLimit(WaitingGate):
 
 def _rate(limit: Rate | float, per: float, burst: float | None) -> Rate:
     if not isinstance(limit, int | float):
+        if not hasattr(limit, "reserve"):
+            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit

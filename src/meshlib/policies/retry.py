@@ -14,10 +14,11 @@ from ._first_try import first_try
 from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
 from ._loop import F, Loop, pack, unpack
+from ._tenacity import asks_results
 from ._tries import Tries as Tries
 from ._within import bounded, bounded_async
 from .backoff import Waits, decorrelated_jitter, recipe
-from .budget import Budget, RetryBudget
+from .budget import Budget, RetryBudget, checked
 
 
 def retry_after(outcome: object) -> float | None:
@@ -43,7 +44,8 @@ class Retry(Loop):
     budget. `discard` is given each result that is thrown away for another try.
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
-    They are asked only after a failure. Giving up raises the last error as it is, with a note saying why.
+    They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
+    it is, with a note saying why.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
     Raises ValueError for values without sense.
@@ -77,12 +79,12 @@ class Retry(Loop):
         if stop is not None:
             self.attempts = None
         for field, asked in (("stop", stop), ("wait", wait), ("retry", retry)):
-            if asked is not None and (not callable(asked) or inspect.iscoroutinefunction(type(asked).__call__)):
+            if asked is not None and (not callable(asked) or is_coroutine_function(asked)):
                 raise ValueError(
                     f"{field}={asked!r}: expected one of tenacity's objects, or a plain function like them"
                 )
         self.backoff = recipe("backoff", backoff)
-        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else budget
+        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
         self.on = None if on is None else _predicate("on", on)
         self.retry_result = retry_result
         self.rejections = rejections
@@ -93,6 +95,7 @@ class Retry(Loop):
         self.stop = stop
         self.wait = wait
         self.retry = retry
+        self._asks_results = asks_results(retry)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
