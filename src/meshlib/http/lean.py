@@ -8,12 +8,11 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 from asyncio import _get_running_loop as _asyncio_loop
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded, MeshError
@@ -21,156 +20,21 @@ from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._reader import Answer
-from ._request import request_bytes
-from .classify import EARLY, IDEMPOTENT, STATUSES
-from .exchange import Exchange
+from .classify import EARLY
 from .lean_engine import LeanEngine
+from .lean_plan import LeanExchange, Plan
 from .road import _log
-from .untouched import Steps, original
+from .untouched import Steps
 
 if TYPE_CHECKING:
     from .door import Door
     from .fast_road import Lane
 
-Field: TypeAlias = tuple[bytes, bytes]
-C = TypeVar("C", bound=type[Any])
-VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "query")
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PHASES: Final = ("connect", "read", "write", "pool")
 _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 _LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
-_FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "upgrade", "expect"})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
-
-
-class Plan:
-    """What httpx makes of a method, a URL, a kind of body and headers: all of the request but the body itself.
-
-    `auto` counts the header fields that httpx puts before the caller's own, and behind them.
-    """
-
-    __slots__ = (
-        "after",
-        "auto",
-        "before",
-        "fields",
-        "host",
-        "keep",
-        "lib",
-        "method",
-        "repeatable",
-        "route",
-        "secure",
-        "url",
-        "verb",
-    )
-
-    def __init__(
-        self,
-        lib: Any,
-        method: str,
-        url: Any,
-        fields: list[Field],
-        route: RouteRequest,
-        body: bytes,
-        auto: tuple[int, int],
-    ) -> None:
-        self.lib = lib
-        self.method = method
-        self.verb = method.encode("ascii")
-        self.url = url
-        self.host: str = url.host
-        self.secure = url.scheme == "https"
-        self.fields = fields
-        self.auto = auto
-        self.route = route
-        self.repeatable = method in IDEMPOTENT or route.header("idempotency-key") is not None
-        head, _, self.keep = request_bytes(self.verb, url.raw_path, fields, body)
-        length = b"Content-Length: %d\r\n" % len(body)
-        self.before, _, self.after = head.partition(length) if body else (head, b"", b"")
-
-    def with_headers(self, merged: Any, body: bytes) -> Plan | None:
-        """The same plan for a request with headers of its own; None if they meddle with what httpx says by itself."""
-        names = merged.keys()
-        if not _FRAMING.isdisjoint(names):
-            return None
-        lead, tail = self.auto
-        fields = [*self.fields[:lead], *merged.raw]
-        fields += [field for field in self.fields[len(self.fields) - tail :] if field[0].lower().decode() not in names]
-        fields = [(name, b"%d" % len(body) if body and name == b"Content-Length" else value) for name, value in fields]
-        old, lib = self.route, self.lib
-
-        def header(name: str) -> str | None:
-            value: str | None = lib.Headers(fields).get(name)
-            return value
-
-        route = RouteRequest(old.host, old.method, old.path, old.query, header, old.labels, scheme=old.scheme)
-        return Plan(lib, self.method, self.url, fields, route, body, self.auto)
-
-    def head(self, body: bytes) -> bytes:
-        return b"%bContent-Length: %d\r\n%b" % (self.before, len(body), self.after) if body else self.before
-
-    def request(self, body: bytes, timeout: dict[str, float | None]) -> Any:
-        """The request as httpx would have built it."""
-        fields = self.fields
-        if body:
-            length = b"%d" % len(body)
-            fields = [(name, length if name == b"Content-Length" else value) for name, value in fields]
-        lib = self.lib
-        request = lib.Request(
-            self.method, self.url, headers=fields, stream=lib.ByteStream(body), extensions={"timeout": timeout}
-        )
-        request.read()
-        return request
-
-
-class LeanExchange(Exchange):
-    """An exchange whose httpx request is built only if somebody asks for it."""
-
-    __slots__ = ("_request", "body", "client", "connect", "encoding", "plan", "pool", "read", "write")
-
-    def __init__(self, client: Any, plan: Plan, body: bytes, door: Door, timeout: Any, encoding: Any) -> None:
-        lean = door.lean
-        assert lean is not None
-        self._request: Any = None
-        self.client = client
-        self.plan = plan
-        self.body = body
-        self.connect, self.read, self.write, self.pool = timeout.connect, timeout.read, timeout.write, timeout.pool
-        self.encoding = encoding
-        self.family = door.family
-        road: Any = lean.attempt  # it is only ever given exchanges of this kind
-        self.road = road
-        self.stream = False
-        self.plain = True
-        self.start = door.engine.now()
-        self.deadline = inf
-        self.replayable = True
-        self.repeatable = plan.repeatable
-        self.route = plan.route
-        self.service = ""
-        self.decision = None
-        self.curable = STATUSES
-        self.attempts = 0
-        self.tried = []
-        self.cluster = None
-        self.endpoint = None
-        self.heard = 0.0
-        self.release = None
-
-    @property
-    def request(self) -> Any:
-        if self._request is None:
-            self._request = self.plan.request(self.body, {phase: getattr(self, phase) for phase in _PHASES})
-        return self._request
-
-    def name(self) -> str:
-        """Whom the endpoint's certificate must name; "" without TLS."""
-        cluster = self.cluster
-        if not self.plan.secure and not (cluster is not None and cluster.tls):
-            return ""
-        return (cluster.tls_name if cluster is not None else None) or self.plan.host
 
 
 class Lean:
@@ -401,43 +265,3 @@ def _decoded(exchange: LeanExchange, answer: Answer) -> bytes:
         error.request = exchange.request
         raise
     return content
-
-
-def leanly(kind: C) -> C:
-    """Have the verbs of a client class try the lean path first. Their signatures and documentation stay httpx's."""
-    for verb in VERBS:
-        if hasattr(kind, verb):
-            setattr(kind, verb, _verb(kind, verb))
-    setattr(kind, "request", _request(kind))  # noqa: B010 (mypy knows httpx's own signature, and shall)
-    return kind
-
-
-def _verb(kind: type[Any], verb: str) -> Any:
-    lib = kind._family.lib
-    written = getattr(lib.AsyncClient, verb)
-    ours = original(written, lib)
-    method = verb.upper()
-
-    @functools.wraps(written)
-    async def send(self: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
-        if lean is not None and ours and getattr(lib.AsyncClient, verb) is written:
-            exchange = lean.exchange(self, method, url, options)
-            if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await getattr(super(kind, self), verb)(url, **options)
-
-    return send
-
-
-def _request(kind: type[Any]) -> Any:
-    @functools.wraps(kind._family.lib.AsyncClient.request)
-    async def request(self: Any, method: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
-        if lean is not None and type(method) is str:
-            exchange = lean.exchange(self, method, url, options)
-            if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await super(kind, self).request(method, url, **options)
-
-    return request
