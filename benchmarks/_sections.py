@@ -250,8 +250,8 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
     out = [
         "## Clients",
         "",
-        "`MeshClient` with all its policies beside plain clients. The floor is a protocol and a parser, about the least "
-        "that a correct client in Python can do; *÷ floor* and *÷ aiohttp* are of requests/s, within a round.",
+        "`MeshClient` with all its policies beside plain clients. The floor is a protocol and a parser, about the "
+        "least that a correct client in Python can do; *÷ floor* and *÷ aiohttp* are of requests/s, within a round.",
         "",
     ]
     for case in dict.fromkeys(row["case"] for row in data["rows"]):
