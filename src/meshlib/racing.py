@@ -42,11 +42,12 @@ class Entry(Protocol[R]):
 class Heat(Generic[R]):
     """One race: what has been started, what has come back, and who has won."""
 
-    __slots__ = ("_entry", "_first", "_refused", "late", "running", "started", "winner")
+    __slots__ = ("_entry", "_first", "_refused", "_spare", "late", "running", "started", "winner")
 
     def __init__(self, entry: Entry[R]) -> None:
         self._entry = entry
         self._first: tuple[R | None, BaseException | None] = (None, None)
+        self._spare: list[R] = []  # the first attempt's result, as long as it may still be the outcome
         self._refused = False
         self.running = self.started = 1
         self.winner: tuple[R | None, BaseException | None] | None = None
@@ -71,8 +72,12 @@ class Heat(Generic[R]):
                 self.late.append(cast(R, result))
         elif self._entry.wins(number, result, error):
             self.winner = result, error
+            self.late += self._spare
+            self._spare = []
         elif number == 0:
             self._first = result, error
+            if error is None:
+                self._spare = [cast(R, result)]
         elif error is None:
             self.late.append(cast(R, result))
 
@@ -85,8 +90,8 @@ class Heat(Generic[R]):
         self._refused = True
 
     def good(self) -> list[R]:
-        """The winner's result, for a race that nobody waits for any more."""
-        return [cast(R, self.winner[0])] if self.winner is not None and self.winner[1] is None else []
+        """The result that would have been the outcome, for a race that nobody waits for any more."""
+        return [cast(R, self.winner[0])] if self.winner is not None and self.winner[1] is None else self._spare
 
     def outcome(self) -> R:
         """The winner's; if nobody has won, the first attempt's."""

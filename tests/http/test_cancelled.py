@@ -20,7 +20,7 @@ BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 
 
 class Cut:
-    """Awaits `work`, which is cancelled at its `at`-th wait: while it waits, or (`late`) when what it waits for is there.
+    """Awaits `work`, which is cancelled at its `at`-th wait: before (`late`: after) what it waits for has come.
 
     `cancel` cancels this very task.
     """

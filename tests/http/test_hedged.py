@@ -180,3 +180,39 @@ async def test_a_sync_client_of_a_hedged_service_sends_once(sync: Door) -> None:
     async with sync.open(mesh_of(hedge=AT_ONCE), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200
     assert len(server.seen) == 1
+
+
+async def test_a_first_answer_that_was_not_good_enough_is_closed(door: Door) -> None:
+    """Whether a better one came, or the caller went away while waiting for it."""
+    for answered in (True, False):
+        busy, second_may_go, out = door.body(b"busy"), anyio.Event(), anyio.Event()
+
+        async def first(request: Any, busy: Any = busy, out: anyio.Event = out) -> Any:
+            await out.wait()
+            return door.lib.Response(503, stream=busy)
+
+        async def second(request: Any, go: anyio.Event = second_may_go, out: anyio.Event = out) -> Any:
+            out.set()
+            await go.wait()
+            return door.lib.Response(200, stream=door.body(b"good"))
+
+        bulkhead = Bulkhead(2, name="users")
+        mesh = mesh_of(gates=[bulkhead], hedge=AT_ONCE, attempts=1)
+        async with door.open(mesh, transport=Fleet(door, first, second).transport) as client:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+
+                    async def later(
+                        scope: anyio.CancelScope = scope, go: anyio.Event = second_may_go, answered: bool = answered
+                    ) -> None:
+                        while in_flight(mesh) < 2:
+                            await anyio.lowlevel.checkpoint()
+                        for _ in range(10):
+                            await anyio.lowlevel.checkpoint()
+                        go.set() if answered else scope.cancel()
+
+                    group.start_soon(later)
+                    async with client.stream("GET", "http://users/") as response:
+                        assert await client.read(response) == b"good"
+        assert busy.closed == 1
+        assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)

@@ -76,7 +76,7 @@ class Held:
             return
         # The garbage collector may strike anywhere, also while a policy further up this very stack holds its lock.
         # Whoever interrupts our own code therefore leaves the telling to another thread, which can wait.
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe().f_back  # None: beneath is the event loop, or a thread's end
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("meshlib."):
                 start_thread(partial(_lost, self._leave.pop()), "meshlib dropped response")
