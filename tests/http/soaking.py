@@ -6,7 +6,6 @@ The short form is `test_soak.py`, the long one `benchmarks/soak.py`.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -173,7 +172,8 @@ def what_is_held(client: Any, mesh: Mesh, bulkhead: Bulkhead) -> dict[str, int]:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    files = Path("/proc/self/fd")
+    return len(list(files.iterdir())) if files.is_dir() else 0
 
 
 async def soak(

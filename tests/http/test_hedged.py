@@ -14,7 +14,7 @@ from doors import DOORS, Door, HandClock, Server, in_flight, mesh_of
 from loopback import served
 from scripted import OK, Peer
 
-from meshlib import Bulkhead, CircuitBreaker, Verdict
+from meshlib import Bulkhead, CircuitBreaker, Mesh, Verdict
 from meshlib.events import AttemptFinished, Event
 
 pytestmark = pytest.mark.anyio
@@ -203,7 +203,10 @@ async def test_a_first_answer_that_was_not_good_enough_is_closed(door: Door) -> 
                 async with anyio.create_task_group() as group:
 
                     async def later(
-                        scope: anyio.CancelScope = scope, go: anyio.Event = second_may_go, answered: bool = answered
+                        scope: anyio.CancelScope = scope,
+                        go: anyio.Event = second_may_go,
+                        answered: bool = answered,
+                        mesh: Mesh = mesh,
                     ) -> None:
                         while in_flight(mesh) < 2:
                             await anyio.lowlevel.checkpoint()
