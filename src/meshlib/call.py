@@ -57,12 +57,6 @@ class Call:
         """The same call, to be answered by `deadline` at the latest. Deadlines only ever shorten."""
         return self if deadline >= self.deadline else Call(self.what, deadline, self.attempt, self.replayable)
 
-    def held(self) -> Call:
-        """The same call, whose answer will be streamed: what it holds is given back `later`."""
-        call = Call(self.what, self.deadline, self.attempt, self.replayable)
-        call.later = []
-        return call
-
     def __repr__(self) -> str:
         return f"Call({self.what!r}, deadline={self.deadline}, attempt={self.attempt}, replayable={self.replayable})"
 

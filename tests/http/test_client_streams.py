@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 from typing import Any
 
@@ -290,3 +291,16 @@ async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeou
             await client.get("http://users/")
     assert all(limit <= 1.0 for limit in server.seen[0].extensions["timeout"].values())
     assert (book.heard, caught.value.endpoint.partition(".")[0]) == ([Verdict.FAILURE], "10")  # type: ignore[attr-defined]
+
+
+async def test_a_response_that_the_event_loop_itself_drops_gives_back_what_it_held(door: Door) -> None:
+    """No Python frame stands above `__del__` then."""
+    mesh = mesh_of()
+    async with door.open(mesh, transport=answering(door, b"a").transport) as client:
+        kept = [await client.send(client.build_request("GET", "http://users/"), stream=True)]
+        assert in_flight(mesh) == 1
+        thread = _thread.start_new_thread(kept.clear, ())
+        assert thread
+        with anyio.fail_after(30):
+            while in_flight(mesh):
+                await anyio.sleep(0.001)

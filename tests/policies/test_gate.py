@@ -96,7 +96,8 @@ def test_a_plain_success_is_one_step_and_nothing_else() -> None:
 def test_a_streamed_answer_is_told_later() -> None:
     clock = ManualClock()
     gate = Notes(clock, timed=True)
-    call = Call(None).held()
+    call = Call(None)
+    call.later = []
     gate.wrap(lambda call: "headers", clock, raised)(call)
     assert gate.told == [("enter", 0.0)]
     clock.advance(3.0)

@@ -35,6 +35,7 @@ class Connection(Limited, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_asked",
         "_busy",
         "_closed",
         "_early",
@@ -70,7 +71,8 @@ class Connection(Limited, asyncio.Protocol):
         self._rested = rested
         self._closed = closed
         self.reader = Reader()
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[Answer] | None = None  # to be told of what comes next
+        self._asked: asyncio.Future[Answer] | None = None  # the last waiter of this exchange, told or not, till its end
         self._busy = self._heard = self._sent = False
         self._used = False
         self._first = True  # whether this is the connection's first exchange
@@ -102,7 +104,7 @@ class Connection(Limited, asyncio.Protocol):
     ) -> asyncio.Future[Answer]:
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
         self.reader.begin(head, method)
-        self._waiter = waiter = self.loop.create_future()
+        self._waiter = self._asked = waiter = self.loop.create_future()
         self._busy = True
         self._heard = False
         self._read = read
@@ -136,7 +138,7 @@ class Connection(Limited, asyncio.Protocol):
 
     def more(self) -> asyncio.Future[Answer]:
         """Streaming: the future is done when there may be more in the reader. Raises what ended the exchange."""
-        self._waiter = waiter = self.loop.create_future()
+        self._waiter = self._asked = waiter = self.loop.create_future()
         if self._busy:
             self.limit(self._read)
             if self._held_back:
@@ -147,8 +149,11 @@ class Connection(Limited, asyncio.Protocol):
         return waiter
 
     def abandon(self, waiter: asyncio.Future[Answer]) -> None:
-        """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile."""
-        if self._waiter is waiter:
+        """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile.
+
+        The head of a streamed answer is no end, though the waiter may have been told of it in this very turn.
+        """
+        if self._asked is waiter:
             waiter.cancel()
             self.close()
         elif self.place and not self.open:
@@ -186,6 +191,7 @@ class Connection(Limited, asyncio.Protocol):
     def _cut(self) -> None:
         self.open = self._busy = False
         waiter, self._waiter = self._waiter, None
+        self._asked = None
         if waiter is not None and not waiter.done():
             waiter.set_exception(ReadError("the connection was closed", sent=self._sent))
         self.disarm()
@@ -195,6 +201,7 @@ class Connection(Limited, asyncio.Protocol):
         """The response is complete, and so is the request."""
         reader = self.reader
         waiter, self._waiter = self._waiter, None
+        self._asked = None
         self._busy = False
         self.by = inf
         answer = reader.answer

@@ -25,7 +25,7 @@ from ..policies.timeout import Timeout
 from ..routing.actions import HeaderEdit, Injected, Rewrite
 from ..routing.route import Decision, Route
 from ..runtime import Runtime
-from .exchange import Exchange
+from .exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
     from .engine import AsyncEngine, Engine, SyncEngine
@@ -42,8 +42,8 @@ async def act(engine: AsyncEngine, exchange: Exchange) -> Any:
     response = _answer(engine, exchange, fault)
     if response is None:
         engine.mirrors.start_async(engine, exchange)
-        response = await engine.call(exchange)
-    return _edited(exchange, response)
+        return await engine.call(exchange)
+    return edited(exchange, response)
 
 
 def act_sync(engine: SyncEngine, exchange: Exchange) -> Any:
@@ -55,8 +55,8 @@ def act_sync(engine: SyncEngine, exchange: Exchange) -> Any:
     response = _answer(engine, exchange, fault)
     if response is None:
         engine.mirrors.start(engine, exchange)
-        response = engine.call(exchange)
-    return _edited(exchange, response)
+        return engine.call(exchange)
+    return edited(exchange, response)
 
 
 def policies_for(service: Service, route: Route, runtime: Runtime) -> Service:
@@ -82,9 +82,10 @@ def policies_for(service: Service, route: Route, runtime: Runtime) -> Service:
     return found
 
 
-def wire_form(exchange: Exchange, url: Any, headers: Any) -> tuple[Any, Any]:
+def wire_form(attempt: Attempt, url: Any, headers: Any) -> tuple[Any, Any]:
     """The URL and the headers as the decision for this attempt wants them on the wire."""
-    decision: Decision = exchange.decision
+    exchange: Exchange = attempt.what
+    decision: Decision = attempt.decision
     rewrite = decision.route.rewrite
     host = None
     if rewrite is not None:
@@ -197,7 +198,8 @@ def _lower(headers: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _edited(exchange: Exchange, response: Any) -> Any:
+def edited(exchange: Exchange, response: Any) -> Any:
+    """The answer with the header edits that its rule, and its arm of the split, want for the caller."""
     decision: Decision = exchange.decision  # of the attempt that was answered
     arm = decision.destination
     edits = [edit for edit in (decision.route.response_headers, arm and arm.response_headers) if edit]

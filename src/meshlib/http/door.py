@@ -8,12 +8,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..balancing import Endpoint
 from ..errors import MeshError
 from ..mesh import Mesh
 from .beneath import Limit, Pools, Swept
 from .engine import Engine
-from .exchange import Exchange, Road
+from .exchange import Attempt, Exchange, Road
 from .family import Family
 
 if TYPE_CHECKING:
@@ -106,14 +105,14 @@ class Door:
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
         self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
 
-    def find(
-        self, transport: Any, exchange: Exchange, endpoint: Endpoint, wire: Any, method: str, loop: Any = None
-    ) -> Any:
+    def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
-        if self.fast and self.lane is not None and self.lane.takes(exchange):
-            return self.lane.transport(exchange, endpoint, wire), self.limit
+        endpoint = attempt.endpoint
+        assert endpoint is not None
+        if self.fast and self.lane is not None and self.lane.takes(attempt.what):
+            return self.lane.transport(attempt.what, endpoint, wire), self.limit
         return self.pools.transport(wire, endpoint, loop), self.limit
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:

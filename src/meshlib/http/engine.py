@@ -17,19 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..balancing import Balancer, Endpoint
-from ..call import SUCCESS, AsyncStep, Call, Step, Verdict
+from ..balancing import Balancer
+from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Step, Verdict
 from ..errors import NoEndpoint
 from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
-from .actions import act, act_sync, policies_for
+from .actions import act, act_sync, edited, policies_for
 from .caretaker import Caretaker
 from .classify import classifier
-from .exchange import Exchange
+from .exchange import Attempt, Exchange
 from .learn import learn, listen
 from .mirror import Mirrors
+from .pipeline import unhedged
 from .stream import AsyncGuarded, Held, SyncGuarded
 
 E = TypeVar("E", bound="Engine")
@@ -73,82 +74,92 @@ class Engine:
             service = policies_for(service, decision.route, self.run)
         exchange.curable = service.statuses
         exchange.deadline = deadline.current()
-        return service, Call(exchange, exchange.deadline, 1, exchange.replayable)
+        # A hedge asks before anything has failed, so "replayable" must mean here that two servers may see it. (What
+        # never left is repeated all the same: then the error says so.)
+        return service, Call(exchange, exchange.deadline, 1, exchange.repeatable)
 
-    def _choose(self, exchange: Exchange) -> Cluster:
+    def _choose(self, call: Call) -> Attempt:
         """Tier 2: the cluster for this attempt, as the newest snapshot sees it."""
+        exchange: Exchange = call.what
         exchange.attempts += 1
         snapshot = self.mesh.current
         decision = (
             exchange.decision if exchange.attempts == 1 else snapshot.routes.resolve(exchange.route, self._random)
         )
-        exchange.cluster = exchange.endpoint = None
+        exchange.newest = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
             raise NoEndpoint(exchange.service, (decision and decision.refused) or "no route leads to a cluster")
-        exchange.decision = decision
-        return snapshot.clusters[decision.cluster]
+        exchange.newest = attempt = Attempt(call, decision, snapshot.clusters[decision.cluster])
+        return attempt
 
-    def _enter(self, exchange: Exchange, cluster: Cluster) -> tuple[Endpoint, int, float]:
-        """Tier 4: the endpoint for this attempt, the permit to leave it with, and when it began."""
-        start = self.now()
-        exchange.cluster = cluster
-        sticky, outlier = cluster.sticky, cluster.outlier
+    def _enter(self, attempt: Attempt) -> None:
+        """Tier 4: the endpoint for this attempt, and the permit to leave it with."""
+        attempt.start = start = self.now()
+        exchange, cluster = attempt.what, attempt.cluster
+        sticky, outlier, balancer = cluster.sticky, cluster.outlier, cluster.balancer
         if outlier is not None and start >= outlier.due:
             outlier.tick(start, self._random)
         key = None if sticky is None else sticky.hash(exchange.route)
-        balancer = cluster.balancer
         endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
         if balancer.rate:
             self._probe(cluster, balancer)
-        exchange.endpoint = endpoint
         exchange.tried.append(endpoint)
-        exchange.heard, exchange.release = 0.0, None
-        return endpoint, endpoint.enter(start), start
+        attempt.permit = endpoint.enter(start)
+        attempt.endpoint = endpoint
 
     def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
         """After a pick: the balancer may want to know more about some of its endpoints."""
         Caretaker.of(self.mesh).probe(cluster, balancer)
 
-    def _leave(
-        self,
-        call: Call,
-        cluster: Cluster,
-        entered: tuple[Endpoint, int, float],
-        verdict: Verdict,
-        heard: float,
-        outcome: Any,
-    ) -> None:
-        """The attempt is over, with a response or an error. Its latency is the time to its headers, if there were
-        any."""
-        endpoint, permit, start = entered
+    def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:
+        """The attempt is over, with a response or an error. Its latency is the time to its headers, if any came."""
+        endpoint, cluster = attempt.endpoint, attempt.cluster
+        assert endpoint is not None
         end = self.now()
-        took = (heard or end) - start
-        endpoint.leave(permit, verdict, end, took)
+        took = (attempt.heard or end) - attempt.start
+        endpoint.leave(attempt.permit, verdict, end, took)
         if verdict is not SUCCESS or cluster.outlier is not None:
-            learn(cluster.outlier, call, endpoint, verdict, outcome, end, self._random)
+            learn(cluster.outlier, attempt, endpoint, verdict, outcome, end, self._random)
         if self.mesh.port.listeners:
-            service, number = call.what.service, call.attempt
+            service, number = attempt.what.service, attempt.attempt
             self.mesh.tell(AttemptFinished(cluster.name, service, endpoint.address, number, verdict, took))
 
-    def _answered(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], response: Any) -> None:
-        heard = call.what.heard
-        if cluster.balancer.listens:
-            listen(cluster.balancer, entered[0], response, heard)
-        if call.later is None:
-            self._leave(call, cluster, entered, self._classify(call, response, None), heard, response)
+    def _answered(self, attempt: Attempt, response: Any) -> None:
+        attempt.what.decision = attempt.decision
+        endpoint, balancer = attempt.endpoint, attempt.cluster.balancer
+        assert endpoint is not None
+        if balancer.listens:
+            listen(balancer, endpoint, response, attempt.heard)
+        if attempt.later is None:
+            self._leave(attempt, self._classify(attempt, response, None), response)
         else:
-            entered[0].heard(entered[1], heard)
-            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard, response))
-            release = call.what.release
+            endpoint.heard(attempt.permit, attempt.heard)
+            attempt.later.append(lambda verdict: self._leave(attempt, verdict, response))
+            release = attempt.release
             if release is not None:
-                call.later.append(lambda verdict: release())
+                attempt.later.append(lambda verdict: release())
 
-    def _failed(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], error: BaseException) -> None:
-        self._leave(call, cluster, entered, self._classify(call, None, error), call.what.heard, error)
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        attempt.mark(error)
+        self._leave(attempt, self._classify(attempt, None, error), error)
 
-    def _hold(self, call: Call, response: Any, guarded: Callable[[Any, Held], Any]) -> Any:
+    def _of_cluster(self, call: Call, result: object, error: BaseException | None) -> Verdict:
+        """What an attempt says to the cluster's gates: a refused connection is one endpoint's affair.
+
+        Accrual takes that endpoint out, and a retry has gone elsewhere. Without this, one dead endpoint of three opens
+        the whole cluster's breaker in a cold burst, because refusals come back before the first good answers. When all
+        endpoints are out, refusals count.
+        """
+        verdict = self._classify(call, result, error)
+        if verdict is FAILURE and isinstance(error, call.what.family.errors.not_sent):
+            balancer = call.cluster.balancer  # type: ignore[attr-defined]  # the call of a gate is an `Attempt`
+            if len(balancer.ward.sick) < len(balancer.endpoints):
+                return IGNORED
+        return verdict
+
+    def _hold(self, attempt: Attempt, response: Any, guarded: Callable[[Any, Held], Any]) -> Any:
         """A streamed answer keeps what its attempt holds until it is closed; some are closed from the start."""
-        held = Held(response, call, self._classify, self.now)
+        held = Held(response, attempt, self._classify, self.now)
         if response.is_closed:
             held.settle()
         else:
@@ -184,50 +195,46 @@ class AsyncEngine(Engine):
         if step is None:
             step = service.steps[self] = self._compile(service)
         if not self.mesh.port.listeners:
-            return await step(call)
-        try:
             response = await step(call)
-        except BaseException as error:
-            self.finished(call, None, error)
-            raise
-        self.finished(call, response, None)
-        return response
+        else:
+            try:
+                response = await step(call)
+            except BaseException as error:
+                self.finished(call, None, error)
+                raise
+            self.finished(call, response, None)
+        return response if exchange.decision.plain else edited(exchange, response)
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
         return service.pipeline.over_async(self._bind, keeps_deadline=True)
 
     async def _bind(self, call: Call) -> Any:
-        exchange: Exchange = call.what
-        cluster = self._choose(exchange)
+        attempt = self._choose(call)
+        cluster = attempt.cluster
         step = cluster.steps.get(self) or self.step(cluster)
-        if not exchange.stream:
-            return await step(call)
-        call = call.held()
-        return self._hold(call, await step(call), exchange.family.AsyncGuarded)
+        if attempt.later is None:
+            return await step(attempt)
+        return self._hold(attempt, await step(attempt), attempt.what.family.AsyncGuarded)
 
     def step(self, cluster: Cluster) -> AsyncStep[Any]:
         """An attempt at this cluster: its gates, compiled once, and an endpoint behind them."""
         step: AsyncStep[Any] | None = cluster.steps.get(self)
         if step is None:
-            step = self._ask(cluster)
+            step = self._ask
             for gate in reversed(cluster.gates):
-                step = gate.wrap_async(step, self.run, self._classify)
+                step = gate.wrap_async(step, self.run, self._of_cluster)
             cluster.steps[self] = step
         return step
 
-    def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
-        async def ask(call: Call) -> Any:
-            exchange: Exchange = call.what
-            entered = self._enter(exchange, cluster)
-            try:
-                response = await exchange.road(exchange, entered[0], call.deadline)
-            except BaseException as error:
-                self._failed(call, cluster, entered, error)
-                raise
-            self._answered(call, cluster, entered, response)
-            return response
-
-        return ask
+    async def _ask(self, attempt: Any) -> Any:
+        self._enter(attempt)
+        try:
+            response = await attempt.what.road(attempt)
+        except BaseException as error:
+            self._failed(attempt, error)
+            raise
+        self._answered(attempt, response)
+        return response
 
 
 class SyncEngine(Engine):
@@ -242,46 +249,42 @@ class SyncEngine(Engine):
         service, call = self._begin(exchange)
         step = service.steps.get(self)
         if step is None:
-            step = service.steps[self] = service.pipeline.over(self._bind)
+            step = service.steps[self] = unhedged(service.pipeline).over(self._bind)
         if not self.mesh.port.listeners:
-            return step(call)
-        try:
             response = step(call)
-        except BaseException as error:
-            self.finished(call, None, error)
-            raise
-        self.finished(call, response, None)
-        return response
+        else:
+            try:
+                response = step(call)
+            except BaseException as error:
+                self.finished(call, None, error)
+                raise
+            self.finished(call, response, None)
+        return response if exchange.decision.plain else edited(exchange, response)
 
     def _bind(self, call: Call) -> Any:
-        exchange: Exchange = call.what
-        cluster = self._choose(exchange)
+        attempt = self._choose(call)
+        cluster = attempt.cluster
         step = cluster.steps.get(self) or self.step(cluster)
-        if not exchange.stream:
-            return step(call)
-        call = call.held()
-        return self._hold(call, step(call), exchange.family.SyncGuarded)
+        if attempt.later is None:
+            return step(attempt)
+        return self._hold(attempt, step(attempt), attempt.what.family.SyncGuarded)
 
     def step(self, cluster: Cluster) -> Step[Any]:
         """An attempt at this cluster: its gates, compiled once, and an endpoint behind them."""
         step: Step[Any] | None = cluster.steps.get(self)
         if step is None:
-            step = self._ask(cluster)
+            step = self._ask
             for gate in reversed(cluster.gates):
-                step = gate.wrap(step, self.run, self._classify)
+                step = gate.wrap(step, self.run, self._of_cluster)
             cluster.steps[self] = step
         return step
 
-    def _ask(self, cluster: Cluster) -> Step[Any]:
-        def ask(call: Call) -> Any:
-            exchange: Exchange = call.what
-            entered = self._enter(exchange, cluster)
-            try:
-                response = exchange.road(exchange, entered[0], call.deadline)
-            except BaseException as error:
-                self._failed(call, cluster, entered, error)
-                raise
-            self._answered(call, cluster, entered, response)
-            return response
-
-        return ask
+    def _ask(self, attempt: Any) -> Any:
+        self._enter(attempt)
+        try:
+            response = attempt.what.road(attempt)
+        except BaseException as error:
+            self._failed(attempt, error)
+            raise
+        self._answered(attempt, response)
+        return response

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..balancing import Endpoint
+from ..call import Call
 from ..routing.request import RouteRequest
 from .classify import IDEMPOTENT, STATUSES
 
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from ..mesh import Cluster
     from .family import Family
 
-Road: TypeAlias = Callable[["Exchange", Endpoint, float], Any]
-"""Sends the exchange's request to an endpoint, and ends by the deadline (monotonic seconds) by itself.
+Road: TypeAlias = Callable[["Attempt"], Any]
+"""Sends the request of an attempt to its endpoint, and ends by its deadline (monotonic seconds) by itself.
 
 Returns the response with its body read and closed; for a streamed exchange, at the headers. When the headers come it
-sets `exchange.heard`. What it raises is of the exchange's family, or a `DeadlineExceeded`; `error.sent = False` says
+sets `attempt.heard`. What it raises is of the exchange's family, or a `DeadlineExceeded`; `error.sent = False` says
 that not a byte has left. Awaited by the async engine, called by the sync one.
 """
 
@@ -28,11 +29,11 @@ KEY = "mesh_key"
 
 
 class Exchange:
-    """What a `Call` carries through the layers (`call.what`)."""
+    """What a `Call` carries through the layers (`call.what`): all that its attempts have in common."""
 
     __slots__ = (
-        "attempts", "cluster", "curable", "deadline", "decision", "endpoint", "family", "heard", "plain",
-        "release", "repeatable", "replayable", "request", "road", "route", "service", "start", "stream", "tried",
+        "attempts", "curable", "deadline", "decision", "family", "newest", "plain", "repeatable", "replayable",
+        "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
     shadow = False  # a copy that is mirrored
@@ -70,28 +71,26 @@ class Exchange:
             scheme=url.scheme,
         )
         self.service = ""
-        self.decision: Any = None  # what routing said for the first attempt
+        self.decision: Any = None  # what routing said for the first attempt, then for the one that answered last
         self.curable: Container[int] = STATUSES
         self.attempts = 0
         self.tried: list[Endpoint] = []
-        self.cluster: Cluster | None = None  # of the newest attempt, like the rest
-        self.endpoint: Endpoint | None = None
-        self.heard = 0.0  # when the headers came
-        self.release: Callable[[], object] | None = None  # what the road gives back when a streamed body is closed
+        self.newest: Attempt | None = None  # the attempt begun last; others may still be out
 
     def note(self, error: BaseException) -> None:
-        """Say on an error where it happened: `service`, `cluster`, `endpoint` and `attempt`, and the same in words."""
-        cluster = self.cluster.name if self.cluster is not None else None
-        endpoint = self.endpoint.address if self.endpoint is not None else None
-        told = {"service": self.service, "cluster": cluster, "endpoint": endpoint, "attempt": self.attempts}
-        try:
-            error.__dict__.update(told)
-            error.__dict__.setdefault("policy", None)  # the mesh's own errors know it
-        except AttributeError:
-            pass  # an exception with slots: then only in words
-        note = ", ".join(f"{name} {value}" for name, value in told.items() if value)
+        """Say in words where an error happened, which its attempt has written on it; if none has, the newest."""
+        told = getattr(error, "__dict__", {})
+        if "endpoint" not in told or told.get("attempt") is None:
+            told = self._where()
+            _write(error, told)
+        note = ", ".join(f"{name} {told[name]}" for name in ("service", "cluster", "endpoint", "attempt") if told[name])
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+
+    def _where(self) -> dict[str, Any]:
+        if self.newest is not None:
+            return self.newest.where()
+        return {"service": self.service, "cluster": None, "endpoint": None, "attempt": self.attempts}
 
     def untouched(self) -> bool:
         """Whether the body is still whole, so that it may be sent although it cannot be read twice."""
@@ -99,6 +98,44 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.url}>"
+
+
+class Attempt(Call):
+    """One attempt at an exchange, from the choice of its cluster on. A hedge has two of them out at once."""
+
+    __slots__ = ("cluster", "decision", "endpoint", "heard", "permit", "release", "start")
+
+    def __init__(self, call: Call, decision: Any, cluster: Cluster) -> None:
+        exchange: Exchange = call.what
+        self.what = exchange
+        self.deadline = call.deadline
+        self.attempt = exchange.attempts
+        self.replayable = call.replayable
+        self.later = [] if exchange.stream else None
+        self.decision = decision
+        self.cluster = cluster
+        self.endpoint: Endpoint | None = None  # until the balancer has picked one
+        self.permit = 0  # with which to leave it
+        self.start = 0.0
+        self.heard = 0.0  # when the headers came
+        self.release: Callable[[], None] | None = None  # what the road gives back when a streamed body is closed
+
+    def where(self) -> dict[str, Any]:
+        endpoint = self.endpoint.address if self.endpoint is not None else None
+        cluster = self.cluster.name if endpoint is not None else None
+        return {"service": self.what.service, "cluster": cluster, "endpoint": endpoint, "attempt": self.attempt}
+
+    def mark(self, error: BaseException) -> None:
+        """Write on an error where it happened: `service`, `cluster`, `endpoint` and `attempt`."""
+        _write(error, self.where())
+
+
+def _write(error: BaseException, where: dict[str, Any]) -> None:
+    try:
+        error.__dict__.update(where)
+        error.__dict__.setdefault("policy", None)  # the mesh's own errors know it
+    except AttributeError:
+        pass  # an exception with slots: then it is said in words only
 
 
 def _replayable(request: Any, family: Family) -> bool:

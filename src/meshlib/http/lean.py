@@ -14,13 +14,13 @@ from asyncio import _get_running_loop as _asyncio_loop
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from ..balancing import Endpoint
 from ..errors import DeadlineExceeded, MeshError
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._reader import Answer
 from .classify import EARLY
+from .exchange import Attempt
 from .lean_engine import LeanEngine
 from .lean_plan import LeanExchange, Plan
 from .road import _log
@@ -209,10 +209,13 @@ class Lean:
             return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
         return response
 
-    async def attempt(self, exchange: LeanExchange, endpoint: Endpoint, deadline: float) -> Any:
+    async def attempt(self, attempt: Attempt) -> Any:
         """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
-        if not exchange.decision.plain:  # of this attempt: the one before may have been routed elsewhere
-            return await exchange.client._road(exchange, endpoint, deadline)
+        exchange: LeanExchange = attempt.what
+        if not attempt.decision.plain:  # the one before may have been routed elsewhere
+            return await exchange.client._road(attempt)
+        endpoint, deadline = attempt.endpoint, attempt.deadline
+        assert endpoint is not None
         run = self._door.engine.run
         plan, body = exchange.plan, exchange.body
         loop = _asyncio_loop()
@@ -222,7 +225,7 @@ class Lean:
             left = deadline - run.now()
             by = loop.time() + left
         try:
-            answer = await self._lane.pool(endpoint, exchange.name()).exchange(
+            answer = await self._lane.pool(endpoint, exchange.name(attempt.cluster)).exchange(
                 plan.head(body),
                 body,
                 method=plan.verb,
@@ -239,7 +242,7 @@ class Lean:
             if isinstance(error, _LATE) and run.now() >= deadline - EARLY:
                 raise DeadlineExceeded(exchange.service, limit=left) from told
             raise told from error
-        exchange.heard = answer.heard or run.now()
+        attempt.heard = answer.heard or run.now()
         response = self._family.LazyResponse(answer, exchange, exchange.encoding)
         if self._log.isEnabledFor(logging.INFO):
             _log(exchange, response)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..call import SUCCESS, AsyncStep, Call
-from ..mesh import Cluster, Service
+from ..mesh import Service
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry
 from ..policies.timeout import Timeout
@@ -26,35 +26,28 @@ class LeanEngine(AsyncEngine):
         return service.pipeline.over_async(self._bind, keeps_deadline=True, timer=not punctual)
 
     def _bind(self, call: Call) -> Any:  # not async: one frame less
-        cluster = self._choose(call.what)
-        return (cluster.steps.get(self) or self.step(cluster))(call)
+        attempt = self._choose(call)
+        cluster = attempt.cluster
+        return (cluster.steps.get(self) or self.step(cluster))(attempt)
 
-    def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
+    async def _ask(self, attempt: Any) -> Any:
+        exchange, cluster = attempt.what, attempt.cluster
         balancer = cluster.balancer
         if cluster.sticky is not None or cluster.outlier is not None or balancer.rate or balancer.listens:
-            return super()._ask(cluster)  # more is to be learnt from each attempt than the usual
-        now, random, classify = self.now, self._random, self._classify
-        port = self.mesh.port
-
-        async def ask(call: Call) -> Any:
-            exchange = call.what
-            start = now()
-            exchange.cluster = cluster
-            exchange.endpoint = endpoint = cluster.balancer.pick(random, start, avoid=exchange.tried)
-            exchange.tried.append(endpoint)
-            exchange.heard = 0.0
-            permit = endpoint.enter(start)
-            try:
-                response = await exchange.road(exchange, endpoint, call.deadline)
-            except BaseException as error:
-                self._failed(call, cluster, (endpoint, permit, start), error)
-                raise
-            heard = exchange.heard
-            verdict = classify(call, response, None)
-            if port.listeners or verdict is not SUCCESS:
-                self._leave(call, cluster, (endpoint, permit, start), verdict, heard, response)
-            else:
-                endpoint.leave(permit, verdict, now(), heard - start)
-            return response
-
-        return ask
+            return await super()._ask(attempt)  # more is to be learnt from it than the usual
+        now = self.now
+        attempt.start = start = now()
+        attempt.endpoint = endpoint = balancer.pick(self._random, start, avoid=exchange.tried)
+        exchange.tried.append(endpoint)
+        attempt.permit = permit = endpoint.enter(start)
+        try:
+            response = await exchange.road(attempt)
+        except BaseException as error:
+            self._failed(attempt, error)
+            raise
+        verdict = self._classify(attempt, response, None)
+        if verdict is not SUCCESS or self.mesh.port.listeners:
+            self._leave(attempt, verdict, response)
+        else:
+            endpoint.leave(permit, verdict, now(), attempt.heard - start)
+        return response

@@ -11,6 +11,7 @@ from .classify import IDEMPOTENT, STATUSES
 from .exchange import Exchange
 
 if TYPE_CHECKING:
+    from ..mesh import Cluster
     from .door import Door
 
 Field: TypeAlias = tuple[bytes, bytes]
@@ -128,10 +129,7 @@ class LeanExchange(Exchange):
         self.curable = STATUSES
         self.attempts = 0
         self.tried = []
-        self.cluster = None
-        self.endpoint = None
-        self.heard = 0.0
-        self.release = None
+        self.newest = None
 
     @property
     def request(self) -> Any:
@@ -139,9 +137,6 @@ class LeanExchange(Exchange):
             self._request = self.plan.request(self.body, {phase: getattr(self, phase) for phase in _PHASES})
         return self._request
 
-    def name(self) -> str:
+    def name(self, cluster: Cluster) -> str:
         """Whom the endpoint's certificate must name; "" without TLS."""
-        cluster = self.cluster
-        if not self.plan.secure and not (cluster is not None and cluster.tls):
-            return ""
-        return (cluster.tls_name if cluster is not None else None) or self.plan.host
+        return cluster.tls_name or self.plan.host if self.plan.secure or cluster.tls else ""

@@ -19,14 +19,11 @@ from ..runtime import Expired
 from .beneath import running_loop
 from .door import door_of, streaming
 from .engine import AsyncEngine, SyncEngine
-from .exchange import Exchange
+from .exchange import Attempt
 from .family import Family
 from .fast_road import Lane
 from .lean import Lean
 from .road import carry, carry_sync
-
-if TYPE_CHECKING:
-    from ..balancing import Endpoint
 
 GRACE = 5.0  # seconds that a closing client gives to its requests
 
@@ -88,12 +85,12 @@ class AsyncMeshed:
                 door.done(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
-        async def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
-            return await carry(door_of(self).engine.run, exchange, endpoint, deadline, self._find)
+        async def _road(self, attempt: Attempt) -> Any:
+            return await carry(door_of(self).engine.run, attempt, self._find)
 
-        def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
-            transport = self._transport_for_url(exchange.request.url)
-            return door_of(self).find(transport, exchange, endpoint, wire, "handle_async_request", running_loop())
+        def _find(self, attempt: Attempt, wire: Any) -> Any:
+            transport = self._transport_for_url(attempt.what.request.url)
+            return door_of(self).find(transport, attempt, wire, "handle_async_request", running_loop())
 
     @property
     def fast(self) -> bool:
@@ -203,12 +200,12 @@ class SyncMeshed:
                 door.done(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
-        def _road(self, exchange: Exchange, endpoint: Endpoint, deadline: float) -> Any:
-            return carry_sync(door_of(self).engine.run, exchange, endpoint, deadline, self._find)
+        def _road(self, attempt: Attempt) -> Any:
+            return carry_sync(door_of(self).engine.run, attempt, self._find)
 
-        def _find(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Any:
-            transport = self._transport_for_url(exchange.request.url)
-            return door_of(self).find(transport, exchange, endpoint, wire, "handle_request")
+        def _find(self, attempt: Attempt, wire: Any) -> Any:
+            transport = self._transport_for_url(attempt.what.request.url)
+            return door_of(self).find(transport, attempt, wire, "handle_request")
 
     def _drain(self) -> None:
         door = door_of(self)

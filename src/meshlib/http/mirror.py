@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..call import Call
 from ..mesh import Cluster
 from ..parking import start_thread
-from .exchange import Exchange
+from .exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
     from .engine import AsyncEngine, Engine, SyncEngine
@@ -79,14 +79,14 @@ class Mirrors:
                     labels=labels,
                     start=engine.now(),
                 )
-                shadow.service, shadow.decision = exchange.service, exchange.decision
+                shadow.service, shadow.decision, shadow.attempts = exchange.service, exchange.decision, 1
                 yield shadow, clusters[mirror.cluster]
 
     async def _send_async(self, engine: AsyncEngine, shadow: Exchange, cluster: Cluster, number: int) -> None:
         due = engine.now() + PATIENCE
         try:
             step = engine.step(cluster)
-            await engine.run.until(due, step(Call(shadow, due)))
+            await engine.run.until(due, step(Attempt(Call(shadow, due), shadow.decision, cluster)))
         except (Exception, asyncio.CancelledError):
             pass  # whatever it was, nobody asked
         finally:
@@ -94,7 +94,8 @@ class Mirrors:
 
     def _send(self, engine: SyncEngine, shadow: Exchange, cluster: Cluster, number: int) -> None:
         try:
-            engine.step(cluster)(Call(shadow, engine.now() + PATIENCE))
+            due = engine.now() + PATIENCE
+            engine.step(cluster)(Attempt(Call(shadow, due), shadow.decision, cluster))
         except Exception:
             pass
         finally:

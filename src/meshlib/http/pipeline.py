@@ -56,6 +56,14 @@ def service_pipeline(
     return Pipeline(*policies, classify=classifier(runtime.now), runtime=runtime)
 
 
+def unhedged(pipeline: Pipeline) -> Pipeline:
+    """The same for threads: a sync attempt that lost could not be cancelled, so there is only ever one."""
+    kept = [policy for policy in pipeline.policies if not isinstance(policy, Hedge)]
+    if len(kept) == len(pipeline.policies):
+        return pipeline
+    return Pipeline(*kept, classify=pipeline.classify, runtime=pipeline.runtime)
+
+
 def _close(response: Any) -> Any:
     """The answer of an attempt that is repeated. A streamed one is still open; a plain one was read."""
     if response.is_closed:

@@ -9,23 +9,23 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
 
-from ..balancing import Endpoint
 from ..errors import DeadlineExceeded
 from ..runtime import Expired, Runtime
 from .beneath import Limit
 from .classify import EARLY
-from .exchange import Exchange
+from .exchange import Attempt, Exchange
 from .wire_request import shortened, wire_request
 
 
-async def carry(run: Runtime, exchange: Exchange, endpoint: Endpoint, deadline: float, find: Callable[..., Any]) -> Any:
+async def carry(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
     """One attempt over what `find` finds: a transport, and perhaps a limit. A timer keeps the deadline."""
+    exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
-    wire = wire_request(exchange, endpoint, left)
-    transport, limit = find(exchange, endpoint, wire)
-    work = _attempt(run, exchange, wire, transport)
+    wire = wire_request(attempt, left)
+    transport, limit = find(attempt, wire)
+    work = _attempt(run, attempt, wire, transport)
     if limit is not None:
-        work = _limited(run, exchange, wire, work, limit)
+        work = _limited(run, attempt, wire, work, limit)
     try:
         return await (work if deadline == inf else run.until(deadline, work))
     except Expired as error:
@@ -36,7 +36,7 @@ async def carry(run: Runtime, exchange: Exchange, endpoint: Endpoint, deadline: 
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-async def _limited(run: Runtime, exchange: Exchange, wire: Any, work: Coroutine[Any, Any, Any], limit: Limit) -> Any:
+async def _limited(run: Runtime, attempt: Attempt, wire: Any, work: Coroutine[Any, Any, Any], limit: Limit) -> Any:
     try:
         await limit.enter_async(run, wire)
     except BaseException:
@@ -47,16 +47,17 @@ async def _limited(run: Runtime, exchange: Exchange, wire: Any, work: Coroutine[
     except BaseException:
         limit.leave()
         raise
-    if exchange.stream:
-        exchange.release = limit.leave
+    if attempt.what.stream:
+        attempt.release = limit.leave
     else:
         limit.leave()
     return response
 
 
-async def _attempt(run: Runtime, exchange: Exchange, wire: Any, transport: Any) -> Any:
+async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
+    exchange: Exchange = attempt.what
     response = await transport.handle_async_request(wire)
-    exchange.heard = run.now()
+    attempt.heard = run.now()
     _log(exchange, response)
     if exchange.stream:
         _restore(run, exchange, wire)
@@ -75,43 +76,43 @@ async def _attempt(run: Runtime, exchange: Exchange, wire: Any, transport: Any) 
     return response
 
 
-def carry_sync(run: Runtime, exchange: Exchange, endpoint: Endpoint, deadline: float, find: Callable[..., Any]) -> Any:
+def carry_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
     """The same from a thread. Nothing can interrupt it: time-outs are shortened, and the clock asked at each chunk."""
+    exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
-    wire = wire_request(exchange, endpoint, left)
-    transport, limit = find(exchange, endpoint, wire)
+    wire = wire_request(attempt, left)
+    transport, limit = find(attempt, wire)
     try:
         if limit is None:
-            return _attempt_sync(run, exchange, wire, transport, deadline, left)
-        return _limited_sync(run, exchange, wire, transport, deadline, left, limit)
+            return _attempt_sync(run, attempt, wire, transport, left)
+        return _limited_sync(run, attempt, wire, transport, left, limit)
     except Exception as error:
         if not _too_late(run, exchange, deadline, error):
             raise
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-def _limited_sync(
-    run: Runtime, exchange: Exchange, wire: Any, transport: Any, deadline: float, left: float, limit: Limit
-) -> Any:
+def _limited_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float, limit: Limit) -> Any:
     limit.enter(run, wire)
     try:
-        response = _attempt_sync(run, exchange, wire, transport, deadline, left)
+        response = _attempt_sync(run, attempt, wire, transport, left)
     except BaseException:
         limit.leave()
         raise
-    if exchange.stream:
-        exchange.release = limit.leave
+    if attempt.what.stream:
+        attempt.release = limit.leave
     else:
         limit.leave()
     return response
 
 
-def _attempt_sync(run: Runtime, exchange: Exchange, wire: Any, transport: Any, deadline: float, left: float) -> Any:
+def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:
+    exchange, deadline = attempt.what, attempt.deadline
     response = transport.handle_request(wire)
-    exchange.heard = run.now()
+    attempt.heard = run.now()
     _log(exchange, response)
     try:
-        if exchange.heard >= deadline:
+        if attempt.heard >= deadline:
             raise DeadlineExceeded(exchange.service, limit=left)
         if exchange.stream:
             _restore(run, exchange, wire)
@@ -120,7 +121,7 @@ def _attempt_sync(run: Runtime, exchange: Exchange, wire: Any, transport: Any, d
             return response
         response.request = exchange.request
         if deadline < inf:
-            wire.extensions["timeout"]["read"] = min(wire.extensions["timeout"]["read"], deadline - exchange.heard)
+            wire.extensions["timeout"]["read"] = min(wire.extensions["timeout"]["read"], deadline - attempt.heard)
             response.stream = exchange.family.SyncTimed(
                 response.stream, run.now, deadline, DeadlineExceeded(exchange.service, limit=left)
             )

@@ -11,28 +11,31 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..call import IGNORED, Call, Classifier, Verdict
+from ..call import IGNORED, Classifier, Verdict
 from ..errors import DeadlineExceeded
 from ..parking import start_thread
 from ._faults import WireError
 from ._stream import Stream
 
+if TYPE_CHECKING:
+    from .exchange import Attempt
+
 
 class Held:
     """What a streamed call still holds; `settle` gives it back, once. No part of it refers to the response."""
 
-    __slots__ = ("_call", "_classify", "_leave", "_now", "_response", "_verdict")
+    __slots__ = ("_attempt", "_classify", "_leave", "_now", "_response", "_verdict")
 
-    def __init__(self, response: Any, call: Call, classify: Classifier, now: Callable[[], float]) -> None:
+    def __init__(self, response: Any, attempt: Attempt, classify: Classifier, now: Callable[[], float]) -> None:
         self._response = ref(response)  # a response must not live for its stream's sake
-        self._call = call
+        self._attempt = attempt
         self._classify = classify
         self._now = now
-        self._verdict = classify(call, response, None)
-        self._leave = [call.later or []]  # emptied by whoever settles: `pop` is atomic
+        self._verdict = classify(attempt, response, None)
+        self._leave = [attempt.later or []]  # emptied by whoever settles: `pop` is atomic
 
     def then(self, told: Callable[[Verdict], None]) -> None:
         """Call `told` with the verdict as well, after all others."""
@@ -42,10 +45,11 @@ class Held:
             told(self._verdict)
 
     def settle(self, error: BaseException | None = None) -> None:
-        exchange = self._call.what
+        exchange = self._attempt.what
         if error is not None:
-            self._verdict = self._classify(self._call, None, error)
+            self._verdict = self._classify(self._attempt, None, error)
             if isinstance(error, exchange.family.errors.transport):
+                self._attempt.mark(error)
                 exchange.note(error)
         response = self._response()
         if response is not None:
@@ -54,8 +58,8 @@ class Held:
 
     def in_time(self) -> None:
         """The caller's own deadline binds the body too. Raises `DeadlineExceeded`, dressed."""
-        exchange = self._call.what
-        due = self._call.deadline if exchange.plain else exchange.deadline
+        exchange = self._attempt.what
+        due = self._attempt.deadline if exchange.plain else exchange.deadline
         if self._now() >= due:
             raise exchange.family.errors.dress(DeadlineExceeded(exchange.service), exchange.request)
 
@@ -72,7 +76,7 @@ class Held:
             return
         # The garbage collector may strike anywhere, also while a policy further up this very stack holds its lock.
         # Whoever interrupts our own code therefore leaves the telling to another thread, which can wait.
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe().f_back  # None: beneath is the event loop, or a thread's end
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("meshlib."):
                 start_thread(partial(_lost, self._leave.pop()), "meshlib dropped response")

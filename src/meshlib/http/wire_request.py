@@ -6,38 +6,38 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-from ..balancing import Endpoint
 from .actions import wire_form
-from .exchange import Exchange
+from .exchange import Attempt, Exchange
 
 ORIGINATED = {"http": "https", "ws": "wss"}
 PHASES = ("connect", "read", "write", "pool")
 
 
-def wire_request(exchange: Exchange, endpoint: Endpoint, remaining: float) -> Any:
-    """The clone for `endpoint`, to be answered within `remaining` seconds.
+def wire_request(attempt: Attempt, remaining: float) -> Any:
+    """The clone for the attempt's endpoint, to be answered within `remaining` seconds.
 
     `Host:` stays what the caller's URL says. Certificates are checked against that name too (or the cluster's
     `tls_name`), though the socket goes to the endpoint. The deadline can only shorten httpx's own time-outs. The URL
     of a Unix socket's endpoint stays whole: there the transport has the address.
     """
+    exchange: Exchange = attempt.what
+    cluster, endpoint = attempt.cluster, attempt.endpoint
+    assert endpoint is not None
     request = exchange.request
     extensions = dict(request.extensions)
     asked = extensions.get("timeout")
     if remaining < inf or asked is not None:
         extensions["timeout"] = shortened(asked or {}, remaining)
     url = request.url
-    cluster = exchange.cluster
-    if cluster is not None and cluster.tls and url.scheme in ORIGINATED:
+    if cluster.tls and url.scheme in ORIGINATED:
         url = url.copy_with(scheme=ORIGINATED[url.scheme])
     if url.scheme in ("https", "wss"):
-        name = cluster.tls_name if cluster is not None else None
-        extensions.setdefault("sni_hostname", name or url.host)
+        extensions.setdefault("sni_hostname", cluster.tls_name or url.host)
     if not endpoint.host.startswith("unix:"):
         url = url.copy_with(host=endpoint.host, port=endpoint.port)
     headers = request.headers
-    if exchange.shadow or not exchange.decision.plain:
-        url, headers = wire_form(exchange, url, headers)
+    if exchange.shadow or not attempt.decision.plain:
+        url, headers = wire_form(attempt, url, headers)
     wire = exchange.family.lib.Request(
         request.method, url, headers=headers, stream=request.stream, extensions=extensions
     )
