@@ -204,3 +204,32 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     with pytest.raises(ConnectionError):
         report()
     assert len(calls) == 1 + 3
+
+
+def test_a_caller_overtaken_during_a_reload_does_not_bring_the_old_policy_back() -> None:
+    class Overtaken(Book):
+        """While one caller asks for the version, another one comes and sees the reload first."""
+
+        overtake = False
+
+        @property
+        def version(self) -> int:
+            if self.overtake:
+                self.overtake = False
+                self.reload(users=Pipeline(Fallback("new")))
+                assert load() == "new"
+            return self._version
+
+        @version.setter
+        def version(self, number: int) -> None:
+            self._version = number
+
+    book = Overtaken(users=Pipeline(Fallback("old")))
+
+    @resilient("users", mesh=book)
+    def load() -> str:
+        raise OSError
+
+    assert load() == "old"
+    book.overtake = True
+    assert [load(), load()] == ["new"] * 2

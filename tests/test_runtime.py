@@ -7,11 +7,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 
 from meshlib.policies.deadline import current, deadline
 from meshlib.policies.hedge import Hedge
-from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
+from meshlib.runtime import RING, SYSTEM, Alarms, Expired, Signal, alarms_of
 
 
 class Loop:
@@ -139,3 +140,10 @@ def test_a_hedge_inherits_the_deadline_of_its_call() -> None:
             assert seen == [limit.at, limit.at]
 
     asyncio.run(main())
+
+
+def test_a_signal_to_a_trio_run_that_is_over_wakes_nobody_and_raises_nothing() -> None:
+    async def main() -> Signal:
+        return SYSTEM.signal()
+
+    anyio.run(main, backend="trio").set()

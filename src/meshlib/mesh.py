@@ -8,7 +8,7 @@ latencies and open circuits survive every change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from types import MappingProxyType
@@ -136,8 +136,23 @@ class Mesh:
         self._pipelines: dict[str, Pipeline] = {}
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, watch: bool = True, runtime: Runtime = SYSTEM) -> Mesh:
-        """The mesh that the file `path` (mesh.yaml) describes.
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        watch: bool = True,
+        strict: bool = False,
+        endpoints: Mapping[str, Iterable[Any]] | None = None,
+        namespace: str = "default",
+        gateways: Iterable[str] = (),
+        runtime: Runtime = SYSTEM,
+    ) -> Mesh:
+        """The mesh that the file `path` (mesh.yaml) describes; or manifests of Istio's and of the Gateway API's, by a
+        file, a folder or a pattern ("istio/*.yaml"); or a linkerd.yaml.
+
+        In manifests, what does nothing in a client is logged, and with `strict` an error. `endpoints` says who is
+        behind their hosts ({"users": ["10.0.0.1:80", {"address": …, "labels": …}]}), where no ServiceEntry does.
+        `namespace` is the caller's own, and `gateways` are those whose rules it uses besides a client's.
 
         With `watch`, an edit of it or of an endpoints file that it names takes effect in under a second. An edit that
         makes no sense is refused with a `ConfigRefused` event, and the last good picture stays. Raises `ConfigError`
@@ -145,7 +160,16 @@ class Mesh:
         """
         from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
 
-        mesh = mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        mesh = mesh_from_file(
+            cls,
+            path,
+            watch=watch,
+            strict=strict,
+            endpoints=endpoints,
+            namespace=namespace,
+            gateways=tuple(gateways),
+            runtime=runtime,
+        )
         offer(mesh)
         return mesh
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from asyncio import _get_running_loop as _asyncio_loop
@@ -216,7 +217,10 @@ class _AnyioSignal:
 
     def set(self) -> None:
         # trio's own entry point for other threads; anyio has no call that does not wait for its result.
-        self._token.native_token.run_sync_soon(self._event.set)
+        try:
+            self._token.native_token.run_sync_soon(self._event.set)
+        except sys.modules["trio"].RunFinishedError:
+            pass  # the run is over: nobody waits any more
 
     async def wait(self) -> None:
         await self._event.wait()

@@ -6,7 +6,8 @@ as their own lines in the file stay as they were. Nothing of pydantic survives t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from ..balancing import Endpoint, carry
 from ..balancing.outlier import OutlierDetection
 from ..errors import ConfigError
 from ..http.caretaker import Caretaker
+from ..http.engine import ANY
 from ..http.health import Checks
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
@@ -69,8 +71,8 @@ class Builder:
         self._now = now = Built()
         pipelines = {name: self._pipeline(name, loaded) for name in model.pipelines}
         models = services_of(model)
-        services = {name: self._service(name, service) for name, service in models.items()}
-        routes = route_table(loaded.document, model, self._route_policies(models, services))
+        services = {name: self._service(name, service, loaded.document) for name, service in models.items()}
+        routes = route_table(loaded.document, model, self._route_policies(loaded.document, models, services))
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
         now.services = {name: (models[name], service) for name, service in services.items()}
@@ -138,14 +140,17 @@ class Builder:
             settings=model,
         )
 
-    def _service(self, name: str, model: ServiceModel) -> Service:
+    def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
-        budget = self._budget("services", name, model.budget)
+        budget = self._budget("services", name, model.budget, document)
         if old is not None and before == model:
             return old
-        return self._compiled(name, model, budget)
+        with _at(document, *place_of(name)):
+            return self._compiled(name, model, budget)
 
-    def _route_policies(self, models: Mapping[str, ServiceModel], services: Mapping[str, Service]) -> RoutePolicies:
+    def _route_policies(
+        self, document: Document, models: Mapping[str, ServiceModel], services: Mapping[str, Service]
+    ) -> RoutePolicies:
         """For the rules with policies of their own: the service as such a rule has it, under the service's budget."""
         found: dict[tuple[str, int], Service] = {}
         for name, model in models.items():
@@ -156,7 +161,8 @@ class Builder:
                 elif route.per_try_timeout is not None or route.retry is not None:
                     given = ("timeout", "per_try_timeout", "retry")
                     own = {field: getattr(route, field) for field in given if getattr(route, field) is not None}
-                    found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
+                    with _at(document, *place_of(name), "routes", index):
+                        found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
         return found
 
     def _compiled(self, name: str, model: ServiceModel, budget: RetryBudget | None) -> Service:
@@ -185,13 +191,11 @@ class Builder:
         model = loaded.model.pipelines[name]
         before, old = self._before.pipelines.get(name, (None, None))
         guards = self._gates_of("pipelines", name, model, loaded.document)
-        budget = self._budget("pipelines", name, model.budget)
+        budget = self._budget("pipelines", name, model.budget, loaded.document)
         if old is not None and before == model:
             return old
-        try:
+        with _at(loaded.document, "pipelines", name):
             pipeline = function_pipeline(name, model, guards, budget, self._mesh.runtime)
-        except ValueError as error:
-            raise loaded.document.error(("pipelines", name), str(error)) from None
         self._tell(pipeline.policies)
         return pipeline
 
@@ -206,11 +210,12 @@ class Builder:
         self._tell(guards)
         return guards
 
-    def _budget(self, section: str, name: str, model: BudgetModel) -> RetryBudget:
+    def _budget(self, section: str, name: str, model: BudgetModel, document: Document) -> RetryBudget:
         key = section, name
         kept = self._before.budgets.get(key)
         if kept is None or kept[0] != model:
-            kept = model, RetryBudget(name=name, **model.model_dump())
+            with _at(document, section, name, "budget"):
+                kept = model, RetryBudget(name=name, **model.model_dump())
         self._now.budgets[key] = kept
         return kept[1]
 
@@ -221,14 +226,22 @@ class Builder:
 
 
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
-    """The services by name, and among them the rules for hosts beyond the mesh, if there are any."""
+    """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
     egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    return {**egress, **model.services}
+    named = {ANY: model.dtab.policies} if model.dtab is not None else {}
+    return {**egress, **named, **model.services}
+
+
+def place_of(service: str) -> Place:
+    """Where the file speaks of a service."""
+    return (EGRESS,) if service == EGRESS else ("services", service)
 
 
 def check(document: Document, model: MeshModel) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
     for name, service in services_of(model).items():
+        if model.dtab is not None and service is model.dtab.policies:
+            continue  # its clusters are the namers' business
         beyond = service is model.egress
         base: Place = (EGRESS,) if beyond else ("services", name)
         for place, cluster in clusters_of(service).items():
@@ -248,6 +261,17 @@ def check(document: Document, model: MeshModel) -> None:
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
         check_cluster(document, name, settings)
+
+
+@contextmanager
+def _at(document: Document, *place: str | int) -> Iterator[None]:
+    """What a constructor refuses is an error at `place`: only it sees how two settings go together."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
 
 
 def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:

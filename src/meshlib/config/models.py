@@ -136,10 +136,46 @@ class RolloutModel(Model):
     until: float
 
 
+class RewriteNamerModel(Model):
+    pattern: str
+    name: str
+
+
+class NamerModel(Model):
+    """What binds names below `prefix`: `clusters` by their names there (left out: all by their own), or a rewrite."""
+
+    prefix: str = "/#/clusters"
+    clusters: dict[str, str] | None = None
+    segments: int = Field(1, ge=1)
+    rewrite: RewriteNamerModel | None = None
+
+
+class IdentifierModel(Model):
+    by: Literal["header", "name_header", "path", "method_and_host", "static"] = "header"
+    prefix: str = "/svc"
+    header: str | None = None
+    segments: int = Field(1, ge=1)
+    consume: bool = False
+    uris: bool = False
+    name: str = "/"
+
+
+class DtabModel(Model):
+    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them."""
+
+    entries: str = ""
+    namers: tuple[NamerModel, ...] = (NamerModel(),)
+    identifiers: tuple[IdentifierModel, ...] = (IdentifierModel(),)
+    override: bool = False  # a request may bring its own entries in `l5d-dtab`
+    trust_context: bool = False  # what callers send in `l5d-ctx-dtab` counts
+    policies: ServiceModel = ServiceModel()
+
+
 class MeshModel(Model):
     services: dict[str, ServiceModel] = {}
     clusters: dict[str, ClusterModel] = {}
     pipelines: dict[str, PipelineModel] = {}
     rollouts: dict[str, RolloutModel] = {}
     egress: Literal["allow", "refuse"] | ServiceModel = "allow"
+    dtab: DtabModel | None = None
     labels: dict[str, str] = {}

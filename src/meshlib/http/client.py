@@ -9,6 +9,7 @@ import httpx
 from ..mesh import Mesh
 from .door import arguments_of
 from .family import Family
+from .lean import leanly
 from .meshed import AsyncMeshed, SyncMeshed
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ._arguments import AsyncArguments, SyncArguments
 
 
+@leanly
 class MeshClient(AsyncMeshed, httpx.AsyncClient):
     """An `httpx.AsyncClient` in every other respect; requests to the services of `mesh` take the mesh's way.
 

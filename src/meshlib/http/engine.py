@@ -182,7 +182,7 @@ class AsyncEngine(Engine):
         service, call = self._begin(exchange)
         step = service.steps.get(self)
         if step is None:
-            step = service.steps[self] = service.pipeline.over_async(self._bind, keeps_deadline=True)
+            step = service.steps[self] = self._compile(service)
         if not self.mesh.port.listeners:
             return await step(call)
         try:
@@ -192,6 +192,9 @@ class AsyncEngine(Engine):
             raise
         self.finished(call, response, None)
         return response
+
+    def _compile(self, service: Service) -> AsyncStep[Any]:
+        return service.pipeline.over_async(self._bind, keeps_deadline=True)
 
     async def _bind(self, call: Call) -> Any:
         exchange: Exchange = call.what

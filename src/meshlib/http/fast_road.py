@@ -71,12 +71,8 @@ class Station:
         self._refs.pop(key, None)
         for known in [known for known in self._pools if known[0] == key]:
             pool = self._pools.pop(known)
-            if self.usable and not self.loop.is_closed():
+            if self._process == os.getpid() and not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(pool.drain)
-
-    @property
-    def usable(self) -> bool:
-        return self._process == os.getpid()
 
     async def aclose(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
@@ -133,15 +129,14 @@ class Lane:
     def pool(self, endpoint: Endpoint, name: str) -> Pool:
         """The pool for `endpoint` on the running loop; `name` is whom its certificate must name ("": no TLS)."""
         station = self._station
-        if station is None or station.loop is not _asyncio_loop() or not station.usable:
+        if station is None or station.loop is not _asyncio_loop():
             station = self._arrive()
         return station.pool(endpoint, name)
 
     def _arrive(self) -> Station:
         loop = asyncio.get_running_loop()
-        for other, old in list(self._stations.items()):
-            if other.is_closed() or not old.usable:
-                self._stations.pop(other, None)
+        for other in [other for other in self._stations if other.is_closed()]:
+            self._stations.pop(other, None)
         station = self._stations.get(loop)
         if station is None:
             station = self._stations.setdefault(loop, Station(loop, self._context, self._keepalive))
@@ -153,7 +148,7 @@ class Lane:
         loop = _asyncio_loop()
         self._station = None
         station = None if loop is None else self._stations.pop(loop, None)
-        if station is not None and station.usable:
+        if station is not None:
             await station.aclose()
 
 
