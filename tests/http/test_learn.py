@@ -249,8 +249,8 @@ async def test_the_fast_lane_keeps_a_user_where_he_is(door: Door) -> None:
 
 
 async def test_the_fast_lane_hears_reports_too(door: Door) -> None:
-    told = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nEndpoint-Load-Metrics: TEXT application_utilization=0.5,rps_fractional=5\r\n\r\nok"
-    with served(answering(told)) as server:
+    told = b"Endpoint-Load-Metrics: TEXT application_utilization=0.5,rps_fractional=5\r\n"
+    with served(answering(refusing(told))) as server:
         mesh = mesh_of(server.port)
         rebalanced(mesh, "reported_weights")
         async with door.open(mesh) as client:
