@@ -23,7 +23,7 @@ from meshlib.config.balancing_models import (
     OutlierModel,
     UnifiedModel,
 )
-from meshlib.config.load import Reader, load
+from meshlib.config.load import Reader
 from meshlib.http.health import GrpcCheck, HttpCheck, TcpCheck
 from meshlib.mesh import Cluster
 from meshlib.policies.accrual import Unified
@@ -35,7 +35,7 @@ class Watched:
     def __init__(self, file: Path, *lines: str) -> None:
         self._file = file
         self.mesh = Mesh()
-        self._reader = Reader(self.mesh, str(file), lambda seen: load(file, seen))
+        self._reader = Reader(self.mesh, file)
         self.write(*lines)
 
     def write(self, *lines: str) -> Cluster:

@@ -138,3 +138,28 @@ def test_grpc_methods_are_paths(tmp_path: Path, method: str, path: str, holds: b
 
 def test_the_order_of_precedence_is_told_by_the_match_alone() -> None:
     assert gateway_api._precedence({"path": {"exact": "/"}}) < gateway_api._precedence({"path": {"prefix": "/long"}})
+
+
+def test_the_listener_that_a_route_names_tells_the_scheme_and_the_host(tmp_path: Path) -> None:
+    gateway = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: front}
+spec:
+  gatewayClassName: any
+  listeners:
+  - {name: plain, port: 80, protocol: HTTP, hostname: shop.example}
+  - {name: secure, port: 443, protocol: HTTPS, hostname: shop.example, tls: {certificateRefs: [{name: x}]}}
+"""
+    redirect = route(
+        "- filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]",
+        name="a",
+        more="parentRefs: [{name: front, sectionName: plain}]",
+    )
+    backend = route(f"- {{{to('shop')}}}", name="b", more="parentRefs: [{name: front, sectionName: secure}]")
+    found = read(tmp_path, redirect, backend, gateway)
+    assert not found.report.findings
+    assert decide(found).route.redirect is not None
+    asked = RouteRequest("shop.example", scheme="https")
+    decision = found.mesh().current.routes.resolve(asked, lambda: 0.0)
+    assert decision is not None and decision.cluster == "shop:80"

@@ -245,7 +245,6 @@ async def test_the_fast_lane_keeps_a_user_where_he_is(door: Door) -> None:
                 for _ in range(4):
                     await client.get(f"http://users/?user={user}")
                 assert (len(one.requests) - before[0], len(other.requests) - before[1]) in ((4, 0), (0, 4))
-    assert one.requests and other.requests
 
 
 async def test_the_fast_lane_hears_reports_too(door: Door) -> None:

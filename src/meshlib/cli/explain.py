@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..balancing import Endpoint
 from ..config.load import load_mesh
 from ..errors import ConfigError
 from ..http.actions import policies_for
@@ -104,17 +105,20 @@ def _beyond(mesh: Mesh, found: Explanation) -> Iterator[Step]:
         return
     balancer = cluster.balancer
     endpoints = balancer.endpoints
-    at = SYSTEM.now()
     yield Step(
         f"candidates of {cluster.name}: {len(endpoints)}, by {getattr(balancer, 'name', type(balancer).__name__)}",
         *[
-            f"{one.address}  weight {one.weight:g}  in flight {one.pending}  load {one.reckon(at):.3g}  {one.state}"
+            f"{one.address}  weight {one.weight:g}  in flight {one.pending}  {_latency(one)}  {one.state}"
             + (f"  zone {one.zone}" if one.zone else "")
             + ("  " + " ".join(f"{name}={value}" for name, value in one.labels.items()) if one.labels else "")
             for one in endpoints
         ]
         or ["nobody: the call is refused"],
     )
+
+
+def _latency(endpoint: Endpoint) -> str:
+    return "no calls yet" if endpoint.stamp < 0 else f"latency {endpoint.cost * 1000:.1f} ms"
 
 
 def _described(policy: Any) -> str:

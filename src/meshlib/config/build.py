@@ -126,7 +126,8 @@ class Builder:
             return old
         kept = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
         if kept is None:
-            kept = ward(name, model.accrual, self._mesh.runtime)
+            with _at(loaded.document, "clusters", name, "accrual"):
+                kept = ward(name, model.accrual, self._mesh.runtime)
             kept.port = self._mesh.port
         same = old is not None and before is not None and before.outlier == model.outlier
         return Cluster(

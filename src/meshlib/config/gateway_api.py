@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .draft import Draft, short
 from .node import Node
@@ -30,10 +30,30 @@ class Candidate:
     node: Node
 
 
-def route(draft: Draft, item: Node, spec: Node, namespace: str, gateways: Iterable[str]) -> list[Candidate]:
+Listeners: TypeAlias = dict[tuple[str, str], dict[str, tuple[str, str]]]
+"""Of each gateway, by namespace and name: the protocol and the hostname of its listeners, by their names."""
+
+
+def listeners(found: Listeners, item: Node, spec: Node, namespace: str) -> None:
+    """Remember what a Gateway listens for. All else of it is its own business."""
+    metadata = item.node("metadata")
+    name = metadata.text("name", "") or "" if metadata is not None else ""
+    of_gateway = found.setdefault((namespace, name), {})
+    for one in spec.nodes("listeners"):
+        of_gateway[one.text("name", "") or ""] = (
+            (one.text("protocol", "") or "").lower(),
+            one.text("hostname", "") or "",
+        )
+        one.ignore(one.keys())
+    spec.ignore(spec.keys())
+
+
+def route(
+    draft: Draft, item: Node, spec: Node, namespace: str, gateways: Iterable[str], known: Listeners
+) -> list[Candidate]:
     """The candidates of one HTTPRoute or GRPCRoute."""
     grpc = item.text("kind") == "GRPCRoute"
-    hosts = _hosts(draft, spec, namespace, set(gateways))
+    hosts, schemes = _hosts(draft, spec, namespace, set(gateways), known)
     metadata = item.node("metadata")
     name = metadata.text("name", "") if metadata is not None else ""
     age = str(metadata.value("creationTimestamp", "9")) if metadata is not None else "9"
@@ -52,6 +72,8 @@ def route(draft: Draft, item: Node, spec: Node, namespace: str, gateways: Iterab
             continue
         for condition in conditions or [{}]:
             full = {"name": rule_name or f"{namespace}/{name}[{number}]", **what}
+            if schemes:
+                condition = {**condition, "scheme": schemes}
             if condition:
                 full["match"] = [condition]
             order = (*_precedence(condition), age, f"{namespace}/{name}", number)
@@ -68,28 +90,41 @@ def settle(draft: Draft, candidates: Iterable[Candidate]) -> None:
         rules.append(one.rule)
 
 
-def _hosts(draft: Draft, spec: Node, namespace: str, gateways: set[str]) -> list[str]:
+def _hosts(
+    draft: Draft, spec: Node, namespace: str, gateways: set[str], known: Listeners
+) -> tuple[list[str], list[str]]:
+    """The hosts whose calls the route takes, and the schemes, if its listeners tell them apart."""
     spec.without_meaning("a client uses every route that it has read", "useDefaultGateways")
     hostnames = [short(host, namespace, draft.namespace) for host in spec.texts("hostnames")]
     found: list[str] = []
     others: list[str] = []
+    schemes: set[str] = set()
     for parent in spec.nodes("parentRefs"):
         parent.ignore(["group"])
-        parent.without_meaning(PORTS, "port", "sectionName")
+        parent.without_meaning(PORTS, "port")
         name, space = parent.named("name"), parent.text("namespace") or namespace
+        of_gateway, section = known.get((space, name), {}), parent.text("sectionName")
+        if section is not None and section not in of_gateway:
+            parent.say("sectionName", PORTS)
+        for listener, (protocol, hostname) in of_gateway.items():
+            if section in (None, listener):
+                schemes.add(protocol)
+                if hostname and not spec.texts("hostnames"):
+                    hostnames.append(short(hostname, space, draft.namespace))
         if parent.text("kind") == "Service":
             found.append(short(name, space, draft.namespace))
         else:
             others.append(name)
+    told = sorted(schemes) if schemes in ({"http"}, {"https"}) and not found else []
     if not others and found:
-        return found
+        return found, []
     if hostnames:
-        return [*found, *hostnames]
+        return [*found, *dict.fromkeys(hostnames)], told
     if gateways & set(others):
-        return [*found, "*"]
+        return [*found, "*"], told
     if not found:
         spec.say("hostnames", f"has none: its rules are for whoever stands in for {' or '.join(others) or 'a gateway'}")
-    return found
+    return found, []
 
 
 def _precedence(condition: dict[str, Any]) -> tuple[Any, ...]:

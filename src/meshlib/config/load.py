@@ -34,10 +34,7 @@ def mesh_from_file(
     """See `Mesh.from_file`."""
     file = Path(path)
     mesh = kind(name=file.stem, runtime=runtime)
-    if are_manifests(path):
-        reader = Reader(mesh, str(path), ManifestReader(path, manifests).load)
-    else:
-        reader = Reader(mesh, str(path), lambda seen: load(file, seen))
+    reader = Reader(mesh, path, **manifests)
     reader.load()
     if watch:
         watcher = FileWatch(reader.seen, reader.reload)
@@ -87,12 +84,15 @@ def _endpoints(
 
 
 class Reader:
-    """Keeps one mesh in step with its files. `read` reads them all, and fills in their stamps."""
+    """Keeps one mesh in step with its files: a mesh.yaml, or the `manifests` of somebody else's mesh."""
 
-    def __init__(self, mesh: Mesh, name: str, read: Callable[[dict[Path, Stamp]], Loaded]) -> None:
+    def __init__(self, mesh: Mesh, path: str | os.PathLike[str], **manifests: Any) -> None:
         self._mesh = mesh
-        self._name = name
-        self._read = read
+        self._name = str(path)
+        file = Path(path)
+        self._read: Callable[[dict[Path, Stamp]], Loaded] = (
+            ManifestReader(path, manifests).load if are_manifests(path) else lambda seen: load(file, seen)
+        )
         self._builder = Builder(mesh)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()

@@ -112,6 +112,8 @@ def read_manifests(
     found: dict[str, Sequence[Endpoint]] = {}
     seen = {} if seen is None else seen
     items: list[Node] = []
+    kinds: list[tuple[str, Node]] = []
+    listeners: gateway_api.Listeners = {}
     for path in files_of(paths):
         seen[path] = stamp(path)
         for document in read_all(path):
@@ -123,7 +125,10 @@ def read_manifests(
             elif kind == "":
                 raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
             else:
-                _read(draft, known, routes, item, kind, namespace, list(gateways))
+                kinds.append((kind, item))
+    # Gateways first: routes ask what they listen for.
+    for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
+        _read(draft, known, routes, item, kind, namespace, list(gateways), listeners)
     gateway_api.settle(draft, routes)
     given = {host: [_endpoint(one) for one in behind] for host, behind in (endpoints or {}).items()}
     found |= istio_clusters.settle(known, draft, given)
@@ -151,6 +156,7 @@ def _read(
     kind: str,
     home: str,
     gateways: list[str],
+    listeners: gateway_api.Listeners,
 ) -> None:
     item.ignore(["apiVersion", "kind", "metadata", "status"])
     metadata = item.node("metadata")
@@ -158,7 +164,8 @@ def _read(
     if metadata is not None:
         namespace = metadata.text("namespace") or home
         metadata.ignore(metadata.keys())
-    if kind in SILENT or kind in OTHERS:
+    is_listening = kind == "Gateway" and str(item.value("apiVersion")).startswith("gateway.networking.k8s.io/")
+    if not is_listening and (kind in SILENT or kind in OTHERS):
         if kind in OTHERS:
             item.say(None, OTHERS[kind])
         item.ignore(item.keys())
@@ -168,8 +175,9 @@ def _read(
         "DestinationRule": lambda spec: istio_clusters.destination_rule(known, draft, spec, namespace),
         "ServiceEntry": lambda spec: istio_clusters.service_entry(known, draft, spec, namespace),
         "WorkloadEntry": lambda spec: istio_clusters.workload_entry(known, spec),
-        "HTTPRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways)),
-        "GRPCRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways)),
+        "Gateway": lambda spec: gateway_api.listeners(listeners, item, spec, namespace),
+        "HTTPRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways, listeners)),
+        "GRPCRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways, listeners)),
     }
     reader = readers.get(kind)
     spec = item.node("spec")

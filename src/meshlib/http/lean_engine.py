@@ -31,8 +31,8 @@ class LeanEngine(AsyncEngine):
 
     def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
         balancer = cluster.balancer
-        if cluster.sticky is not None or cluster.outlier is not None or balancer.listens or balancer.rate:
-            return super()._ask(cluster)  # there is more to ask, or to tell
+        if cluster.sticky is not None or cluster.outlier is not None or balancer.rate or balancer.listens:
+            return super()._ask(cluster)  # more is to be learnt from each attempt than the usual
         now, random, classify = self.now, self._random, self._classify
         port = self.mesh.port
 
@@ -51,7 +51,7 @@ class LeanEngine(AsyncEngine):
                 raise
             heard = exchange.heard
             verdict = classify(call, response, None)
-            if verdict is not SUCCESS or port.listeners:
+            if port.listeners or verdict is not SUCCESS:
                 self._leave(call, cluster, (endpoint, permit, start), verdict, heard, response)
             else:
                 endpoint.leave(permit, verdict, now(), heard - start)
