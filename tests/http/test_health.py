@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def ask(way: Way, *endpoints: Endpoint, tls: Any = None) -> list[Health]:
             await station.aclose()
 
     return asyncio.run(asked())
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def nobody() -> Endpoint:
@@ -93,6 +101,7 @@ def test_tcp_is_asked_for_a_connection_and_nothing_else(tmp_path: Path) -> None:
     with served(answering()) as server, served(answering(), uds=uds) as local:
         assert ask(TcpCheck(timeout=5.0), Endpoint("127.0.0.1", server.port)) == [PASSED]
         assert ask(TcpCheck(timeout=5.0), Endpoint(f"unix:{uds}")) == [PASSED]
+        until(lambda: len(server.peers) == len(local.peers) == 1)
         assert server.requests == local.requests == []
     assert ask(TcpCheck(timeout=5.0), nobody()) == [FAILED]
 
@@ -205,10 +214,8 @@ def test_closing_does_not_wait_for_an_endpoint_that_hangs() -> None:
         checks = Checks("users", HttpCheck(host="users", timeout=600.0), initial_jitter=0.0)
         checks.update([Endpoint("127.0.0.1", server.port)], mesh.runtime.now())
         caretaker.look_after([checks])
-        deadline = time.monotonic() + 20
-        while not server.requests and time.monotonic() < deadline:
-            time.sleep(0.005)
+        until(lambda: len(server.requests) == 1)
         mesh.close()
-        assert server.requests and caretakers() == []
+        assert caretakers() == []
         caretaker.look_after([checks])  # a reload that comes too late
         assert caretakers() == []

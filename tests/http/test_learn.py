@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from doors import Door, HandClock, Server, cluster_of, mesh_of
+from loopback import served
+from scripted import answering
 
 from meshlib import Mesh
 from meshlib.balancing import Ward, make
@@ -202,3 +204,55 @@ async def test_the_same_user_finds_the_same_endpoint(door: Door) -> None:
                 await client.get("http://users/", headers={"x-user": user})
             assert len(set(server.hosts[before:])) == 1
     assert len(set(server.hosts)) > 1
+
+
+# --- Over real sockets, where plain requests take the fast lane ------------------------------------------------------
+
+
+def refusing(*fields: bytes) -> bytes:
+    return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n" + b"".join(fields) + b"\r\n"
+
+
+async def test_the_fast_lane_tells_outlier_detection_too(door: Door) -> None:
+    with served(answering(refusing())) as server:
+        mesh = mesh_of(server.port, attempts=1)
+        outlier = watched(mesh)
+        async with door.open(mesh) as client:
+            for _ in range(3):
+                assert (await client.get("http://users/")).status_code == 503
+    assert outlier.ejected == tuple(cluster_of(mesh).balancer.endpoints)
+
+
+async def test_the_fast_lane_hears_retry_after_too(door: Door) -> None:
+    with served(answering(refusing(b"Retry-After: 30\r\n"))) as server:
+        mesh = mesh_of(server.port, attempts=1)
+        ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+        rebalanced(mesh, "default", ward=ward)
+        async with door.open(mesh) as client:
+            await client.get("http://users/")
+    illness = cluster_of(mesh).balancer.endpoints[0].illness
+    assert illness is not None and illness.due - mesh.runtime.now() > 20.0
+
+
+async def test_the_fast_lane_keeps_a_user_where_he_is(door: Door) -> None:
+    with served(answering()) as one, served(answering()) as other:
+        mesh = mesh_of(one.port, other.port)
+        rebalanced(mesh, "maglev", size=251)
+        cluster_of(mesh).sticky = Sticky(StickyKey("query", "user"))
+        async with door.open(mesh) as client:
+            for user in range(8):
+                before = len(one.requests), len(other.requests)
+                for _ in range(4):
+                    await client.get(f"http://users/?user={user}")
+                assert (len(one.requests) - before[0], len(other.requests) - before[1]) in ((4, 0), (0, 4))
+
+
+async def test_the_fast_lane_hears_reports_too(door: Door) -> None:
+    told = b"Endpoint-Load-Metrics: TEXT application_utilization=0.5,rps_fractional=5\r\n"
+    with served(answering(refusing(told))) as server:
+        mesh = mesh_of(server.port)
+        rebalanced(mesh, "reported_weights")
+        async with door.open(mesh) as client:
+            await client.get("http://users/")
+    report = cluster_of(mesh).balancer.endpoints[0].report
+    assert report is not None and report.qps == 5.0

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..balancing import Endpoint
-from .balancing_models import UnifiedModel
-from .models import ClusterModel
+from .balancing_models import HealthCheckModel, OutlierModel, UnifiedModel
+from .models import AccrualModel, ClusterModel
 
 POLICIES = {
     "round_robin": "ROUND_ROBIN",
@@ -16,6 +16,13 @@ POLICIES = {
     "ring_hash": "RING_HASH",
     "maglev": "MAGLEV",
     "least_request": "LEAST_REQUEST",
+}
+ENFORCING = {
+    "5xx": "consecutive_5xx",
+    "gateway": "consecutive_gateway_failure",
+    "local": "consecutive_local_origin_failure",
+    "success_rate": "success_rate",
+    "failure_percentage": "failure_percentage",
 }
 WITHOUT = ("throttle", "rate_limit", "adaptive_limit")
 NONE = 4_294_967_295  # Envoy's own limits, switched off
@@ -45,9 +52,13 @@ def cluster(
         "load_assignment": {"cluster_name": name, "endpoints": _localities(endpoints)},
         "circuit_breakers": {"thresholds": [_limits(model, budget)]},
     }
-    outliers = _outliers(model)
+    if model.balancer.settings:
+        say(f"{name}: the settings of the balancer are left to Envoy's own")
+    outliers = _accrual(model) if model.outlier is None else _outliers(model.outlier)
     if outliers is not None:
         found["outlier_detection"] = outliers
+    if model.health_check is not None:
+        found["health_checks"] = [_health(name, model.health_check)]
     if model.tls:
         context: dict[str, Any] = {"@type": f"type.googleapis.com/{TLS}"}
         if model.tls_name:
@@ -98,13 +109,64 @@ def _limits(model: ClusterModel, budget: float | None) -> dict[str, Any]:
     return found
 
 
-def _outliers(model: ClusterModel) -> dict[str, Any] | None:
+def _outliers(model: OutlierModel) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "consecutive_5xx": model.consecutive_5xx or 5,
+        "consecutive_gateway_failure": model.consecutive_gateway or 5,
+        "consecutive_local_origin_failure": model.consecutive_local or 5,
+        "success_rate_minimum_hosts": model.success_hosts,
+        "success_rate_request_volume": model.success_volume,
+        "success_rate_stdev_factor": round(model.stdev_factor * 1000),
+        "failure_percentage_threshold": round(model.failure_threshold * 100),
+        "failure_percentage_minimum_hosts": model.failure_hosts,
+        "failure_percentage_request_volume": model.failure_volume,
+        "interval": f"{model.interval:.6f}s",
+        "base_ejection_time": f"{model.base_ejection:.6f}s",
+        "max_ejection_time": f"{model.max_ejection or max(300.0, model.base_ejection):.6f}s",
+        "max_ejection_time_jitter": f"{model.jitter:.6f}s",
+        "max_ejection_percent": round(model.max_ejected * 100),
+        "always_eject_one_host": model.always_one,
+        "split_external_local_origin_errors": model.split,
+    }
+    counts = {"5xx": model.consecutive_5xx, "gateway": model.consecutive_gateway, "local": model.consecutive_local}
+    for criterion, field in ENFORCING.items():
+        found[f"enforcing_{field}"] = 100 if criterion in model.enforce and counts.get(criterion, 1) else 0
+    return found
+
+
+def _health(name: str, model: HealthCheckModel) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "timeout": f"{model.timeout:.6f}s",
+        "interval": f"{model.interval:.6f}s",
+        "initial_jitter": f"{model.initial_jitter:.6f}s",
+        "interval_jitter_percent": round(model.jitter * 100),
+        "healthy_threshold": model.healthy_threshold,
+        "unhealthy_threshold": model.unhealthy_threshold,
+    }
+    for field in ("unhealthy_interval", "edge_interval"):
+        seconds = getattr(model, field)
+        if seconds is not None:
+            found["unhealthy_edge_interval" if field == "edge_interval" else field] = f"{seconds:.6f}s"
+    if model.http is not None:
+        statuses = [{"start": status, "end": status + 1} for status in model.http.statuses]
+        asked = {"host": model.http.host or name, "path": model.http.path, "method": model.http.method}
+        found["http_health_check"] = {**asked, "expected_statuses": statuses}
+    elif model.grpc is not None:
+        found["grpc_health_check"] = {"service_name": model.grpc.service}
+    else:
+        found["tcp_health_check"] = {}
+    return found
+
+
+def _accrual(model: ClusterModel) -> dict[str, Any] | None:
     accrual = model.accrual
     if accrual is None:
         return None
-    if isinstance(accrual, UnifiedModel):
-        return {"consecutive_5xx": accrual.failures or 5, "enforcing_consecutive_5xx": 100 if accrual.failures else 0}
     shortest, longest = accrual.backoff
+    if isinstance(accrual, UnifiedModel):  # as if by failures and their share, which Envoy knows
+        accrual = AccrualModel(
+            failures=accrual.failures, failure_share=max(1.0 - accrual.rate, 0.01), volume=accrual.requests
+        )
     share = accrual.failure_share < 1
     return {
         "consecutive_5xx": accrual.failures or 5,
