@@ -111,7 +111,7 @@ def sidecar(data: dict[str, Any], charts: Charts) -> list[str]:
             f"{spread(against['per_second'])} of the requests/s of {name}, {spread(against['p99_ms'])} of its p99, "
             f"{spread(against['cpu_10k'])} of its CPU"
             for name, against in cell["ours_to"].items()
-            if "Envoy" in name
+            if "Envoy" in name and cell["ways"]["MeshClient"]["failed"]["median"] < 0.5
         ]
         out += ["MeshClient has " + "; ".join(ratios) + ".", ""] if ratios else []
         out += table(head, rows)

@@ -131,6 +131,10 @@ def _breaker_goal(data: dict[str, Any]) -> Iterator[Goal]:
             )
 
 
+REFUSED = (
+    "Failures of a bad endpoint come back before the answers of the good ones, so a burst can open the breaker of the "
+    "whole cluster, which then refuses everything for its cooldown."
+)
 MEASURES = (("per_second", "requests/s", True), ("p99_ms", "p99", False), ("cpu_10k", "CPU", False))  # more is better?
 
 
@@ -141,6 +145,12 @@ def losses(found: Results) -> Iterator[str]:
             yield f"The goal for {what} is {asked}; found is {value}."
     yield from _slower_policies(found.get("hot_path", {"table": []}))
     for cell in found.get("sidecar", {}).get("cells", ()):
+        failed = cell["ways"].get("MeshClient", {}).get("failed", {}).get("median", 0.0)
+        if failed > 0.01:
+            where = f"{cell['at_once']} at once, one {cell['fault']}"
+            yield f"{where}: MeshClient fails {failed:.0%} of the calls. {REFUSED}"
+        if failed > 0.5:
+            continue  # how fast it refuses is no merit
         for name, against in cell["ours_to"].items():
             worse = [
                 f"{spread(against[key])} × its {what}"
