@@ -99,4 +99,4 @@ def test_a_dtab_that_makes_no_sense_is_told_with_its_router(folder: Path) -> Non
     (folder / "linkerd.yaml").write_text(TEXT.replace("/svc => /env/prod", "/svc = /env/prod"))
     with pytest.raises(ConfigError) as caught:
         load(folder / "linkerd.yaml")
-    assert caught.value.line is not None and caught.value.path.startswith("dtab")
+    assert caught.value.line is not None and caught.value.where.startswith("dtab")

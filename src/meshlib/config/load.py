@@ -34,10 +34,7 @@ def mesh_from_file(
     """See `Mesh.from_file`."""
     file = Path(path)
     mesh = kind(name=file.stem, runtime=runtime)
-    if are_manifests(path):
-        reader = Reader(mesh, str(path), ManifestReader(path, manifests).load)
-    else:
-        reader = Reader(mesh, str(path), lambda seen: load(file, seen))
+    reader = Reader(mesh, file, ManifestReader(path, manifests).load if are_manifests(path) else None)
     reader.load()
     if watch:
         watcher = FileWatch(reader.seen, reader.reload)
@@ -87,12 +84,15 @@ def _endpoints(
 
 
 class Reader:
-    """Keeps one mesh in step with its files. `read` reads them all, and fills in their stamps."""
+    """Keeps one mesh in step with its file and the endpoints files that it names.
 
-    def __init__(self, mesh: Mesh, name: str, read: Callable[[dict[Path, Stamp]], Loaded]) -> None:
+    `read` is another way to read what `file` means: everything, filling in the stamps of all files.
+    """
+
+    def __init__(self, mesh: Mesh, file: Path, read: Callable[[dict[Path, Stamp]], Loaded] | None = None) -> None:
         self._mesh = mesh
-        self._name = name
-        self._read = read
+        self._file = file
+        self._read = read or (lambda seen: load(file, seen))
         self._builder = Builder(mesh)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
@@ -115,7 +115,7 @@ class Reader:
 
     def reload(self) -> None:
         """`load`, but an error is told and swallowed: the last good picture stays."""
-        attempt(self._mesh, self._name, self.load)
+        attempt(self._mesh, str(self._file), self.load)
 
 
 class ManifestReader:
