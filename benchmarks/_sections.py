@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from _charts import Bar, bars, lines
+from _harness import figure
 
 Charts = dict[str, str]  # file name: SVG
 Section = Callable[[dict[str, Any], Charts], list[str]]
@@ -209,7 +210,7 @@ def balancersim(data: dict[str, Any], charts: Charts) -> list[str]:
         "`python benchmarks/balancersim.py` says what each experiment is and whose it was.",
         "",
     ]
-    for name, rows in data.items():
+    for name, rows in data.get("experiments", data).items():
         if not isinstance(rows, dict):
             continue
         body = [
@@ -226,53 +227,56 @@ def balancersim(data: dict[str, Any], charts: Charts) -> list[str]:
     return out
 
 
-def plain(title: str) -> Section:
-    """Where nobody drew a section: each list of flat rows as it is, each mapping of rows likewise."""
+def balancers(data: dict[str, Any], charts: Charts) -> list[str]:
+    sizes = list(dict.fromkeys(size for row in data["ns"].values() for size in row))
+    rows = [
+        [name, *(number(row[size]["pick"]) for size in sizes), number(row[sizes[-1]]["update"] / 1e6)]
+        for name, row in data["ns"].items()
+    ]
+    words = (
+        f"Nanoseconds for one pick, by the number of endpoints; a plain call is {number(data['call'])} ns in the same"
+    )
+    head = ["", *(f"of {int(size):,}" for size in sizes), f"update of {int(sizes[-1]):,}, ms"]
+    return [
+        "## What a pick costs",
+        "",
+        f"{words} run. An endpoint is {number(data['bytes'])} bytes.",
+        "",
+        *table(head, rows),
+    ]
 
-    def section(data: dict[str, Any], charts: Charts) -> list[str]:
-        return [f"## {title}", "", *_tables(data, 3)]
 
-    return section
-
-
-def _tables(data: dict[str, Any], level: int) -> list[str]:
-    out: list[str] = []
-    for name, value in data.items():
-        if name in ("machine", "versions", "command", "taken"):
-            continue
-        rows = value
-        if (
-            isinstance(value, dict)
-            and value
-            and all(isinstance(row, dict) and not _is_figure(row) for row in value.values())
-        ):
-            if any(isinstance(cell, dict) and not _is_figure(cell) for row in value.values() for cell in row.values()):
-                out += [f"{'#' * level} {name}", "", *_tables(value, min(level + 1, 6))]
-                continue
-            rows = [{"": key, **row} for key, row in value.items()]
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            head = list(dict.fromkeys(key for row in rows for key in row))
-            out += [f"{'#' * level} {name}", "", *table(head, [[_cell(row.get(key)) for key in head] for row in rows])]
+def clients(data: dict[str, Any], charts: Charts) -> list[str]:
+    out = [
+        "## Clients",
+        "",
+        "`MeshClient` with all its policies beside plain clients. The floor is a protocol and a parser, about the "
+        "least that a correct client in Python can do; *÷ floor* and *÷ aiohttp* are of requests/s, within a round.",
+        "",
+    ]
+    for case in dict.fromkeys(row["case"] for row in data["rows"]):
+        rows = [row for row in data["rows"] if row["case"] == case]
+        body = [
+            [row["client"], *(spread(figure(row[key])) if row[key] else "–" for key in ("to_floor", "to_aiohttp")),
+             *(number(row[key]) for key in ("rate", "cpu", "p50", "p99")), f"{row['busy']:.0%}"]
+            for row in rows
+        ]  # fmt: skip
+        head = ["", "÷ floor", "÷ aiohttp", "req/s", "CPU µs", "p50 ms", "p99 ms", "upstream busy"]
+        out += [f"### {case}", "", *table(head, body)]
+        if case == "asyncio, small GET, 32 at once":
+            shown: list[Bar] = [(row["client"], {"median": row["rate"]}, "MeshClient" in row["client"]) for row in rows]
+            charts["bench-clients.svg"] = bars(case, "requests/s", shown)
+            out += picture("bench-clients.svg", "Requests per second of each client")
     return out
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, dict) and "median" in value
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict) and "median" in value:
-        return spread(value) if "least" in value and "most" in value else number(value["median"])
-    return number(value) if isinstance(value, float) else "–" if value is None else str(value)
 
 
 SECTIONS: dict[str, Section] = {
     "sidecar": sidecar,
-    "clients": plain("Clients"),
+    "clients": clients,
     "hot_path": hot_path,
     "storm": storm,
     "balancersim": balancersim,
-    "balancers": plain("What a pick costs"),
+    "balancers": balancers,
     "routing": routing,
     "scale": scale,
     "import_time": import_time,

@@ -1,16 +1,17 @@
 """What does a request cost, client by client? `MeshClient` with everything on, its peers with nothing on.
 
-    python benchmarks/clients.py [--loop asyncio,uvloop] [--seconds 1] [--rounds 5] [--fast] [--json benchmarks/results/clients.json]
+    python benchmarks/clients.py [--loop asyncio,uvloop] [--seconds 1] [--rounds 5] [--fast] [--json FILE]
 
-A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream (nginx if it is installed and we may
-start it, else the server of `wire.py`) has the other core to itself; before anything else wrk's place is taken by the
-bare floor on both sides, to show that the upstream is not what is measured. "rawproto+deadline" is that floor: about
-the least that a correct client in Python can do. "MeshClient" has three endpoints (three ports of the one upstream), the
-default balancer, a circuit breaker, failure accrual, a retry budget, a deadline per call and per try; "+metrics" a
-subscribed listener that counts.
+A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream has the other core to itself: nginx
+with one worker if it is installed and we may start it, else the server of `wire.py`. The last column says how busy it
+was: far from 100 %, or it is the upstream that was measured. "rawproto+deadline" is the floor: about the least that a
+correct client in Python can do. "MeshClient" has three endpoints (three ports of the one upstream), the default
+balancer, a circuit breaker, failure accrual, a retry budget, a deadline per call and per try; "+metrics" a subscribed
+listener that counts.
 
 Each measurement runs in a process of its own, rounds are interleaved, the table shows medians, and ratios within the
-same round with their range. Trust the ratios, and CPU per request more than requests per second.
+same round with their range: how many times the floor's (aiohttp's) requests per second, and the floor's CPU per request
+over this one's. Trust the ratios, and CPU per request more than requests per second.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wire import ANSWER, BODY, JSON, floor, pin, run
+from wire import ANSWER, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
 DATA = {"text": "x" * 10_000}
@@ -254,8 +255,8 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
         for post in (False, True)[: 1 if options.get else 2]:
             for at_once in map(int, options.concurrency.split(",")):
                 title = f"{loop}, {'10 KB POST' if post else 'small GET'}, {at_once} at once"
-                print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'req/s':>7} {'CPU us':>7} "
-                      f"{'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
+                print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'floor CPU/':>18} {'req/s':>7} "
+                      f"{'CPU us':>7} {'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
                 rounds: list[dict[str, dict[str, float]]] = []
                 for _ in range(options.rounds):
                     one: dict[str, dict[str, float]] = {}
@@ -277,11 +278,12 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                     }
                     cost = [one[FLOOR]["cpu"] / one[name]["cpu"] for one in got if FLOOR in one]
                     median = {key: statistics.median(one[name][key] for one in got) for key in got[0][name]}
-                    print(f"{name:22} {spread(ratios[FLOOR] or [0]):>18} {spread(ratios[AIOHTTP] or [0]):>18} "
-                          f"{spread(cost or [0]):>18} {median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} {median['p99']:7.2f} "
-                          f"{median['busy']:13.0%}", flush=True)  # fmt: skip
-                    rows.append({"case": title, "client": name, "to_floor": ratios[FLOOR], "to_aiohttp": ratios[AIOHTTP], "cpu_to_floor": cost,
-                                 **median})  # fmt: skip
+                    to_floor, to_aiohttp = ratios[FLOOR], ratios[AIOHTTP]
+                    print(f"{name:22} {spread(to_floor or [0]):>18} {spread(to_aiohttp or [0]):>18} "
+                          f"{spread(cost or [0]):>18} {median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} "
+                          f"{median['p99']:7.2f} {median['busy']:13.0%}", flush=True)  # fmt: skip
+                    row = {"case": title, "client": name, "to_floor": to_floor, "to_aiohttp": to_aiohttp}
+                    rows.append({**row, "floor_cpu_to_this": cost, **median})
     return rows
 
 
@@ -320,8 +322,14 @@ def main() -> None:
                  if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
         about = {"python": platform.python_version(), "upstream": upstream.kind, "seconds": options.seconds,
                  "rounds": options.rounds, "versions": {name: version(name) for name in known}}  # fmt: skip
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        path = Path(options.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # what was measured of other cases stays
+            new = {(row["case"], row["client"]) for row in rows}
+            rows = [
+                row for row in json.loads(path.read_text())["rows"] if (row["case"], row["client"]) not in new
+            ] + rows
+        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def goals(found: Results) -> Iterator[Goal]:
     """What was asked of the library, and what came out."""
     if "hot_path" in found:
         yield from _breaker_goal(found["hot_path"])
+    if "clients" in found:
+        yield from _client_goals(found["clients"]["rows"])
     cell = _cell(found.get("sidecar"), "none", 32)
     against = cell["ours_to"].get("aiohttp → Envoy") if cell else None
     if against:
@@ -89,6 +91,26 @@ def goals(found: Results) -> Iterator[Goal]:
             row = found["import_time"]["imports"][name]
             met = row["to_httpx"]["median"] < 1.5 and not row["of_extras"]
             yield f"`{name}` ÷ `import httpx`, nothing of an extra", "under 1.5 ×", f"{spread(row['to_httpx'])} ×", met
+
+
+def _client_goals(rows: list[dict[str, Any]]) -> Iterator[Goal]:
+    for case in dict.fromkeys(row["case"] for row in rows if "small GET, 32 at once" in row["case"]):
+        here = {row["client"]: row for row in rows if row["case"] == case}
+        ours, floor = here.get("MeshClient"), "rawproto+deadline"
+        others = {name: row["rate"] for name, row in here.items() if "MeshClient" not in name and name != floor}
+        if ours is None or not others:
+            continue
+        name, best = max(others.items(), key=lambda pair: pair[1])
+        found = f"{ours['rate']:,.0f} requests/s, {name} {best:,.0f}"
+        yield f"`MeshClient`, {case}", "ahead of every client", found, ours["rate"] > best
+        if ours["to_floor"]:
+            share = harness.figure(ours["to_floor"])
+            yield (
+                f"`MeshClient` ÷ the bare floor, {case}",
+                "at least 0.8 ×",
+                f"{spread(share)} ×",
+                share["median"] >= 0.8,
+            )
 
 
 def _breaker_goal(data: dict[str, Any]) -> Iterator[Goal]:

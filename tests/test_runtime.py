@@ -97,6 +97,20 @@ def test_an_alarm_that_rings_may_set_another() -> None:
     assert rung == [2.0]
 
 
+def test_an_alarm_that_raises_does_not_silence_the_others() -> None:
+    def broken() -> None:
+        raise LookupError("broken")
+
+    loop: Any = Loop()
+    alarms, rung = Alarms(loop), list[float]()
+    alarms.set(1.0, broken)
+    alarms.set(2.0, lambda: rung.append(loop.now))
+    with pytest.raises(LookupError, match="broken"):
+        loop.to(5.0)
+    loop.to(5.0)
+    assert rung == [2.0]
+
+
 def test_every_event_loop_has_its_own() -> None:
     seen: list[Alarms] = []
 

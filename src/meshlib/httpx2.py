@@ -16,8 +16,8 @@ import httpx2
 
 from .http.door import arguments_of
 from .http.family import Family
-from .http.lean import leanly
 from .http.meshed import AsyncMeshed, SyncMeshed
+from .http.verbs import leanly
 from .mesh import Mesh
 
 if TYPE_CHECKING:

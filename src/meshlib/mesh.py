@@ -25,6 +25,7 @@ from .runtime import SYSTEM, Runtime, Signal
 if TYPE_CHECKING:
     import os
 
+    from .balancing.outlier import OutlierDetection
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
     from .policies._gate import Gate
@@ -65,10 +66,10 @@ class Cluster:
 
     `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
     callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
-    name that the caller used).
+    name that the caller used). `outlier` is told how each attempt ended.
     """
 
-    __slots__ = ("balancer", "gates", "name", "settings", "steps", "sticky", "tls", "tls_name")
+    __slots__ = ("balancer", "gates", "name", "outlier", "settings", "steps", "sticky", "tls", "tls_name")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Cluster:
         gates: Sequence[Gate] = (),
         *,
         sticky: Sticky | None = None,
+        outlier: OutlierDetection | None = None,
         tls: bool = False,
         tls_name: str | None = None,
         settings: Any = None,
@@ -85,6 +87,7 @@ class Cluster:
         self.balancer = balancer
         self.gates = tuple(gates)
         self.sticky = sticky
+        self.outlier = outlier
         self.tls = tls
         self.tls_name = tls_name
         self.settings = settings

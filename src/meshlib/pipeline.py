@@ -18,7 +18,6 @@ from .policies._gate import Gate
 from .policies._guard import guard
 from .policies._loop import check_repeatable, pack
 from .policies._within import bounded, bounded_async, within, within_async
-from .policies.breaker import CircuitBreaker
 from .policies.fallback import Fallback
 from .policies.retry import Retry
 from .policies.timeout import Timeout
@@ -139,7 +138,7 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
 
 
 def _senseless(outer: Policy, inner: Policy) -> str | None:
-    judges = isinstance(outer, CircuitBreaker) or getattr(outer, "repeats", False)
+    judges = getattr(outer, "judges", False) or getattr(outer, "repeats", False)
     if judges and isinstance(inner, Fallback) and inner.on is None:
         return "the fallback hides each failure from it; put the fallback outside"
     if isinstance(outer, Retry) and isinstance(inner, Retry):

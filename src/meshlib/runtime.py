@@ -162,16 +162,18 @@ class Alarms:
 
     def _ring(self) -> None:
         now = max(self.loop.time(), self._at)  # the loop may be a hair early
-        heap, self._at, self._timer = self._heap, inf, None
-        while heap and (heap[0][RING] is None or heap[0][0] <= now):
-            alarm = heappop(heap)
-            if alarm[RING] is None:
-                self._dropped -= 1
-            else:
-                ring, alarm[RING] = alarm[RING], None
-                ring()
-        if heap:
-            self._arm(heap[0][0])
+        self._at, self._timer = inf, None
+        try:
+            while self._heap and (self._heap[0][RING] is None or self._heap[0][0] <= now):
+                alarm = heappop(self._heap)
+                if alarm[RING] is None:
+                    self._dropped -= 1
+                else:
+                    ring, alarm[RING] = alarm[RING], None
+                    ring()
+        finally:  # one that raises must not silence the others
+            if self._heap:
+                self._arm(self._heap[0][0])
 
 
 class _Here(threading.local):

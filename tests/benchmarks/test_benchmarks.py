@@ -15,7 +15,7 @@ PARTS = {"guards", "report"}  # a table, and what makes the page; the rest are s
 SHORT: dict[str, list[str]] = {
     "balancersim": ["--fast", "--only", "hedged"],
     "balancers": ["--fast"],
-    "clients": ["--fast"],
+    "clients": ["--get", "--loop", "asyncio", "--concurrency", "8", "--seconds", "0.1", "--rounds", "1"],
     "hot_path": ["--fast", "--rounds", "4"],
     "import_time": ["--fast", "--rounds", "1"],
     "routing": ["--fast"],

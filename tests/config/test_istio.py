@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -252,13 +253,13 @@ def test_a_traffic_policy_becomes_balancer_bulkhead_and_accrual(folder: Folder) 
     assert not read.report.findings
     clusters = read.mesh().current.clusters
     first, second = clusters["reviews/v1"], clusters["reviews/v2"]
-    assert read.model.clusters["reviews/v1"].balancer == "round_robin"
+    assert read.model.clusters["reviews/v1"].balancer.kind == "round_robin"
     [bulkhead] = [gate for gate in first.gates if isinstance(gate, Bulkhead)]
     assert read.model.clusters["reviews/v1"].bulkhead is not None and bulkhead.name == "reviews/v1"
     assert read.model.clusters["reviews/v1"].bulkhead.max_concurrent == 10
     accrual = read.model.clusters["reviews/v2"].accrual
     assert accrual is not None and (accrual.failures, accrual.backoff[0]) == (7, 15.0)  # the subset inherits it
-    assert read.model.clusters["reviews/v2"].balancer == "maglev" and second.sticky is not None
+    assert read.model.clusters["reviews/v2"].balancer.kind == "maglev" and second.sticky is not None
     assert (first.tls, second.tls, second.tls_name) == (False, True, "reviews.example")
 
 
@@ -268,7 +269,7 @@ def test_a_port_does_not_inherit_from_its_host(folder: Folder) -> None:
     )
     read = folder.read(text, rules("- route: [{destination: {host: reviews, port: {number: 9080}}}]"))
     cluster = read.model.clusters["reviews:9080"]
-    assert (cluster.balancer, cluster.bulkhead) == ("random", None)
+    assert (cluster.balancer.kind, cluster.bulkhead) == ("random", None)
 
 
 def test_a_service_entry_is_a_service_with_its_endpoints(folder: Folder) -> None:
@@ -307,6 +308,11 @@ def test_a_pattern_is_read_watched_and_reported_once(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING), Mesh.from_file(tmp_path / "*.yaml", endpoints={"a": ["h:1"]}) as mesh:
         assert set(mesh.current.services) == {"a", "b"}
         assert mesh.current.clusters["a"].balancer.endpoints[0].address == "h:1"
+        (tmp_path / "new.yaml").write_text(rules("- route: [{destination: {host: c}}]", "[c]"))
+        give_up = time.monotonic() + 15
+        while "c" not in mesh.current.services and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert set(mesh.current.services) == {"a", "b", "c"}
     assert [record.getMessage().count("corsPolicy") for record in caplog.records] == [1]
     with pytest.raises(ConfigError, match="corsPolicy"):
         Mesh.from_file(tmp_path / "*.yaml", strict=True, watch=False)

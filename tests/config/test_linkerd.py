@@ -50,7 +50,7 @@ def test_its_settings_become_ours(folder: Path) -> None:
     found = load(folder / "linkerd.yaml")
     assert [one.message.split(": ")[1] for one in found.report] == ["admin", "routers[0].servers"]
     cluster = found.model.clusters["/#/io.l5d.fs/users"]
-    assert (cluster.balancer, cluster.breaker) == ("peak_ewma", None)
+    assert (cluster.balancer.kind, cluster.breaker) == ("peak_ewma", None)
     assert cluster.accrual is not None and (cluster.accrual.failures, cluster.accrual.backoff) == (9, (0.1, 2.0))
     policies = found.model.dtab.policies
     assert (policies.timeout, policies.per_try_timeout) == (1.5, 0.4)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import httpx2
 import pytest
 from doors import mesh_of
+from loopback import Trust
 from scripted import OK, Peer, Script, Server, answering, serving
 
 import meshlib
 import meshlib.httpx2
 from meshlib.http.fast_road import Carrier
 from meshlib.http.lean import Lean
+from meshlib.routing.actions import HeaderEdit
+from meshlib.routing.split import Destination, Split
+from meshlib.routing.table import RouteTable
+from meshlib.routing.table import Service as Routed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 FAMILIES = [(httpx, meshlib.MeshClient), (httpx2, meshlib.httpx2.MeshClient)]
@@ -71,14 +77,15 @@ async def test_a_plain_request_takes_the_lean_path(lib: Any, kind: Any, taken: T
         assert (await client.post(URL, content="text")).text == "ok"
         assert (await client.get(URL, timeout=3.0)).text == "ok"
         assert (await client.get(URL, follow_redirects=True)).text == "ok"
-    assert tuple(taken) == (11, 0)
+        assert (await client.get(URL, headers={"x-a": "1"})).request.headers["x-a"] == "1"
+    assert tuple(taken) == (12, 0)
 
 
 CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "a built request": lambda client, lib: client.send(client.build_request("GET", URL)),
     "a URL object": lambda client, lib: client.get(lib.URL(URL)),
     "params": lambda client, lib: client.get(URL, params={"a": "1"}),
-    "headers": lambda client, lib: client.get(URL, headers={"x-a": "1"}),
+    "a Host of one's own": lambda client, lib: client.get(URL, headers={"host": "other"}),
     "form data": lambda client, lib: client.post(URL, data={"a": "1"}),
     "credentials in the URL": lambda client, lib: client.get("http://ada:secret@users/v1"),
     "an auth flow": lambda client, lib: client.get(URL, auth=("ada", "secret")),
@@ -349,3 +356,38 @@ def test_each_event_loop_has_connections_of_its_own(anyio_backend: str) -> None:
 
     asyncio.run(main())
     asyncio.run(main())
+
+
+@EACH
+async def test_a_retry_that_is_routed_otherwise_is_sent_as_its_rule_says(lib: Any, kind: Any, taken: Taken) -> None:
+    heads: list[bytes] = []
+    arm = Destination("users", headers=HeaderEdit(set={"x-arm": "second"}))
+    table = RouteTable([Routed("users", default=Split([arm]))])
+
+    async def script(peer: Peer) -> None:
+        while True:
+            heads.append(await peer.request())
+            if len(heads) == 1:
+                client.mesh.publish(lambda now: replace(now, routes=table))
+                await peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            else:
+                await peer.send(OK)
+
+    async with opened(kind, script) as (client, _):
+        assert (await client.get(URL)).text == "ok"
+    assert [b"x-arm: second" in head for head in heads] == [False, True]
+    assert tuple(taken) == (2, 1)
+
+
+@EACH
+async def test_a_cluster_that_originates_tls_gets_it(lib: Any, kind: Any, taken: Taken) -> None:
+    trust = Trust()
+    context, asked = trust.server("users.internal")
+    async with serving(answering(), ssl=context) as server:
+        mesh = mesh_of(server.port, tls_name="users.internal")
+        mesh.current.clusters["users"].tls = True
+        async with kind(mesh=mesh, verify=trust.client) as client:
+            assert (await client.get(URL)).text == "ok"
+            assert (await client.get("https://users/v1")).text == "ok"
+    assert set(asked) == {"users.internal"}
+    assert tuple(taken) == (2, 0)

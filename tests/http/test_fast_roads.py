@@ -43,7 +43,15 @@ REQUESTS = st.fixed_dictionaries(
     {},
     optional={
         "json": st.sampled_from([{}, {"a": [1, "ö"]}, [None]]),
-        "headers": st.sampled_from([{"x-a": "1"}, {"Accept": "text/plain"}, {"idempotency-key": "k"}]),
+        "headers": st.sampled_from(
+            [
+                {"x-a": "1"},
+                {"Accept": "text/plain"},
+                {"idempotency-key": "k"},
+                {"content-type": "text/x"},
+                [("x", "1"), ("x", "2")],
+            ]
+        ),
         "params": st.sampled_from([{"q": "1"}, {"q": "a b"}]),
         "follow_redirects": st.booleans(),
         "timeout": st.sampled_from([2.0, None]),
@@ -114,6 +122,7 @@ async def outcome(client: Any, method: str, url: str, options: dict[str, Any]) -
         "closed": (response.is_closed, response.is_stream_consumed),
         "downloaded": response.num_bytes_downloaded,
         "repr": repr(response),
+        "said": (response.extensions["http_version"], response.extensions["reason_phrase"]),
         "elapsed": response.elapsed.total_seconds() >= 0.0,
     }
 
@@ -168,7 +177,10 @@ async def test_a_connection_is_used_again_after_each_whole_answer(lib: Any, kind
     async with serving(answering()) as server, kind(mesh=mesh_of(server.port)) as client:
         for _ in range(5):
             assert (await client.get("http://users/")).text == "ok"
-            assert (await client.post("http://users/", json={"a": 1})).text == "ok"
+            response = await client.post("http://users/", json={"a": 1})
+            told = response.extensions["network_stream"].get_extra_info
+            assert (response.text, told("server_addr")) == ("ok", ("127.0.0.1", server.port))
+            assert (told("ssl_object"), told("is_readable")) == (None, False)
         assert len(server.peers) == 1
 
 

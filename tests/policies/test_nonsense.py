@@ -29,6 +29,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("backoff", lambda: Retry(backoff=count(1))),
     ("maximum", lambda: backoff.full_jitter(1.0, "long")),  # type: ignore[arg-type]
     ("maximum", lambda: backoff.full_jitter(1.0, nan)),
+    ("permits", lambda: RateLimit(10, permits=100)),
     ("limit", lambda: RateLimit("many")),  # type: ignore[arg-type]
     ("start", lambda: rate.Smooth(start=nan)),
     ("start", lambda: rate.Cycles(start=inf)),

@@ -32,6 +32,8 @@ class Balancer(Protocol):
 
     name: str
     ward: Ward
+    listens: bool
+    rate: float
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]: ...
@@ -46,7 +48,10 @@ class Balancer(Protocol):
         """Replace the membership."""
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
-        """A server has told its load."""
+        """A server has told its load. Only a balancer that `listens` makes use of it."""
+
+    def probes(self, random: Callable[[], float]) -> list[Endpoint]:
+        """Whom to ask for a load report after a pick: `rate` of them on average."""
 
 
 # Most meshes use one algorithm. The others are loaded when somebody asks for them.

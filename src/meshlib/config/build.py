@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from ..balancing import NAMES, Endpoint, Ward, carry, make
+from ..balancing import Endpoint, carry
+from ..balancing.outlier import OutlierDetection
 from ..errors import ConfigError
+from ..http.caretaker import Caretaker
 from ..http.engine import ANY
+from ..http.health import Checks
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.budget import RetryBudget
+from .clusters import balancer, check_cluster, checks, layered, outlier, ward
 from .document import Document, Place
 from .endpoints import endpoint
-from .models import AccrualModel, ClusterModel, MeshModel, PipelineModel, ServiceModel
+from .models import ClusterModel, MeshModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
 from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table, sticky
@@ -47,6 +51,7 @@ class Built:
     clusters: dict[str, tuple[ClusterModel, Cluster]] = field(default_factory=dict)
     services: dict[str, tuple[ServiceModel, Service]] = field(default_factory=dict)
     pipelines: dict[str, tuple[PipelineModel, Pipeline]] = field(default_factory=dict)
+    checks: dict[str, tuple[Any, Checks]] = field(default_factory=dict)
     gates: dict[Key, Made] = field(default_factory=dict)
     budgets: dict[Key, tuple[BudgetModel, RetryBudget]] = field(default_factory=dict)
 
@@ -58,6 +63,7 @@ class Builder:
         self._mesh = mesh
         self._before = Built()
         self._now = Built()
+        self._outliers: set[OutlierDetection] = set()
 
     def snapshot(self, loaded: Loaded) -> Snapshot:
         """The picture that `loaded` describes. Raises `ConfigError`."""
@@ -82,22 +88,58 @@ class Builder:
             pipelines=MappingProxyType(pipelines),
         )
 
+    def look_after(self) -> None:
+        """The picture is published: watch its endpoints, and none that were only in the one before."""
+        now = self._mesh.runtime.now()
+        clusters = {name: cluster for name, (_, cluster) in self._before.clusters.items()}
+        outliers = {cluster.outlier for cluster in clusters.values() if cluster.outlier is not None}
+        for one in self._outliers - outliers:
+            one.dismiss(now)
+        self._outliers = outliers
+        for name, cluster in clusters.items():
+            endpoints = cluster.balancer.endpoints
+            if cluster.outlier is not None:
+                cluster.outlier.update(endpoints)
+            if name in self._before.checks:
+                checked = self._before.checks[name][1]
+                checked.outlier = cluster.outlier
+                checked.update(endpoints, now)
+        Caretaker.of(self._mesh).look_after(checked for _, checked in self._before.checks.values())
+
+    def _check(self, name: str, model: ClusterModel) -> None:
+        wanted = model.health_check, model.tls, model.tls_name
+        kept = self._before.checks.get(name)
+        if kept is not None and kept[0] == wanted:
+            self._now.checks[name] = kept
+        elif (made := checks(name, model)) is not None:
+            self._now.checks[name] = wanted, made
+
     def _cluster(self, name: str, loaded: Loaded) -> Cluster:
         """The cluster as it was, or one with the same endpoints and new settings."""
         model = loaded.model.clusters[name]
         before, old = self._before.clusters.get(name, (None, None))
         guards = self._gates_of("clusters", name, model, loaded.document)
-        if old is not None and before is not None and _without_members(before) == _without_members(model):
+        self._check(name, model)
+        known, coming = old.balancer.endpoints if old is not None else (), loaded.endpoints[name]
+        unchanged = before is not None and _without_members(before) == _without_members(model)
+        if old is not None and unchanged and layered(known) == layered(coming):
             return old
-        ward = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
-        if ward is None:
+        kept = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
+        if kept is None:
             with _at(loaded.document, "clusters", name, "accrual"):
-                ward = _ward(name, model.accrual)
-            ward.port = self._mesh.port
-        known = old.balancer.endpoints if old is not None else ()
-        balancer = make(model.balancer, name, known, ward=ward, panic=model.panic)
-        keyed = sticky(model.sticky)
-        return Cluster(name, balancer, guards, sticky=keyed, tls=model.tls, tls_name=model.tls_name, settings=model)
+                kept = ward(name, model.accrual, self._mesh.runtime)
+            kept.port = self._mesh.port
+        same = old is not None and before is not None and before.outlier == model.outlier
+        return Cluster(
+            name,
+            balancer(name, model, known, kept, coming=coming),
+            guards,
+            sticky=sticky(model.sticky),
+            outlier=old.outlier if old is not None and same else outlier(model),
+            tls=model.tls,
+            tls_name=model.tls_name,
+            settings=model,
+        )
 
     def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
@@ -219,9 +261,7 @@ def check(document: Document, model: MeshModel) -> None:
             expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
-        if settings.balancer not in NAMES:
-            expected = f"expected one of {', '.join(NAMES)}, found {settings.balancer!r}"
-            raise document.error(("clusters", name, "balancer"), expected)
+        check_cluster(document, name, settings)
 
 
 @contextmanager
@@ -244,18 +284,6 @@ def static_endpoints(document: Document, name: str, model: ClusterModel) -> list
         except ValueError as error:
             raise document.error(("clusters", name, "endpoints", index), str(error)) from None
     return found
-
-
-def _ward(name: str, model: AccrualModel | None) -> Ward:
-    if model is None:
-        return Ward(name, failures=0, volume=1 << 30)
-    return Ward(
-        name,
-        failures=model.failures,
-        failure_share=model.failure_share,
-        volume=model.volume,
-        backoff=model.backoff,
-    )
 
 
 def _without_members(model: ClusterModel) -> ClusterModel:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..balancing import Endpoint
+from .balancing_models import UnifiedModel
 from .models import ClusterModel
 
 POLICIES = {
@@ -30,9 +31,10 @@ def cluster(
     for field in WITHOUT:
         if getattr(model, field) is not None:
             say(f"{name}: {field} has no counterpart")
-    policy = POLICIES.get(model.balancer, "LEAST_REQUEST")
-    if model.balancer not in POLICIES:
-        say(f"balancer {model.balancer!r} becomes LEAST_REQUEST, which does not look at latency")
+    kind = model.balancer.kind
+    policy = POLICIES.get(kind, "LEAST_REQUEST")
+    if kind not in POLICIES:
+        say(f"balancer {kind!r} becomes LEAST_REQUEST, which does not look at latency")
     named = not all(_is_address(one) for one in endpoints)
     found: dict[str, Any] = {
         "name": name,
@@ -100,6 +102,8 @@ def _outliers(model: ClusterModel) -> dict[str, Any] | None:
     accrual = model.accrual
     if accrual is None:
         return None
+    if isinstance(accrual, UnifiedModel):
+        return {"consecutive_5xx": accrual.failures or 5, "enforcing_consecutive_5xx": 100 if accrual.failures else 0}
     shortest, longest = accrual.backoff
     share = accrual.failure_share < 1
     return {

@@ -34,7 +34,7 @@ def mesh_from_file(
     """See `Mesh.from_file`."""
     file = Path(path)
     mesh = kind(name=file.stem, runtime=runtime)
-    reader = Reader(mesh, file, ManifestReader(path, manifests).load if are_manifests(path) else None)
+    reader = Reader(mesh, path, **manifests)
     reader.load()
     if watch:
         watcher = FileWatch(reader.seen, reader.reload)
@@ -84,15 +84,15 @@ def _endpoints(
 
 
 class Reader:
-    """Keeps one mesh in step with its file and the endpoints files that it names.
+    """Keeps one mesh in step with its files: a mesh.yaml, or the `manifests` of somebody else's mesh."""
 
-    `read` is another way to read what `file` means: everything, filling in the stamps of all files.
-    """
-
-    def __init__(self, mesh: Mesh, file: Path, read: Callable[[dict[Path, Stamp]], Loaded] | None = None) -> None:
+    def __init__(self, mesh: Mesh, path: str | os.PathLike[str], **manifests: Any) -> None:
         self._mesh = mesh
-        self._file = file
-        self._read = read or (lambda seen: load(file, seen))
+        self._name = str(path)
+        file = Path(path)
+        self._read: Callable[[dict[Path, Stamp]], Loaded] = (
+            ManifestReader(path, manifests).load if are_manifests(path) else lambda seen: load(file, seen)
+        )
         self._builder = Builder(mesh)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
@@ -115,7 +115,7 @@ class Reader:
 
     def reload(self) -> None:
         """`load`, but an error is told and swallowed: the last good picture stays."""
-        attempt(self._mesh, str(self._file), self.load)
+        attempt(self._mesh, self._name, self.load)
 
 
 class ManifestReader:
@@ -139,6 +139,7 @@ def show(mesh: Mesh, builder: Builder, loaded: Loaded) -> None:
     """Publish what was read."""
     mesh.publish(lambda old: builder.snapshot(loaded))
     mesh.labels = dict(loaded.model.labels)
+    builder.look_after()
 
 
 def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:

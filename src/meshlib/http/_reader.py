@@ -38,7 +38,7 @@ _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 class Answer:
     """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
 
-    `source` is for streaming only: the connection and the reader from which the body is still to come. `heard` is when
+    `source` is the connection; with the reader from which the body is still to come, if it is streamed. `heard` is when
     (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once. `plain`: it is known
     to carry no cookie, no content coding and no `Location`.
     """

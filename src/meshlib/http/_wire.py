@@ -205,6 +205,7 @@ class Connection(Limited, asyncio.Protocol):
         else:
             parts = reader.parts
             answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.source = self
             reader.answer = None  # an idle connection keeps no body alive
             reader.parts = []
         if reader.reusable and self._keep and not (self._early_eof or self.transport.is_closing()):

@@ -9,8 +9,8 @@ import httpx
 from ..mesh import Mesh
 from .door import arguments_of
 from .family import Family
-from .lean import leanly
 from .meshed import AsyncMeshed, SyncMeshed
+from .verbs import leanly
 
 if TYPE_CHECKING:
     from typing import Unpack

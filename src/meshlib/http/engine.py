@@ -17,16 +17,18 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..balancing import Endpoint
-from ..call import AsyncStep, Call, Step, Verdict
+from ..balancing import Balancer, Endpoint
+from ..call import SUCCESS, AsyncStep, Call, Step, Verdict
 from ..errors import NoEndpoint
 from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
 from .actions import act, act_sync, policies_for
+from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Exchange
+from .learn import learn, listen
 from .mirror import Mirrors
 from .stream import AsyncGuarded, Held, SyncGuarded
 
@@ -90,39 +92,59 @@ class Engine:
         """Tier 4: the endpoint for this attempt, the permit to leave it with, and when it began."""
         start = self.now()
         exchange.cluster = cluster
-        sticky = cluster.sticky
+        sticky, outlier = cluster.sticky, cluster.outlier
+        if outlier is not None and start >= outlier.due:
+            outlier.tick(start, self._random)
         key = None if sticky is None else sticky.hash(exchange.route)
-        endpoint = cluster.balancer.pick(self._random, start, key=key, avoid=exchange.tried)
+        balancer = cluster.balancer
+        endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
+        if balancer.rate:
+            self._probe(cluster, balancer)
         exchange.endpoint = endpoint
         exchange.tried.append(endpoint)
         exchange.heard, exchange.release = 0.0, None
         return endpoint, endpoint.enter(start), start
 
+    def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
+        """After a pick: the balancer may want to know more about some of its endpoints."""
+        Caretaker.of(self.mesh).probe(cluster, balancer)
+
     def _leave(
-        self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], verdict: Verdict, heard: float
+        self,
+        call: Call,
+        cluster: Cluster,
+        entered: tuple[Endpoint, int, float],
+        verdict: Verdict,
+        heard: float,
+        outcome: Any,
     ) -> None:
-        """The attempt is over. What it says about latency is the time to its headers, if there were any."""
+        """The attempt is over, with a response or an error. Its latency is the time to its headers, if there were
+        any."""
         endpoint, permit, start = entered
         end = self.now()
         took = (heard or end) - start
         endpoint.leave(permit, verdict, end, took)
+        if verdict is not SUCCESS or cluster.outlier is not None:
+            learn(cluster.outlier, call, endpoint, verdict, outcome, end, self._random)
         if self.mesh.port.listeners:
             service, number = call.what.service, call.attempt
             self.mesh.tell(AttemptFinished(cluster.name, service, endpoint.address, number, verdict, took))
 
     def _answered(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], response: Any) -> None:
         heard = call.what.heard
+        if cluster.balancer.listens:
+            listen(cluster.balancer, entered[0], response, heard)
         if call.later is None:
-            self._leave(call, cluster, entered, self._classify(call, response, None), heard)
+            self._leave(call, cluster, entered, self._classify(call, response, None), heard, response)
         else:
             entered[0].heard(entered[1], heard)
-            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard))
+            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard, response))
             release = call.what.release
             if release is not None:
                 call.later.append(lambda verdict: release())
 
     def _failed(self, call: Call, cluster: Cluster, entered: tuple[Endpoint, int, float], error: BaseException) -> None:
-        self._leave(call, cluster, entered, self._classify(call, None, error), call.what.heard)
+        self._leave(call, cluster, entered, self._classify(call, None, error), call.what.heard, error)
 
     def _hold(self, call: Call, response: Any, guarded: Callable[[Any, Held], Any]) -> Any:
         """A streamed answer keeps what its attempt holds until it is closed; some are closed from the start."""

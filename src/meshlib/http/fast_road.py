@@ -19,12 +19,14 @@ from ._pool import How, Pool
 from ._reader import Answer
 from ._request import request_bytes
 from ._stream import Stream
-from .exchange import Exchange
+from ._wire import Connection
+from .exchange import KEY, Exchange
 from .family import Family
+from .network_stream import NetworkStream
 from .untouched import Way
 from .wire_request import PHASES
 
-_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname"})
+_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 
 
 class Station:
@@ -172,13 +174,19 @@ class Carrier:
             head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, wire._content)
             if exchange.stream:
                 stream = await self._pool.open(head, body, method=method, **how)
-                return _response(family, stream, family.AsyncWire(stream, family, exchange.request, timeout))
+                body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
+                return _response(family, stream, body_to_come, stream.connection)
             answer = await self._pool.exchange(head, body, method=method, **how)
-            return _response(family, answer, family.lib.ByteStream(answer.body))
+            body_read = family.lib.ByteStream(answer.body) if answer.body else family.Spent()
+            return _response(family, answer, body_read, answer.source)
         except WireError as error:
             raise error.told(family.lib, exchange.request) from error
 
 
-def _response(family: Family, answer: Answer | Stream, stream: Any) -> Any:
-    extensions = {"http_version": answer.http_version, "reason_phrase": answer.reason}
+def _response(family: Family, answer: Answer | Stream, stream: Any, connection: Connection) -> Any:
+    extensions = {
+        "http_version": answer.http_version,
+        "reason_phrase": answer.reason,
+        "network_stream": NetworkStream(connection),
+    }
     return family.lib.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)

@@ -10,6 +10,8 @@ import datetime
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from .network_stream import NetworkStream
+
 
 class Late:
     """An attribute that is made at first sight and kept in the instance. Assigning replaces it, as for any other."""
@@ -59,6 +61,7 @@ def lazy_response(lib: Any, Spent: type) -> Any:
             lambda response: {
                 "http_version": response._answer.http_version,
                 "reason_phrase": response._answer.reason,
+                "network_stream": NetworkStream(response._answer.source),
             }
         )
         _request = Late(lambda response: response._exchange.request)

@@ -8,12 +8,11 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 from asyncio import _get_running_loop as _asyncio_loop
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded, MeshError
@@ -21,119 +20,21 @@ from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._reader import Answer
-from ._request import request_bytes
-from .classify import EARLY, IDEMPOTENT, STATUSES
-from .exchange import Exchange
+from .classify import EARLY
 from .lean_engine import LeanEngine
+from .lean_plan import LeanExchange, Plan
 from .road import _log
-from .untouched import Steps, original
+from .untouched import Steps
 
 if TYPE_CHECKING:
     from .door import Door
     from .fast_road import Lane
 
-C = TypeVar("C", bound=type[Any])
-VERBS: Final = ("get", "options", "head", "post", "put", "patch", "delete", "query")
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PHASES: Final = ("connect", "read", "write", "pool")
 _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 _LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
-
-
-class Plan:
-    """What httpx makes of a method, a URL and a kind of body: all of the request but the body itself."""
-
-    __slots__ = (
-        "after",
-        "before",
-        "fields",
-        "host",
-        "keep",
-        "lib",
-        "method",
-        "repeatable",
-        "route",
-        "secure",
-        "url",
-        "verb",
-    )
-
-    def __init__(self, request: Any, lib: Any, route: RouteRequest) -> None:
-        self.lib = lib
-        self.method: str = request.method
-        self.verb: bytes = request.method.encode("ascii")
-        self.url = request.url
-        self.host: str = request.url.host
-        self.secure = request.url.scheme == "https"
-        self.fields: list[tuple[bytes, bytes]] = request.headers.raw
-        self.route = route
-        self.repeatable = request.method in IDEMPOTENT or "idempotency-key" in request.headers
-        head, _, self.keep = request_bytes(self.verb, request.url.raw_path, self.fields, request._content)
-        length = b"Content-Length: %d\r\n" % len(request._content)
-        self.before, _, self.after = head.partition(length) if request._content else (head, b"", b"")
-
-    def head(self, body: bytes) -> bytes:
-        return b"%bContent-Length: %d\r\n%b" % (self.before, len(body), self.after) if body else self.before
-
-    def request(self, body: bytes, timeout: dict[str, float | None]) -> Any:
-        """The request as httpx would have built it."""
-        fields = self.fields
-        if body:
-            length = b"%d" % len(body)
-            fields = [(name, length if name == b"Content-Length" else value) for name, value in fields]
-        lib = self.lib
-        request = lib.Request(
-            self.method, self.url, headers=fields, stream=lib.ByteStream(body), extensions={"timeout": timeout}
-        )
-        request.read()
-        return request
-
-
-class LeanExchange(Exchange):
-    """An exchange whose httpx request is built only if somebody asks for it."""
-
-    __slots__ = ("_request", "body", "connect", "encoding", "plan", "pool", "read", "write")
-
-    def __init__(self, plan: Plan, body: bytes, door: Door, timeout: Any, encoding: Any) -> None:
-        lean = door.lean
-        assert lean is not None
-        self._request: Any = None
-        self.plan = plan
-        self.body = body
-        self.connect, self.read, self.write, self.pool = timeout.connect, timeout.read, timeout.write, timeout.pool
-        self.encoding = encoding
-        self.family = door.family
-        road: Any = lean.attempt  # it is only ever given exchanges of this kind
-        self.road = road
-        self.stream = False
-        self.start = door.engine.now()
-        self.deadline = inf
-        self.replayable = True
-        self.repeatable = plan.repeatable
-        self.route = plan.route
-        self.service = ""
-        self.decision = None
-        self.curable = STATUSES
-        self.attempts = 0
-        self.tried = []
-        self.cluster = None
-        self.endpoint = None
-        self.heard = 0.0
-        self.release = None
-
-    @property
-    def request(self) -> Any:
-        if self._request is None:
-            self._request = self.plan.request(self.body, {phase: getattr(self, phase) for phase in _PHASES})
-        return self._request
-
-    def name(self) -> str:
-        """Whom the endpoint's certificate must name; "" without TLS."""
-        if not self.plan.secure:
-            return ""
-        return (self.cluster.tls_name if self.cluster is not None else None) or self.plan.host
 
 
 class Lean:
@@ -172,7 +73,7 @@ class Lean:
     def exchange(self, client: Any, method: str, url: Any, options: dict[str, Any]) -> LeanExchange | None:
         """The exchange for a plain request; None if it is not plain, or if anything about the client is not."""
         body, kind = b"", ""
-        timeout = None
+        timeout = headers = None
         if options:
             unset = self._unset
             for name, value in options.items():
@@ -184,6 +85,8 @@ class Lean:
                     kind = "content"
                 elif name == "timeout":
                     timeout = self._family.lib.Timeout(value)
+                elif name == "headers" and value is not None:
+                    headers = value
                 elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
                     value is None and name in ("json", "content", "headers")
                 ):
@@ -231,7 +134,14 @@ class Lean:
         elif kind:
             value = options["content"]
             body = value.encode() if isinstance(value, str) else value
-        exchange = LeanExchange(plan, body, door, timeout or own["_timeout"], own["_default_encoding"])
+        if headers is not None:
+            try:
+                plan = plan.with_headers(client._merge_headers(headers), body)
+            except WireError:
+                return None  # httpx shall say what is wrong with them
+            if plan is None:
+                return None
+        exchange = LeanExchange(client, plan, body, door, timeout or own["_timeout"], own["_default_encoding"])
         decision = door.engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
@@ -257,8 +167,15 @@ class Lean:
         route = RouteRequest(
             host, request.method, where.path, query, request.headers.get, self._labels, scheme=where.scheme
         )
+        fields = request.headers.raw
+        own = [(name, value) for name, _, value in self._headers]
+        tail = {"json": 2, "content": 1}.get(kind, 0)
+        lead = len(fields) - len(own) - tail
+        if fields[lead : lead + len(own)] != own:
+            self._plans[key] = None
+            return None
         try:
-            plan = Plan(request, self._family.lib, route)
+            plan = Plan(self._family.lib, request.method, where, fields, route, request._content, (lead, tail))
         except WireError:
             plan = None
         self._plans[key] = plan
@@ -278,6 +195,10 @@ class Lean:
             raise dressed from error.__cause__
         finally:
             door.done(exchange)
+        if type(response) is not self._family.LazyResponse:
+            return door.finish(
+                response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
+            )
         response._took = engine.now() - exchange.start
         if response._sets_cookies:
             client.cookies.extract_cookies(response)
@@ -290,6 +211,8 @@ class Lean:
 
     async def attempt(self, exchange: LeanExchange, endpoint: Endpoint, deadline: float) -> Any:
         """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
+        if not exchange.decision.plain:  # of this attempt: the one before may have been routed elsewhere
+            return await exchange.client._road(exchange, endpoint, deadline)
         run = self._door.engine.run
         plan, body = exchange.plan, exchange.body
         loop = _asyncio_loop()
@@ -327,7 +250,7 @@ class Lean:
     def _heed(self, exchange: LeanExchange, answer: Answer, response: Any) -> None:
         """See to what most answers do not have: cookies and content codings."""
         names = {name.lower() for name, _ in answer.headers}
-        if b"content-encoding" in names:
+        if b"content-encoding" in names and answer.body:
             response._content = _decoded(exchange, answer)
         response._sets_cookies = not names.isdisjoint(_COOKIES)
 
@@ -342,43 +265,3 @@ def _decoded(exchange: LeanExchange, answer: Answer) -> bytes:
         error.request = exchange.request
         raise
     return content
-
-
-def leanly(kind: C) -> C:
-    """Have the verbs of a client class try the lean path first. Their signatures and documentation stay httpx's."""
-    for verb in VERBS:
-        if hasattr(kind, verb):
-            setattr(kind, verb, _verb(kind, verb))
-    setattr(kind, "request", _request(kind))  # noqa: B010 (mypy knows httpx's own signature, and shall)
-    return kind
-
-
-def _verb(kind: type[Any], verb: str) -> Any:
-    lib = kind._family.lib
-    written = getattr(lib.AsyncClient, verb)
-    ours = original(written, lib)
-    method = verb.upper()
-
-    @functools.wraps(written)
-    async def send(self: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
-        if lean is not None and ours and getattr(lib.AsyncClient, verb) is written:
-            exchange = lean.exchange(self, method, url, options)
-            if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await getattr(super(kind, self), verb)(url, **options)
-
-    return send
-
-
-def _request(kind: type[Any]) -> Any:
-    @functools.wraps(kind._family.lib.AsyncClient.request)
-    async def request(self: Any, method: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
-        if lean is not None and type(method) is str:
-            exchange = lean.exchange(self, method, url, options)
-            if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await super(kind, self).request(method, url, **options)
-
-    return request

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..call import AsyncStep, Call
+from ..call import SUCCESS, AsyncStep, Call
 from ..mesh import Cluster, Service
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry
@@ -30,6 +30,9 @@ class LeanEngine(AsyncEngine):
         return (cluster.steps.get(self) or self.step(cluster))(call)
 
     def _ask(self, cluster: Cluster) -> AsyncStep[Any]:
+        balancer = cluster.balancer
+        if cluster.sticky is not None or cluster.outlier is not None or balancer.rate or balancer.listens:
+            return super()._ask(cluster)  # more is to be learnt from each attempt than the usual
         now, random, classify = self.now, self._random, self._classify
         port = self.mesh.port
 
@@ -48,8 +51,8 @@ class LeanEngine(AsyncEngine):
                 raise
             heard = exchange.heard
             verdict = classify(call, response, None)
-            if port.listeners:
-                self._leave(call, cluster, (endpoint, permit, start), verdict, heard)
+            if port.listeners or verdict is not SUCCESS:
+                self._leave(call, cluster, (endpoint, permit, start), verdict, heard, response)
             else:
                 endpoint.leave(permit, verdict, now(), heard - start)
             return response

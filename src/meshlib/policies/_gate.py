@@ -39,6 +39,8 @@ class Gate:
     )  # fmt: skip
     tier = "cluster"
     timed: bool = False
+    judges: bool = False
+    """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
     asks_call: bool = False
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 

@@ -62,6 +62,8 @@ class CircuitBreaker(ByHand, Gate):
     Raises ValueError for values without sense.
     """
 
+    judges = True
+
     def __init__(
         self,
         name: str = "breaker",

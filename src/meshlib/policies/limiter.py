@@ -73,6 +73,7 @@ class AdaptiveLimit(Places):
     """
 
     timed = True
+    judges = True
 
     def __init__(
         self,
@@ -256,6 +257,7 @@ class Partition(WaitingGate):
     """An `AdaptiveLimit` as seen by one partition."""
 
     timed = True
+    judges = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)

@@ -85,6 +85,9 @@ class RateLimit(WaitingGate):
         self.permits = permits if callable(permits) else _check.count("permits", permits)
         self.key_of = key
         self.max_keys = _check.count("max_keys", max_keys)
+        most = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
+        if isinstance(permits, int) and permits > most and not max_wait:
+            raise ValueError(f"permits={permits!r}: expected at most burst={most:g}, or no call can ever pass")
         self._cost = permits if isinstance(permits, int) else 1
         self.asks_call = key is not None or callable(permits)
         self._reserve = self.rate.reserve

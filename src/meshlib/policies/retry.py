@@ -14,6 +14,7 @@ from ._first_try import first_try
 from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
 from ._loop import F, Loop, pack, unpack
+from ._tenacity import asks_results
 from ._tries import Tries as Tries
 from ._within import bounded, bounded_async
 from .backoff import Waits, decorrelated_jitter, recipe
@@ -43,7 +44,8 @@ class Retry(Loop):
     budget. `discard` is given each result that is thrown away for another try.
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
-    They are asked only after a failure. Giving up raises the last error as it is, with a note saying why.
+    They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
+    it is, with a note saying why.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
     Raises ValueError for values without sense.
@@ -93,6 +95,7 @@ class Retry(Loop):
         self.stop = stop
         self.wait = wait
         self.retry = retry
+        self.asks_results = asks_results(retry)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard

@@ -181,6 +181,8 @@ class Throttle(Gate):
     `chance` draws from [0, 1). Raises ValueError for values without sense.
     """
 
+    judges = True
+
     def __init__(
         self,
         by: Shedding | None = None,
