@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -307,6 +308,11 @@ def test_a_pattern_is_read_watched_and_reported_once(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING), Mesh.from_file(tmp_path / "*.yaml", endpoints={"a": ["h:1"]}) as mesh:
         assert set(mesh.current.services) == {"a", "b"}
         assert mesh.current.clusters["a"].balancer.endpoints[0].address == "h:1"
+        (tmp_path / "new.yaml").write_text(rules("- route: [{destination: {host: c}}]", "[c]"))
+        give_up = time.monotonic() + 15
+        while "c" not in mesh.current.services and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert set(mesh.current.services) == {"a", "b", "c"}
     assert [record.getMessage().count("corsPolicy") for record in caplog.records] == [1]
     with pytest.raises(ConfigError, match="corsPolicy"):
         Mesh.from_file(tmp_path / "*.yaml", strict=True, watch=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from .routes import route_table
 Addresses = Mapping[str, Iterable[Endpoint | str | Mapping[str, Any]]]
 # What manifests are full of, and what no client would ever miss.
 SILENT = {"Namespace", "Service", "ServiceAccount", "Deployment", "ConfigMap", "Secret", "Pod", "ReferenceGrant"}
+_HINT = re.compile(r'^(?:apiVersion|routers)[ \t]*:|"(?:apiVersion|routers)"[ \t]*:', re.MULTILINE)
 SERVERS = "belongs to proxies that receive traffic"
 OTHERS = {
     "Gateway": SERVERS, "GatewayClass": SERVERS, "ListenerSet": SERVERS, "XListenerSet": SERVERS, "Sidecar": SERVERS,
@@ -78,16 +80,23 @@ def files_of(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def _folders(paths: Iterable[str | os.PathLike[str]]) -> set[Path]:
+    """The folders in which files may appear."""
+    whole = {Path(path) for path in paths if Path(path).is_dir()}
+    return whole | {file.parent for path in paths if glob.has_magic(os.fspath(path)) for file in files_of([path])}
+
+
 def are_manifests(path: str | os.PathLike[str]) -> bool:
     """Whether this is more than a mesh.yaml: a pattern, a folder, or a file of another mesh's."""
     text = os.fspath(path)
     if Path(text).is_dir() or (glob.has_magic(text) and not Path(text).exists()):
         return True
     try:
-        documents = read_all(Path(text))
-    except ConfigError:
+        if not _HINT.search(Path(text).read_text(encoding="utf-8")):
+            return False  # reading YAML takes its time: a large mesh.yaml is not read twice
+        return any(_kind(document) != "" for document in read_all(Path(text)))
+    except (OSError, UnicodeDecodeError, ConfigError):
         return False
-    return any(_kind(document) != "" for document in documents)
 
 
 def read_manifests(
@@ -114,6 +123,8 @@ def read_manifests(
     items: list[Node] = []
     kinds: list[tuple[str, Node]] = []
     listeners: gateway_api.Listeners = {}
+    paths = list(paths)
+    seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
     for path in files_of(paths):
         seen[path] = stamp(path)
         for document in read_all(path):

@@ -174,9 +174,8 @@ class _Watch:
         if result.get("canceled") or int(result.get("compact_revision", 0)):
             self._next = 0  # what we wanted is compacted away: read the present state
             raise StoreAway(f"{self._store.name}: its history was compacted; reading it afresh")
-        header = result["header"]
-        if header.get("cluster_id", "") != self._cluster or int(header["revision"]) < self._next - 1:
-            self._next = self._last = 0  # restored or replaced: it counts from somewhere else
+        if self._is_another(result["header"]):
+            self._next = self._last = 0
             raise StoreAway(f"{self._store.name}: it is not the etcd that it was; reading it afresh")
         self._back()
         # Only events move the place to resume from: the header of the first message is ahead of what is still to come.
@@ -186,6 +185,17 @@ class _Watch:
             else:
                 self._deleted()
             self._next = max(self._next, int(event["kv"]["mod_revision"]) + 1)
+
+    def _is_another(self, header: Any) -> bool:
+        """Restored from a backup, or replaced: then it counts from somewhere else.
+
+        An etcd that has just been restarted may answer a watch before it has read its own log again. So a revision that
+        is too low counts only if a read, which waits for that, finds the same.
+        """
+        if header.get("cluster_id", "") == self._cluster and int(header["revision"]) >= self._next - 1:
+            return False
+        header = self._store._ask("/v3/kv/range", {"key": _b64(self._store.key)})["header"]
+        return header.get("cluster_id", "") != self._cluster or int(header["revision"]) < self._next - 1
 
     def _pass_on(self, entry: Entry) -> None:
         if int(entry.revision) > self._last:
