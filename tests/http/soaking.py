@@ -184,7 +184,7 @@ async def soak(
     try:
         files = open_files()
         bulkhead = Bulkhead(TASKS, max_wait=1.0, name="users")
-        breaker = CircuitBreaker(name="users", trip=Consecutive(20), cooldown=0.05)
+        breaker = CircuitBreaker(name="users", trip=Consecutive(20), cooldown=0.05, probe_lease=DEADLINE)
         mesh = mesh_of(
             *[Endpoint("127.0.0.1", victim.port) for victim in victims],
             gates=[breaker, bulkhead],
