@@ -120,6 +120,8 @@ class Soak:
             if took > DEADLINE + SLACK:
                 self.complaints.append(f"request {number}: {outcome} after {took:.1f} s")
             self.outcomes[outcome] += 1
+            if outcome == "BreakerOpen":
+                await asyncio.sleep(0.01)  # a refusal never waits: who asks again at once keeps the loop to himself
 
     async def _one(self, method: str, number: int, streamed: bool) -> str:
         body = None if method == "GET" else b"y" * 100
