@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RESULTS := benchmarks/results
 INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo uv pip install --quiet --python $(BIN)/python || echo $(BIN)/python -m pip install --quiet)
 
-.PHONY: demo test test-all lint format types docs bench clean
+.PHONY: demo test test-all lint format types docs bench bench-all bench-docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/meshlib demo $(ARGS)
@@ -23,18 +24,39 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The suite on every interpreter from 3.11 to 3.14 that this machine has.
+# The suite on every interpreter from 3.11 to 3.14 that this machine has, on the path or installed by pyenv or uv.
 test-all:
-	@for version in 3.11 3.12 3.13 3.14; do \
-	  if python$$version -c '' >/dev/null 2>&1; then \
-	    echo "== python$$version"; $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
-	  else echo "== python$$version is not here: not run"; fi; done
+	@for version in 3.11 3.12 3.13 3.14; do found=; \
+	  for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python$$version \
+	      $$(uv python find $$version 2>/dev/null); do \
+	    if [ -z "$$found" ] && $$python -c '' >/dev/null 2>&1; then found=$$python; fi; done; \
+	  if [ -z "$$found" ]; then echo "== python$$version is not here: not run"; continue; fi; \
+	  echo "== python$$version"; $(MAKE) test PYTHON=$$found VENV=.venv-$$version || exit 1; done
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean --strict
 
+# A part of the benchmarks, in under five minutes. Nothing is written.
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/hot_path.py
+	$(BIN)/python benchmarks/import_time.py --rounds 5
+	$(BIN)/python benchmarks/hot_path.py --rounds 5
+	$(BIN)/python benchmarks/storm.py --fast
+	$(BIN)/python benchmarks/scale.py --fast
+	$(BIN)/python benchmarks/sidecar.py --at 32 --faults none --rounds 3
+	$(BIN)/python benchmarks/clients.py --fast --get --loop asyncio --concurrency 32
+
+# Everything, into benchmarks/results: about half an hour. Then `make bench-docs`.
+bench-all: $(VENV)/.bench
+	mkdir -p $(RESULTS)
+	for name in import_time hot_path scale sidecar storm; do \
+	  $(BIN)/python benchmarks/$$name.py --json $(RESULTS)/$$name.json || exit 1; done
+	for name in routing balancers balancersim; do \
+	  $(BIN)/python benchmarks/$$name.py --json > $(RESULTS)/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/clients.py --json $(RESULTS)/clients.json
+
+# docs/benchmarks.md and its charts, from the results.
+bench-docs: $(VENV)/.test
+	$(BIN)/python benchmarks/report.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("meshlib needs Python 3.11 or newer; this is " + sys.version.split()[0])'

@@ -1,4 +1,4 @@
-"""The storm of storm.py on loopback: three servers in a child process, `MeshClient`, and a mesh.yaml. A minute in all."""
+"""The storm of storm.py on loopback: three servers in a child process, `MeshClient` and a mesh.yaml. A minute."""
 
 from __future__ import annotations
 

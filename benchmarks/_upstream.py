@@ -102,8 +102,22 @@ class Nginx(Child):
         return [self.pid, *map(int, children)]
 
 
+class Plain:
+    """The same without nginx: three of our own."""
+
+    def __enter__(self) -> Plain:
+        self.children = [Sick("none") for _ in range(3)]
+        self.ports = [child.__enter__().port for child in self.children]
+        self.pids = [child.pid for child in self.children]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self.children:
+            child.__exit__()
+
+
 class Sick(Child):
-    """The endpoint with a fault. A dead one is a port that nobody listens at."""
+    """The endpoint with a fault, or with none. A dead one is a port that nobody listens at."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -167,7 +181,9 @@ def _config(port: int, admin: int, upstream: list[int]) -> dict[str, Any]:
         "@type": f"{kinds}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "outbound",
         "route_config": {
-            "virtual_hosts": [{"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]
+            "virtual_hosts": [
+                {"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
+            ]
         },
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{kinds}.filters.http.router.v3.Router"}}],
     }
@@ -212,7 +228,7 @@ def sick(fault: str) -> None:
             if fault == "slow":
                 loop.call_later(SLOW, self.answer, ANSWER)
             else:
-                self.answer(BUSY if int(time.monotonic()) % 2 else ANSWER)
+                self.answer(BUSY if fault == "flapping" and int(time.monotonic()) % 2 else ANSWER)
 
         def answer(self, data: bytes) -> None:
             if not self.transport.is_closing():

@@ -76,7 +76,8 @@ def main() -> None:
         ms, to = row["ms"], row["to_httpx"]
         ranges = f"{ms['least']:.1f}–{ms['most']:.1f}", f"{to['least']:.2f}–{to['most']:.2f}"
         told = ", ".join(extras) or "none"
-        print(f"{name:<20}{ms['median']:>8.1f}{ranges[0]:>16}{to['median']:>9.2f}{ranges[1]:>14}{row['modules']:>9}  {told}")
+        figures = f"{ms['median']:>8.1f}{ranges[0]:>16}{to['median']:>9.2f}{ranges[1]:>14}{row['modules']:>9}"
+        print(f"{name:<20}{figures}  {told}")
     versions = harness.versions("meshlib-client", "httpx", "aiohttp")
     harness.finish(opts, {"rounds": number, "versions": versions, "imports": table})
     print(f"{time.monotonic() - began:.0f} s")

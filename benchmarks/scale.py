@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -111,7 +110,7 @@ async def edit_ms(mesh: Any, file: Path, endpoints: int) -> tuple[float, float, 
     new = file.with_name("endpoints.new")
     new.write_text(listing(members))
     begin = time.perf_counter()
-    os.replace(new, file.with_name("endpoints.yaml"))
+    new.replace(file.with_name("endpoints.yaml"))
     standstill = await stand(lambda: mesh.version != version, 60.0)
     return (time.perf_counter() - begin) * 1e3, quiet, standstill
 

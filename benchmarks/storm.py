@@ -275,8 +275,9 @@ def summary(tallies: list[Tally], times: tuple[float, float, float]) -> dict[str
     """Means over the seeds; recovery at its worst."""
     trigger, healed, end = times
     last = end - 5.0  # calls of the last seconds may not have ended
-    before = mean(tally.share(5, trigger) for tally in tallies)
-    recovered = [tally.recovered(healed, last, tally.share(5, trigger)) for tally in tallies]
+    warm = trigger / 3
+    before = mean(tally.share(warm, trigger) for tally in tallies)
+    recovered = [tally.recovered(healed, last, tally.share(warm, trigger)) for tally in tallies]
     peaks = [max(tally.sent[s] / max(1, tally.calls[s]) for s in range(int(last))) for tally in tallies]
     line = [round(mean(tally.share(s, s + 1) for tally in tallies), 3) for s in range(int(last))]
     return {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
+import importlib
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -45,16 +44,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def pictures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_pictures_show_what_the_policies_do_today() -> None:
-    for name, draw in pictures().PICTURES.items():
+def test_pictures_show_what_the_policies_do_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    pictures = importlib.import_module("pictures")
+    for name, draw in pictures.PICTURES.items():
         drawn = (ROOT / "docs" / "img" / f"{name}.svg").read_text(encoding="utf-8")
         assert draw() == drawn, f"docs/img/{name}.svg: run `python docs/pictures.py`"

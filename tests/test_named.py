@@ -11,6 +11,7 @@ import pytest
 
 from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
 from meshlib.config.load import Reader
+from meshlib.config.load import load as load_file
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
@@ -186,7 +187,7 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     file = tmp_path / "mesh.yaml"
     file.write_text("pipelines: {reports: {breaker: {failure_rate: null, consecutive_failures: 1}}}\n")
     mesh = Mesh(name="mesh")
-    reader = Reader(mesh, file)
+    reader = Reader(mesh, str(file), lambda seen: load_file(file, seen))
     reader.load()
     calls: list[int] = []
 
@@ -204,3 +205,32 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     with pytest.raises(ConnectionError):
         report()
     assert len(calls) == 1 + 3
+
+
+def test_a_caller_overtaken_during_a_reload_does_not_bring_the_old_policy_back() -> None:
+    class Overtaken(Book):
+        """While one caller asks for the version, another one comes and sees the reload first."""
+
+        overtake = False
+
+        @property
+        def version(self) -> int:
+            if self.overtake:
+                self.overtake = False
+                self.reload(users=Pipeline(Fallback("new")))
+                assert load() == "new"
+            return self._version
+
+        @version.setter
+        def version(self, number: int) -> None:
+            self._version = number
+
+    book = Overtaken(users=Pipeline(Fallback("old")))
+
+    @resilient("users", mesh=book)
+    def load() -> str:
+        raise OSError
+
+    assert load() == "old"
+    book.overtake = True
+    assert [load(), load()] == ["new"] * 2

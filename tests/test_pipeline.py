@@ -12,7 +12,9 @@ from meshlib.errors import BreakerOpen
 from meshlib.pipeline import Pipeline, PolicyOrderWarning
 from meshlib.policies.breaker import CircuitBreaker
 from meshlib.policies.fallback import Fallback
+from meshlib.policies.limiter import AdaptiveLimit
 from meshlib.policies.retry import Retry
+from meshlib.policies.throttle import Throttle
 from meshlib.policies.timeout import Timeout
 from meshlib.runtime import Runtime
 
@@ -131,6 +133,8 @@ def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
     [
         ([Retry(), Fallback(0)], "the fallback hides each failure"),
         ([CircuitBreaker("users"), Fallback(0)], "the fallback hides each failure"),
+        ([Throttle(), Fallback(0)], "the fallback hides each failure"),
+        ([AdaptiveLimit(), Fallback(0)], "the fallback hides each failure"),
         ([Retry(name="a"), Retry(name="b")], "attempts multiply"),
         ([Timeout(1.0), Retry(), Timeout(2.0)], "can never be reached"),
     ],

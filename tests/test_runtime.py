@@ -7,11 +7,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 
 from meshlib.policies.deadline import current, deadline
 from meshlib.policies.hedge import Hedge
-from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
+from meshlib.runtime import RING, SYSTEM, Alarms, Expired, Signal, alarms_of
 
 
 class Loop:
@@ -96,6 +97,20 @@ def test_an_alarm_that_rings_may_set_another() -> None:
     assert rung == [2.0]
 
 
+def test_an_alarm_that_raises_does_not_silence_the_others() -> None:
+    def broken() -> None:
+        raise LookupError("broken")
+
+    loop: Any = Loop()
+    alarms, rung = Alarms(loop), list[float]()
+    alarms.set(1.0, broken)
+    alarms.set(2.0, lambda: rung.append(loop.now))
+    with pytest.raises(LookupError, match="broken"):
+        loop.to(5.0)
+    loop.to(5.0)
+    assert rung == [2.0]
+
+
 def test_every_event_loop_has_its_own() -> None:
     seen: list[Alarms] = []
 
@@ -139,3 +154,10 @@ def test_a_hedge_inherits_the_deadline_of_its_call() -> None:
             assert seen == [limit.at, limit.at]
 
     asyncio.run(main())
+
+
+def test_a_signal_to_a_trio_run_that_is_over_wakes_nobody_and_raises_nothing() -> None:
+    async def main() -> Signal:
+        return SYSTEM.signal()
+
+    anyio.run(main, backend="trio").set()

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
         throttle,
         timeout,
     )
-    from .policies.breaker import CircuitBreaker, State
-    from .policies.budget import RetryBudget
+    from .policies.admission import DeadlineAdmission
+    from .policies.breaker import BreakerMetrics, CircuitBreaker, ManualControl, State
+    from .policies.budget import ConcurrencyBudget, RetryBudget, TokenBudget
     from .policies.bulkhead import Bulkhead
     from .policies.cache import RequestCache, SingleFlight, request_scope
     from .policies.collapse import collapse
@@ -53,17 +54,20 @@ if TYPE_CHECKING:
     from .policies.fallback import Fallback
     from .policies.hedge import Hedge
     from .policies.limiter import AdaptiveLimit
-    from .policies.limits import AIMD, Gradient2, Vegas
-    from .policies.rate import RateLimit
+    from .policies.limits import AIMD, FixedLimit, Gradient, Gradient2, Vegas
+    from .policies.pool import Pool, Thresholds
+    from .policies.quota import Quota
+    from .policies.rate import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
     from .policies.retry import Retry
     from .policies.threadpool import ThreadBulkhead
-    from .policies.throttle import Throttle
+    from .policies.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle, http_nack
     from .policies.timeout import Timeout
     from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
 
 __all__ = [
     "AIMD",
     "AdaptiveLimit",
+    "BreakerMetrics",
     "BreakerOpen",
     "Bulkhead",
     "BulkheadFull",
@@ -71,23 +75,34 @@ __all__ = [
     "CircuitBreaker",
     "Classifier",
     "Cluster",
+    "ConcurrencyBudget",
     "ConfigError",
     "Consecutive",
+    "Cycles",
+    "DeadlineAdmission",
     "DeadlineExceeded",
     "Either",
     "Endpoint",
     "FailFast",
     "FailureCount",
     "FailureRate",
+    "FailureThrottle",
     "Fallback",
+    "FixedLimit",
+    "FixedWindow",
+    "Gradient",
     "Gradient2",
     "Hedge",
+    "ManualControl",
     "Mesh",
     "MeshClient",
     "MeshError",
+    "NackThrottle",
     "NoEndpoint",
     "Pipeline",
     "PolicyOrderWarning",
+    "Pool",
+    "Quota",
     "RateLimit",
     "RateLimited",
     "Rejected",
@@ -96,14 +111,20 @@ __all__ = [
     "RetryBudget",
     "Service",
     "SingleFlight",
+    "SlidingWindow",
     "SlowCallRate",
+    "Smooth",
     "Snapshot",
+    "SreThrottle",
     "State",
     "SyncMeshClient",
     "ThreadBulkhead",
+    "Thresholds",
     "Throttle",
     "Throttled",
     "Timeout",
+    "TokenBucket",
+    "TokenBudget",
     "Vegas",
     "Verdict",
     "adaptive_limit",
@@ -114,6 +135,7 @@ __all__ = [
     "deadline",
     "fallback",
     "hedge",
+    "http_nack",
     "rate_limit",
     "remaining",
     "request_cache",
@@ -137,8 +159,9 @@ _ROOMS = {
     ".pipeline": "Pipeline PolicyOrderWarning",
     ".policies._decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache retry "
     "single_flight throttle timeout",
-    ".policies.breaker": "CircuitBreaker State",
-    ".policies.budget": "RetryBudget",
+    ".policies.admission": "DeadlineAdmission",
+    ".policies.breaker": "BreakerMetrics CircuitBreaker ManualControl State",
+    ".policies.budget": "ConcurrencyBudget RetryBudget TokenBudget",
     ".policies.bulkhead": "Bulkhead",
     ".policies.cache": "RequestCache SingleFlight request_scope",
     ".policies.collapse": "collapse",
@@ -147,11 +170,13 @@ _ROOMS = {
     ".policies.fallback": "Fallback",
     ".policies.hedge": "Hedge",
     ".policies.limiter": "AdaptiveLimit",
-    ".policies.limits": "AIMD Gradient2 Vegas",
-    ".policies.rate": "RateLimit",
+    ".policies.limits": "AIMD FixedLimit Gradient Gradient2 Vegas",
+    ".policies.pool": "Pool Thresholds",
+    ".policies.quota": "Quota",
+    ".policies.rate": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
     ".policies.retry": "Retry",
     ".policies.threadpool": "ThreadBulkhead",
-    ".policies.throttle": "Throttle",
+    ".policies.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
     ".policies.timeout": "Timeout",
     ".policies.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
 }

@@ -17,6 +17,7 @@ import httpx2
 from .http.door import arguments_of
 from .http.family import Family
 from .http.meshed import AsyncMeshed, SyncMeshed
+from .http.verbs import leanly
 from .mesh import Mesh
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["MeshClient", "SyncMeshClient"]
 
 
+@leanly
 class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     """An `httpx2.AsyncClient` in every other respect; see `meshlib.MeshClient`."""
 

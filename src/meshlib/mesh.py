@@ -8,7 +8,7 @@ latencies and open circuits survive every change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from types import MappingProxyType
@@ -25,10 +25,12 @@ from .runtime import SYSTEM, Runtime, Signal
 if TYPE_CHECKING:
     import os
 
+    from .balancing.outlier import OutlierDetection
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
     from .policies._gate import Gate
     from .policies.budget import RetryBudget
+    from .routing.split import Sticky
 
 __all__ = ["Cluster", "Endpoint", "Mesh", "RouteRequest", "Service", "Snapshot"]
 
@@ -62,11 +64,12 @@ class Service:
 class Cluster:
     """A set of endpoints that are one and the same thing (a version, a subset), and the gates in front of them.
 
-    `gates` are asked outermost first, for each attempt. With `tls`, what callers send by http goes out by
-    https. `tls_name` is the name that certificates are checked against (None: the name that the caller used).
+    `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
+    callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
+    name that the caller used). `outlier` is told how each attempt ended.
     """
 
-    __slots__ = ("balancer", "gates", "name", "settings", "steps", "tls", "tls_name")
+    __slots__ = ("balancer", "gates", "name", "outlier", "settings", "steps", "sticky", "tls", "tls_name")
 
     def __init__(
         self,
@@ -74,6 +77,8 @@ class Cluster:
         balancer: Balancer,
         gates: Sequence[Gate] = (),
         *,
+        sticky: Sticky | None = None,
+        outlier: OutlierDetection | None = None,
         tls: bool = False,
         tls_name: str | None = None,
         settings: Any = None,
@@ -81,6 +86,8 @@ class Cluster:
         self.name = name
         self.balancer = balancer
         self.gates = tuple(gates)
+        self.sticky = sticky
+        self.outlier = outlier
         self.tls = tls
         self.tls_name = tls_name
         self.settings = settings
@@ -129,8 +136,23 @@ class Mesh:
         self._pipelines: dict[str, Pipeline] = {}
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, watch: bool = True, runtime: Runtime = SYSTEM) -> Mesh:
-        """The mesh that the file `path` (mesh.yaml) describes.
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        watch: bool = True,
+        strict: bool = False,
+        endpoints: Mapping[str, Iterable[Any]] | None = None,
+        namespace: str = "default",
+        gateways: Iterable[str] = (),
+        runtime: Runtime = SYSTEM,
+    ) -> Mesh:
+        """The mesh that the file `path` (mesh.yaml) describes; or manifests of Istio's and of the Gateway API's, by a
+        file, a folder or a pattern ("istio/*.yaml"); or a linkerd.yaml.
+
+        In manifests, what does nothing in a client is logged, and with `strict` an error. `endpoints` says who is
+        behind their hosts ({"users": ["10.0.0.1:80", {"address": …, "labels": …}]}), where no ServiceEntry does.
+        `namespace` is the caller's own, and `gateways` are those whose rules it uses besides a client's.
 
         With `watch`, an edit of it or of an endpoints file that it names takes effect in under a second. An edit that
         makes no sense is refused with a `ConfigRefused` event, and the last good picture stays. Raises `ConfigError`
@@ -138,7 +160,16 @@ class Mesh:
         """
         from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
 
-        mesh = mesh_from_file(cls, path, watch=watch, runtime=runtime)
+        mesh = mesh_from_file(
+            cls,
+            path,
+            watch=watch,
+            strict=strict,
+            endpoints=endpoints,
+            namespace=namespace,
+            gateways=tuple(gateways),
+            runtime=runtime,
+        )
         offer(mesh)
         return mesh
 

@@ -105,6 +105,9 @@ class _Current:
         if seen is not None and seen[0] is mesh and seen[1] == version:
             return seen[2]
         with self._lock:
+            seen = (
+                self._seen
+            )  # perhaps another's by now: its function belongs to `_pipeline`, the one from above may not
             pipeline = mesh.pipeline(self._name)
             guarded = seen[2] if seen is not None and pipeline is self._pipeline else pipeline(self._fn)
             self._pipeline = pipeline

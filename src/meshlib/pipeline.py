@@ -18,7 +18,6 @@ from .policies._gate import Gate
 from .policies._guard import guard
 from .policies._loop import check_repeatable, pack
 from .policies._within import bounded, bounded_async, within, within_async
-from .policies.breaker import CircuitBreaker
 from .policies.fallback import Fallback
 from .policies.retry import Retry
 from .policies.timeout import Timeout
@@ -68,11 +67,12 @@ class Pipeline:
             step = policy.wrap(step, run, self.classify)
         return step if self.policies and isinstance(self.policies[0], Timeout) else bounded(step, run)
 
-    def over_async(self, step: AsyncStep[R], *, keeps_deadline: bool = False) -> AsyncStep[R]:
+    def over_async(self, step: AsyncStep[R], *, keeps_deadline: bool = False, timer: bool = True) -> AsyncStep[R]:
         """`step` behind all policies. Made once, called often.
 
-        With `keeps_deadline` the step ends by `call.deadline` itself, so that a limit per try needs no timer of ours
-        (the limit of the whole call has one all the same).
+        With `keeps_deadline` the step ends by `call.deadline` itself, so that a limit per try needs no timer of ours.
+        The limit of the whole call has one all the same, unless `timer` is False: then it is for the caller to know
+        that no policy in between waits longer.
         """
         run, tries = self.runtime, _tries(self.policies)
         for place, policy in reversed(list(enumerate(self.policies))):
@@ -81,14 +81,19 @@ class Pipeline:
                     step, run, kept.per_try or inf, kept.name, outermost=False, cancels=not keeps_deadline
                 )
             if isinstance(policy, Timeout):
-                step = within_async(step, run, policy.seconds, policy.name, outermost=place == 0)
+                step = within_async(step, run, policy.seconds, policy.name, outermost=place == 0, cancels=timer)
             else:
                 step = policy.wrap_async(step, run, self.classify)
-        return step if self.policies and isinstance(self.policies[0], Timeout) else bounded_async(step, run)
+        return (
+            step if self.policies and isinstance(self.policies[0], Timeout) else bounded_async(step, run, timer=timer)
+        )
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
-        first, gates = self.policies[:1], [policy for policy in self.policies if isinstance(policy, Gate)]
+        first, gates = (
+            self.policies[:1],
+            [gate for gate in self.policies if isinstance(gate, Gate) and not gate.asks_call],
+        )
         if len(gates) == len(self.policies):
             return self._gated(fn, gates)
         # What is alone above gates needs no `Call` before something fails.
@@ -133,7 +138,7 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
 
 
 def _senseless(outer: Policy, inner: Policy) -> str | None:
-    judges = isinstance(outer, CircuitBreaker) or getattr(outer, "repeats", False)
+    judges = getattr(outer, "judges", False) or getattr(outer, "repeats", False)
     if judges and isinstance(inner, Fallback) and inner.on is None:
         return "the fallback hides each failure from it; put the fallback outside"
     if isinstance(outer, Retry) and isinstance(inner, Retry):

@@ -42,12 +42,11 @@ class Entry(Protocol[R]):
 class Heat(Generic[R]):
     """One race: what has been started, what has come back, and who has won."""
 
-    __slots__ = ("_entry", "_first", "_refused", "_spare", "late", "running", "started", "winner")
+    __slots__ = ("_entry", "_first", "_refused", "late", "running", "started", "winner")
 
     def __init__(self, entry: Entry[R]) -> None:
         self._entry = entry
-        self._first: tuple[R | None, BaseException | None] = (None, None)
-        self._spare: list[R] = []  # the first attempt's result, as long as it may still be the outcome
+        self._first: tuple[R | None, BaseException | None] | None = None
         self._refused = False
         self.running = self.started = 1
         self.winner: tuple[R | None, BaseException | None] | None = None
@@ -57,7 +56,12 @@ class Heat(Generic[R]):
         """The number of another attempt that is to be started now (one `failed` or is late), if one may be."""
         if self.winner is not None or self._refused or not (self.running or failed):
             return None
-        if not self._entry.allows(self.started):
+        try:
+            allowed = self._entry.allows(self.started)
+        except Exception as error:
+            self._broke(error)
+            return None
+        if not allowed:
             self._refused = True
             return None
         number = self.started
@@ -70,16 +74,31 @@ class Heat(Generic[R]):
         if self.winner is not None:
             if error is None:
                 self.late.append(cast(R, result))
-        elif self._entry.wins(number, result, error):
-            self.winner = result, error
-            self.late += self._spare
-            self._spare = []
-        elif number == 0:
+            return
+        try:
+            won = self._entry.wins(number, result, error)
+        except Exception as broken:
+            self._broke(broken)
+            won = False
+        if won:
+            self._end(result, error)
+        elif number == 0 and self.winner is None:
             self._first = result, error
-            if error is None:
-                self._spare = [cast(R, result)]
         elif error is None:
             self.late.append(cast(R, result))
+
+    def _broke(self, error: Exception) -> None:
+        """Whoever judges the attempts raised: that ends the race, for nobody else would ever hear of it."""
+        self._end(None, error)
+
+    def _end(self, result: R | None, error: BaseException | None) -> None:
+        self.winner = result, error
+        self.late += self._kept()
+
+    def _kept(self) -> list[R]:
+        """The result of the first attempt, which was kept in case that nobody wins."""
+        first, self._first = self._first, None
+        return [cast(R, first[0])] if first is not None and first[1] is None else []
 
     @property
     def over(self) -> bool:
@@ -90,12 +109,14 @@ class Heat(Generic[R]):
         self._refused = True
 
     def good(self) -> list[R]:
-        """The result that would have been the outcome, for a race that nobody waits for any more."""
-        return [cast(R, self.winner[0])] if self.winner is not None and self.winner[1] is None else self._spare
+        """The result that would have been returned, for a race that nobody waits for any more."""
+        if self.winner is None:
+            return self._kept()
+        return [cast(R, self.winner[0])] if self.winner[1] is None else []
 
     def outcome(self) -> R:
         """The winner's; if nobody has won, the first attempt's."""
-        result, error = self.winner or self._first
+        result, error = self.winner or self._first or (None, None)
         if error is not None:
             raise error
         return cast(R, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from asyncio import _get_running_loop as _asyncio_loop
@@ -161,16 +162,18 @@ class Alarms:
 
     def _ring(self) -> None:
         now = max(self.loop.time(), self._at)  # the loop may be a hair early
-        heap, self._at, self._timer = self._heap, inf, None
-        while heap and (heap[0][RING] is None or heap[0][0] <= now):
-            alarm = heappop(heap)
-            if alarm[RING] is None:
-                self._dropped -= 1
-            else:
-                ring, alarm[RING] = alarm[RING], None
-                ring()
-        if heap:
-            self._arm(heap[0][0])
+        self._at, self._timer = inf, None
+        try:
+            while self._heap and (self._heap[0][RING] is None or self._heap[0][0] <= now):
+                alarm = heappop(self._heap)
+                if alarm[RING] is None:
+                    self._dropped -= 1
+                else:
+                    ring, alarm[RING] = alarm[RING], None
+                    ring()
+        finally:  # one that raises must not silence the others
+            if self._heap:
+                self._arm(self._heap[0][0])
 
 
 class _Here(threading.local):
@@ -216,7 +219,10 @@ class _AnyioSignal:
 
     def set(self) -> None:
         # trio's own entry point for other threads; anyio has no call that does not wait for its result.
-        self._token.native_token.run_sync_soon(self._event.set)
+        try:
+            self._token.native_token.run_sync_soon(self._event.set)
+        except sys.modules["trio"].RunFinishedError:
+            pass  # the run is over: nobody waits any more
 
     async def wait(self) -> None:
         await self._event.wait()

@@ -72,3 +72,15 @@ def test_a_cold_start_begins_with_the_copy_and_goes_on_with_the_store(tmp_path: 
     assert addresses(mesh) == ["h:9"]
     assert [type(event) for event in events[:1]] == [SourceBack]
     assert copy.read_text() == TEXT.replace("h:1", "h:9")
+
+
+def test_a_bad_text_after_a_start_with_the_copy_is_refused_and_told(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.yaml"
+    Mesh.from_store(MemoryStore(TEXT), copy=copy).close()
+    store = Away()
+    mesh = Mesh.from_store(store, copy=copy)
+    events: list[Event] = []
+    mesh.subscribe(events.append)
+    store.come("services: {a: {retrys: 1}}")
+    assert addresses(mesh) == ["h:1"]
+    assert isinstance(events[-1], ConfigRefused)

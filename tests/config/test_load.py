@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from meshlib import ConfigError, FailureRate, Mesh
 from meshlib.policies.breaker import CircuitBreaker
+from meshlib.policies.bulkhead import Bulkhead
 
 GOOD = """
 services:
@@ -30,6 +32,9 @@ ENDPOINTS = """
 - {address: 10.0.0.3:80, labels: {version: v1}}
 - unix:/run/users.sock
 """
+
+
+A = "clusters: {a: {endpoints: [h:1]}}\n"
 
 
 @pytest.fixture
@@ -90,6 +95,19 @@ def test_an_empty_file_is_a_mesh_that_knows_nobody(tmp_path: Path) -> None:
         ("egress: maybe\n", "egress", "'allow' or 'refuse'", 1),
         ("clusters: {a: {}}\nservices: {a: {split: {a: 0}}}\n", "services.a.split", "weight above 0", 2),
         ("clusters:\n  a:\n    endpoints: [h:1]\n    endpoints_from: {file: x}\n", "clusters.a", "one of the two", 2),
+        ("services:\n  a:\n    retry: {backoff: 1s, backoff_max: 200ms}\n" + A, "services.a", "maximum=0.2", 2),
+        ("services:\n  a: {timeout: 1s, per_try_timeout: 2s}\n" + A, "services.a", "at most the total of 1", 2),
+        ("services:\n  a: {hedge: {delay: 1s, percentile: 95%}}\n" + A, "services.a", "one of the two", 2),
+        ("services:\n  a:\n    retry: {retry_after_max: .inf}\n" + A, "services.a", "retry_after_max=inf", 2),
+        ("services:\n  a:\n    budget: {min_per_second: .inf}\n" + A, "services.a.budget", "min_per_second=inf", 3),
+        (
+            "services:\n  a:\n    timeout: 1s\n    routes:\n    - {split: {a: 1}, per_try_timeout: 5s}\n" + A,
+            "services.a.routes[0]",
+            "at most the total of 1",
+            5,
+        ),
+        ("clusters:\n  a:\n    accrual: {backoff: [4s, 1s]}\n", "clusters.a.accrual", "no shorter than the first", 3),
+        ("clusters:\n  a:\n    bulkhead: {max_wait: .nan}\n", "clusters.a.bulkhead.max_wait", "found nan", 3),
     ],
 )
 def test_nonsense_is_refused_with_its_place(tmp_path: Path, text: str, where: str, expected: str, line: int) -> None:
@@ -127,3 +145,41 @@ def test_every_breaker_field_has_the_name_of_a_constructor_argument() -> None:
 
     arguments = inspect.signature(CircuitBreaker).parameters
     assert set(BreakerModel.model_fields) <= set(arguments)
+
+
+def test_the_mesh_file_of_the_documentation_is_a_good_one(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mesh-file.md").read_text()
+    (folder / "mesh.yaml").write_text(page.split("```yaml\n", 1)[1].split("```", 1)[0])
+    mesh = load(folder)
+    kinds = [type(gate).__name__ for gate in mesh.current.clusters["users-v1"].gates]
+    assert kinds == ["CircuitBreaker", "Throttle", "RateLimit", "AdaptiveLimit", "Bulkhead"]
+    assert [type(policy).__name__ for policy in mesh.pipeline("reports").policies] == [
+        "Timeout",
+        "Retry",
+        "CircuitBreaker",
+    ]
+
+
+def test_a_queue_alone_has_no_longest_wait_as_in_the_constructor(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(
+        "clusters: {a: {endpoints: [h:1], bulkhead: {max_concurrent: 1, max_queue: 1}}}"
+    )
+    bulkhead = next(gate for gate in load(tmp_path).current.clusters["a"].gates if isinstance(gate, Bulkhead))
+    inside, waits = threading.Event(), threading.Event()
+
+    @bulkhead
+    def hold() -> None:
+        inside.set()
+        waits.wait(5.0)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    inside.wait(5.0)
+    second = threading.Thread(target=hold)
+    second.start()
+    while not bulkhead.metrics().waiting and second.is_alive():
+        pass
+    assert bulkhead.metrics().waiting == 1, "the second call stands in the line"
+    waits.set()
+    first.join()
+    second.join()

@@ -67,7 +67,7 @@ def test_without_a_split_what_no_rule_takes_is_refused(tmp_path: Path) -> None:
     [
         ("{split: v9}", "services.users.routes[0].split.v9", "no such cluster"),
         ("{split: v1, mirror: {v9: 1}}", "services.users.routes[0].mirror.v9", "no such cluster"),
-        ("{match: {path: /x}}", "services.users.routes[0]", "expected one of split, redirect and respond"),
+        ("{match: {path: /x}}", "services.users.routes[0]", "expected one of split, redirect, respond and outside"),
         ("{match: {pth: /x}, split: v1}", "services.users.routes[0].match[0].pth", "unknown key"),
         ("{match: {path: {regex: '('}}, split: v1}", "services.users.routes[0]", ""),
         ("{split: v1, fault: {delay: -1}}", "services.users.routes[0]", "delay"),

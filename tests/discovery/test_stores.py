@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
 
 import pytest
 
+from meshlib.discovery.etcd import _entry
+from meshlib.discovery.file import FileWatch, stamp
 from meshlib.discovery.file_store import FileStore
 from meshlib.discovery.store import Conflict, Entry, MemoryStore, RouteStore
 
@@ -100,3 +103,46 @@ def test_permissions_of_the_file_stay(tmp_path: Path) -> None:
     store.path.chmod(0o640)
     store.put("two")
     assert store.path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_comes_back_is_told_even_if_nothing_in_it_changed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "mesh.yaml")
+    told: Queue[str | None] = Queue()
+    texts: Queue[Entry] = Queue()
+    end = store.watch(texts.put, told.put)
+    assert "there is no file" in (told.get(timeout=20) or "")
+    store.path.write_text("one")
+    assert texts.get(timeout=20).text == "one"
+    assert told.get(timeout=20) is None, "it is there now"
+    store.path.unlink()
+    assert "there is no file" in (told.get(timeout=20) or "")
+    store.path.write_text("one")
+    assert told.get(timeout=20) is None
+    end()
+    assert texts.empty()
+
+
+def test_a_change_is_seen_where_the_system_reports_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*folders: Path, **options: object) -> Iterator[None]:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr("watchfiles.watch", refuse)
+    path = tmp_path / "mesh.yaml"
+    path.write_text("one")
+    seen = {path: stamp(path)}
+    heard: Queue[str] = Queue()
+
+    def changed() -> None:
+        seen[path] = stamp(path)
+        heard.put(path.read_text())
+
+    watch = FileWatch(lambda: seen, changed)
+    path.write_text("another")
+    assert heard.get(timeout=20) == "another"
+    watch.close()
+
+
+def test_bytes_in_etcd_that_are_no_text_do_not_blind_the_watch() -> None:
+    entry = _entry({"value": base64.b64encode(b"services: \xff").decode(), "mod_revision": "7"})
+    assert entry.revision == "7", "it is passed on, and refused by whoever reads it"
+    assert entry.text.startswith("services: ")

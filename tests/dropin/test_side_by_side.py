@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import uvicorn
-from doors import DOORS, Door, mesh_of
+from doors import WIRED, Door, mesh_of
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ def seen(response: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
 async def test_no_answer_differs(door: Door, port: int) -> None:
     base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
     plain = base(base_url=f"http://127.0.0.1:{port}", headers={"host": "users"})

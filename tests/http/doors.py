@@ -29,16 +29,21 @@ from meshlib.runtime import SYSTEM, Runtime
 class Door:
     """One of the four classes. `lib` is its family."""
 
-    def __init__(self, lib: Any, kind: type[Any], *, is_async: bool) -> None:
+    def __init__(self, lib: Any, kind: type[Any], *, is_async: bool, fast: bool = True) -> None:
         self.lib = lib
         self.kind = kind
         self.is_async = is_async
-        self.name = f"{lib.__name__}-{'async' if is_async else 'sync'}"
+        self.fast = fast
+        self.name = f"{lib.__name__}-{'async' if is_async else 'sync'}{'' if fast else '-httpx-road'}"
+
+    def make(self, **arguments: Any) -> Any:
+        """A client."""
+        return self.kind(**arguments) if self.fast else self.kind(fast=False, **arguments)
 
     @asynccontextmanager
     async def open(self, mesh: Mesh | None, **arguments: Any) -> AsyncIterator[Any]:
         """An open client: every method is to be awaited, and `stream` is an async context."""
-        client = self.kind(mesh=mesh, **arguments)
+        client = self.make(mesh=mesh, **arguments)
         handle = Handle(client, self.is_async)
         try:
             yield handle
@@ -77,6 +82,8 @@ DOORS = [
     Door(httpx2, meshlib.httpx2.MeshClient, is_async=True),
     Door(httpx2, meshlib.httpx2.SyncMeshClient, is_async=False),
 ]
+# The async doors with the fast lane shut: over sockets each must do the same as with it.
+WIRED = [*DOORS, *(Door(door.lib, door.kind, is_async=True, fast=False) for door in DOORS if door.is_async)]
 
 
 class Handle:

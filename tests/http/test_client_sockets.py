@@ -11,13 +11,14 @@ import sys
 import textwrap
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
-from doors import DOORS, Door, Handle, add, cluster_of, in_flight, mesh_of
+from doors import WIRED, Door, Handle, add, cluster_of, in_flight, mesh_of
 from loopback import Trust, http2, served
 from scripted import OK, Peer, answering, once
 
@@ -25,6 +26,12 @@ from meshlib import Bulkhead, CircuitBreaker, DeadlineExceeded, Endpoint, MeshCl
 from meshlib.policies.deadline import deadline
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=WIRED, ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> Door:
+    found: Door = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +131,7 @@ async def test_a_connection_verified_for_one_service_never_carries_another(door:
 
 
 async def test_http2_shares_one_connection_per_endpoint(trust: Trust) -> None:
-    for door in DOORS:
+    for door in WIRED:
         context, _ = trust.server("users", alpn=("h2",))
         with served(http2, ssl=context) as one, served(http2, ssl=context) as other:
             mesh = mesh_of(one.port, other.port)
@@ -182,11 +189,11 @@ async def test_an_asgi_app_can_stand_beneath_the_mesh() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"from the app"})
 
-    for door in DOORS:
+    for door in WIRED:
         if door.is_async:
             async with door.open(mesh_of("10.0.0.1"), transport=door.lib.ASGITransport(app)) as client:
                 assert (await client.get("http://users/v1")).text == "from the app"
-    assert [dict(scope["headers"])[b"host"] for scope in scopes] == [b"users"] * 2
+    assert {dict(scope["headers"])[b"host"] for scope in scopes} == {b"users"}
 
 
 # --- limits and time -----------------------------------------------------------------------------------------------
@@ -245,7 +252,7 @@ async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Doo
 
 
 async def test_hundreds_of_tasks_share_one_client_with_every_policy() -> None:
-    for door in DOORS:
+    for door in WIRED:
         if not door.is_async:
             continue
         breaker, bulkhead = CircuitBreaker(name="users"), Bulkhead(50, max_wait=60.0, name="users")
@@ -267,7 +274,7 @@ async def test_hundreds_of_tasks_share_one_client_with_every_policy() -> None:
 
 
 async def test_threads_share_one_sync_client() -> None:
-    for door in DOORS:
+    for door in WIRED:
         if door.is_async:
             continue
         bulkhead = Bulkhead(5, max_wait=60.0, name="users")
@@ -291,7 +298,7 @@ async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None
             await asyncio.sleep(0.01)
             await peer.send(OK)
 
-    for door in DOORS:
+    for door in WIRED:
         if not door.is_async:
             continue
         rng = random.Random(7)
@@ -331,7 +338,7 @@ async def test_closing_closes_the_connections_and_then_says_what_is_wrong(door: 
 
 
 async def test_a_context_is_entered_once(door: Door) -> None:
-    client: Any = door.kind(mesh=mesh_of("10.0.0.1"))
+    client: Any = door.make(mesh=mesh_of("10.0.0.1"))
     if door.is_async:
         async with client as inside:
             assert inside is client
@@ -347,7 +354,7 @@ async def test_a_context_is_entered_once(door: Door) -> None:
 
 async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: Door) -> None:
     mesh = mesh_of("10.0.0.1")
-    client: Any = door.kind(mesh=mesh, transport=door.lib.MockTransport(lambda request: door.lib.Response(200)))
+    client: Any = door.make(mesh=mesh, transport=door.lib.MockTransport(lambda request: door.lib.Response(200)))
     _ = await client.get("http://users/") if door.is_async else client.get("http://users/")
     gone = weakref.ref(client)
     del client, _
@@ -355,17 +362,43 @@ async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: Door) -> Non
     assert gone() is None
 
 
-def test_a_client_works_in_a_second_event_loop() -> None:
-    for door in DOORS:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_works_in_one_event_loop_after_the_other(backend: str) -> None:
+    for door in WIRED:
         if not door.is_async:
             continue
         with served(once(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")) as server:
-            client: Any = door.kind(mesh=mesh_of(server.port, attempts=1))
+            client: Any = door.make(mesh=mesh_of(server.port, attempts=1))
 
             async def ask(client: Any = client) -> str:
                 return (await client.get("http://users/")).text  # type: ignore[no-any-return]
 
-            assert [asyncio.run(ask()) for _ in range(3)] == ["ok"] * 3
+            assert [anyio.run(ask, backend=backend) for _ in range(3)] == ["ok"] * 3
+            pools = client.__dict__["_meshlib_door"].pools._pools
+            assert len(pools) == 1 or (door.fast and backend == "asyncio")  # those of closed loops are forgotten
+            anyio.run(client.aclose, backend=backend)
+
+
+def test_a_client_works_in_two_event_loops_at_once() -> None:
+    bye = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    for door in WIRED:
+        if not door.is_async:
+            continue
+        with served(once(bye)) as server:
+            client: Any = door.make(mesh=mesh_of(server.port, attempts=1))
+            both = threading.Barrier(2, timeout=10)
+
+            async def ask(client: Any = client, both: threading.Barrier = both) -> list[str]:
+                answers = []
+                for _ in range(5):
+                    both.wait()
+                    answers.append((await client.get("http://users/")).text)
+                both.wait()
+                return answers
+
+            with ThreadPoolExecutor(2) as threads:
+                answers = [one.result() for one in [threads.submit(asyncio.run, ask()) for _ in range(2)]]
+            assert answers == [["ok"] * 5] * 2
             asyncio.run(client.aclose())
 
 
@@ -418,7 +451,7 @@ async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: Do
 
     with served(slow) as server:
         mesh = mesh_of(server.port)
-        client: Any = Handle(door.kind(mesh=mesh), door.is_async)
+        client: Any = Handle(door.make(mesh=mesh), door.is_async)
         answers: list[str] = []
 
         async def ask() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from threading import Thread
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.policies import budget
 from meshlib.policies.budget import ConcurrencyBudget, RetryBudget, TokenBudget
 
 
@@ -148,3 +150,10 @@ def test_token_budget_stops_at_half() -> None:
 def test_nonsense_is_refused(make: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+def test_counting_does_not_ask_iterators_for_what_python_takes_away() -> None:
+    # Python 3.12 deprecates copying and pickling an itertools object, and 3.14 has it no more.
+    source = inspect.getsource(budget)
+    assert "__reduce__" not in source
+    assert "copy(" not in source

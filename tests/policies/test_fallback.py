@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meshlib.call import FINAL, IGNORED, SUCCESS, Call
+from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Verdict
 from meshlib.errors import BreakerOpen, DeadlineExceeded
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
@@ -150,3 +150,19 @@ async def test_async_functions_have_sync_and_async_fallbacks() -> None:
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Fallback(**options)
+
+
+def test_a_bad_answer_is_not_remembered_as_the_last_good_one() -> None:
+    def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return FAILURE if error is not None or result == "503" else SUCCESS
+
+    answers: list[Any] = ["good", "503", OSError()]
+
+    @Pipeline(Fallback(stale=60.0), classify=judge, runtime=ManualClock())
+    def load() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    assert [load(), load(), load()] == ["good", "503", "good"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import gc
 import inspect
 import traceback
+import warnings
 from typing import Any
 
 import anyio
@@ -13,6 +16,7 @@ import pytest
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import BreakerOpen
 from meshlib.policies.breaker import CircuitBreaker, State
+from meshlib.policies.bulkhead import Bulkhead
 from meshlib.testing import ManualClock
 
 MARK = object()
@@ -292,3 +296,33 @@ def test_every_kind_of_wrapper_counts_successes_and_failures(timed: bool, settin
     assert breaker.state == State.OPEN
     with pytest.raises(BreakerOpen):
         good()
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "forgotten"])
+def test_a_coroutine_of_a_plain_function_that_never_begins_gives_its_place_back(cancelled: bool) -> None:
+    bulkhead = Bulkhead(1)
+
+    async def answer() -> int:
+        return 1
+
+    @bulkhead
+    def ask() -> Any:
+        return answer()
+
+    async def main() -> None:
+        if cancelled:
+            task = asyncio.ensure_future(ask())
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            del task
+        else:
+            ask()
+        await asyncio.sleep(0)  # the loop lets the task go
+        gc.collect()
+        assert bulkhead.in_flight == 0
+        assert await ask() == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "never awaited" is the user's to hear, and not our question
+        asyncio.run(main())

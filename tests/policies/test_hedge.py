@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from meshlib.call import FINAL, Call, raised
+from meshlib.call import FAILURE, FINAL, Call, Verdict, raised
 from meshlib.errors import BulkheadFull
 from meshlib.events import Event, HedgeSent, HedgeWon
 from meshlib.pipeline import Pipeline
@@ -246,3 +246,44 @@ def test_old_latencies_are_forgotten() -> None:
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Hedge(**options)
+
+
+async def test_a_judge_that_raises_ends_the_race_with_its_error(run: Runtime) -> None:
+    def broken(call: Call, result: object, error: BaseException | None) -> Verdict:
+        raise LookupError("the judge")
+
+    server = Server(run, (0.2, OSError()), (0.01, "quick"))
+
+    async def ask() -> Any:
+        return await server()
+
+    gone: list[Any] = []
+    with anyio.fail_after(5.0), pytest.raises(LookupError, match="the judge"):
+        await Pipeline(Hedge(0.01, discard=gone.append), classify=broken, runtime=run)(ask)()
+    assert server.alive == 0
+    assert gone == ["quick"], "an answer that nobody gets is thrown away"
+
+
+async def test_a_budget_that_raises_ends_the_race_with_its_error(run: Runtime) -> None:
+    class Broken(ConcurrencyBudget):
+        def withdraw(self, now: float) -> bool:
+            raise LookupError("the budget")
+
+    server = Server(run, (0.05, OSError()))
+    with anyio.fail_after(5.0), pytest.raises(LookupError, match="the budget"):
+        await guarded(server, Hedge(0.01, budget=Broken()))()
+    assert server.alive == 0
+
+
+async def test_a_bad_answer_of_the_first_attempt_is_discarded_when_another_wins(run: Runtime) -> None:
+    def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return FAILURE if result == "503" else raised(call, result, error)
+
+    server = Server(run, (0.05, "503"), (0.1, "good"))
+
+    async def ask() -> Any:
+        return await server()
+
+    gone: list[Any] = []
+    assert await Pipeline(Hedge(0.01, discard=gone.append), classify=judge, runtime=run)(ask)() == "good"
+    assert gone == ["503"]

@@ -374,6 +374,20 @@ def test_tenacity_is_asked_only_after_a_failure() -> None:
 
     assert run(Retry(stop=never, wait=never), Script("ok"), ManualClock()) == "ok"
 
+    asked: list[object] = []
+
+    class IfOSError(tenacity.retry_if_exception_type):
+        def __call__(self, state: tenacity.RetryCallState) -> bool:
+            asked.append(state.outcome)
+            return super().__call__(state)
+
+    script = Script(OSError(), "ok")
+    assert run(Retry(retry=IfOSError(OSError), backoff=0), script, ManualClock()) == "ok"
+    assert len(asked) == 1, "what only judges exceptions has nothing to say of a result"
+    unless = tenacity.retry_unless_exception_type(ValueError)
+    with pytest.raises(ValueError, match="enough"):
+        run(Retry(retry=unless, backoff=0), Script("again", ValueError("enough")), ManualClock())
+
 
 @pytest.mark.parametrize(
     "make",

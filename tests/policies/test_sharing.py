@@ -319,7 +319,7 @@ def test_threads_are_gathered_too() -> None:
 def test_a_thread_waits_no_longer_than_its_deadline() -> None:
     entered, release = Barrier(2), Barrier(2)
 
-    @SingleFlight()
+    @SingleFlight(name="profiles")
     def work() -> None:
         entered.wait()
         release.wait()
@@ -327,8 +327,9 @@ def test_a_thread_waits_no_longer_than_its_deadline() -> None:
     thread = Thread(target=work)
     thread.start()
     entered.wait()
-    with deadline(0.01), pytest.raises(DeadlineExceeded):
+    with deadline(0.01), pytest.raises(DeadlineExceeded, match="profiles") as caught:
         work()
+    assert caught.value.sent, "the other call is under way"
     release.wait()
     thread.join()
 

@@ -342,3 +342,21 @@ def test_a_deadline_in_an_async_generator_closed_from_another_task_is_no_error()
 def test_nonsense_is_refused(make: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+def test_a_limit_per_try_holds_for_the_one_try_of_a_function_without_retries() -> None:
+    @Timeout(5.0, per_try=0.01)
+    async def hang() -> None:
+        await anyio.sleep(1.0)
+
+    with pytest.raises(DeadlineExceeded, match="10 ms"):
+        asyncio.run(hang())
+
+    clock = ManualClock()
+
+    @Timeout(5.0, per_try=1.0, runtime=clock)
+    def slow() -> None:
+        clock.sleep(2.0)
+
+    with pytest.raises(DeadlineExceeded, match=r"no answer within 1\.0 s"):
+        slow()

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from .envoy import ENVOY
 from .etcd import ETCD, etcd, own_etcd
 from .redis import REDIS, redis_port
 from .server import Server
 
 __all__ = ["etcd", "own_etcd", "redis_port"]  # fixtures
 
-SERVERS: dict[str, Server] = {server.name: server for server in (ETCD, REDIS)}
+SERVERS: dict[str, Server] = {server.name: server for server in (ENVOY, ETCD, REDIS)}
 
 _missing: dict[str, str | None] = {}
 _left_out: Counter[str] = Counter()

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .aperture import Aperture
 from .default import Default
 from .endpoint import Endpoint
-from .layered import Layered
-from .least_loaded import LeastLoaded, LeastLoadedScan
-from .least_request import LeastRequest
-from .maglev import Maglev
-from .peak_ewma import PeakEwma
-from .pick_first import PickFirst
-from .prequal import Prequal
-from .random_choice import RandomChoice
 from .report import LoadReport
-from .reported_weights import ReportedWeights
-from .ring_hash import RingHash
 from .roster import Roster, carry
-from .round_robin import RoundRobin
 from .ward import Ward
+
+if TYPE_CHECKING:
+    from .aperture import Aperture
+    from .layered import Layered
+    from .least_loaded import LeastLoaded, LeastLoadedScan
+    from .least_request import LeastRequest
+    from .maglev import Maglev
+    from .peak_ewma import PeakEwma
+    from .pick_first import PickFirst
+    from .prequal import Prequal
+    from .random_choice import RandomChoice
+    from .reported_weights import ReportedWeights
+    from .ring_hash import RingHash
+    from .round_robin import RoundRobin
 
 
 class Balancer(Protocol):
@@ -29,6 +32,8 @@ class Balancer(Protocol):
 
     name: str
     ward: Ward
+    listens: bool
+    rate: float
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]: ...
@@ -43,28 +48,35 @@ class Balancer(Protocol):
         """Replace the membership."""
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
-        """A server has told its load."""
+        """A server has told its load. Only a balancer that `listens` makes use of it."""
+
+    def probes(self, random: Callable[[], float]) -> list[Endpoint]:
+        """Whom to ask for a load report after a pick: `rate` of them on average."""
 
 
-_ALGORITHMS: dict[str, type[Roster]] = {
-    cls.name: cls
-    for cls in (
-        Default,
-        RoundRobin,
-        RandomChoice,
-        LeastLoaded,
-        LeastLoadedScan,
-        LeastRequest,
-        PeakEwma,
-        RingHash,
-        Maglev,
-        Aperture,
-        Prequal,
-        ReportedWeights,
-        PickFirst,
-    )
+# Most meshes use one algorithm. The others are loaded when somebody asks for them.
+_CLASSES = {
+    "default": "Default",
+    "round_robin": "RoundRobin",
+    "random": "RandomChoice",
+    "least_loaded": "LeastLoaded",
+    "least_loaded_scan": "LeastLoadedScan",
+    "least_request": "LeastRequest",
+    "peak_ewma": "PeakEwma",
+    "ring_hash": "RingHash",
+    "maglev": "Maglev",
+    "aperture": "Aperture",
+    "prequal": "Prequal",
+    "reported_weights": "ReportedWeights",
+    "pick_first": "PickFirst",
 }
-NAMES = tuple(_ALGORITHMS)
+_FILES = {
+    **{name: file for file, name in _CLASSES.items()},
+    "RandomChoice": "random_choice",
+    "LeastLoadedScan": "least_loaded",
+    "Layered": "layered",
+}
+NAMES = tuple(_CLASSES)
 _LAYERS = ("overprovisioning", "zone", "callers", "zone_weights", "nearest")
 
 
@@ -82,12 +94,25 @@ def make(
     Endpoints of several priorities, or the settings of `Layered` (`zone`, `zone_weights` …), put the algorithm below
     priorities and zones.
     """
-    algorithm = _ALGORITHMS.get(name)
-    if algorithm is None:
+    if name not in _CLASSES:
         raise ValueError(f"balancer={name!r}: expected one of {', '.join(NAMES)}")
+    algorithm: type[Roster] = _class(_CLASSES[name])
     if any(setting in settings for setting in _LAYERS) or any(endpoint.priority for endpoint in endpoints):
+        from .layered import Layered
+
         return Layered(cluster, endpoints, algorithm=algorithm, ward=ward, **settings)
     return algorithm(cluster, endpoints, ward=ward, **settings)
+
+
+def _class(name: str) -> Any:
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = _class(name)
+    return value
 
 
 __all__ = [

@@ -30,13 +30,15 @@ ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that 
 class Default(Roster):
     """Power of three choices over latency, load and failures, with suspension of the overdue.
 
-    `rate` is for clusters whose servers answer probes for load reports: how many to send per pick (3 is Prequal's).
+    `reports` says that servers write load reports into their answers. `rate` is for clusters whose servers answer
+    probes for them: how many to send per pick (3 is Prequal's).
     """
 
     name = "default"
 
-    def __init__(self, *args: Any, rate: float = 0.0, **settings: Any) -> None:
+    def __init__(self, *args: Any, reports: bool = False, rate: float = 0.0, **settings: Any) -> None:
         self.rate = _check.number("rate", rate, least=0.0)
+        self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
@@ -71,10 +73,6 @@ class Default(Roster):
             if a.well:  # another thread may have found out meanwhile, and late_at been set after it
                 return a
         return self._rescue(random, now, avoid)
-
-    def probes(self, random: Random) -> list[Endpoint]:
-        """Whom to ask for a load report after this pick: `rate` of them on average, different ones."""
-        return self.draw_some(self.rate, random)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         endpoint.hear(report, now)

@@ -233,6 +233,15 @@ class Endpoint(Record):
             if not self.well and self.illness is not None and not self.illness.held:
                 ward.postpone(self, self.illness, seconds, now)
 
+    def limited(self, now: float) -> None:
+        """The server refused a call because there are too many (HTTP 429): no failure, but an accrual policy may have
+        an opinion (`Unified`)."""
+        limited = getattr(self.accrual, "limited", None)
+        if limited is not None and self.well:
+            wait = limited(now)
+            if wait is not None:
+                self.fall_ill("ejected", "it refuses too many calls", now, wait)
+
     def _enter_ill(self, permit: int) -> None:
         with self.ward.lock:
             illness = self.illness

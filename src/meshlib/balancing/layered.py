@@ -59,6 +59,8 @@ class Layered:
         self.callers = callers
         self.zone_weights = zone_weights
         self.nearest = _check.count("nearest", nearest)
+        example = algorithm(cluster, probing=False, **settings)  # what its settings mean, and whether they are right
+        self.listens, self.rate = example.listens, example.rate
         self._algorithm = algorithm
         self._settings = settings
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -112,6 +114,13 @@ class Layered:
         for group in self._groups.values():
             if endpoint in group.members:
                 group.roster.reported(endpoint, report, now)
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to ask for a load report after this pick: endpoints of one group, drawn by its share of the calls."""
+        ends, rosters = self._work_out(self.ward.version) if self._plan[0] != self.ward.version else self._plan[1:]
+        if not rosters:
+            return []
+        return rosters[min(bisect(ends, random() * ends[-1]), len(rosters) - 1)].probes(random)
 
     def shares(self) -> dict[tuple[int, str], float]:
         """The share of the calls (0–1) that each (priority, zone) gets now."""

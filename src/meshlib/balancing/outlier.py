@@ -7,7 +7,8 @@ each other and lets an ejected one rest for a time that grows with repeats.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from math import sqrt
+from math import inf, sqrt
+from threading import RLock
 
 from ..policies import _check
 from .endpoint import Endpoint
@@ -94,7 +95,9 @@ class OutlierDetection:
         self.detected: dict[str, int] = dict.fromkeys(sorted(known), 0)
         self.enforced: dict[str, int] = dict.fromkeys(sorted(known), 0)
         self.overflow = 0  # ejections that `max_ejected` did not allow
+        self.due = -inf  # when the interval ends
         self._tallies: dict[Endpoint, Tally] = {}
+        self._lock = RLock()  # whoever listens to events may send calls of his own
 
     @classmethod
     def grpc(cls, **settings: object) -> OutlierDetection:
@@ -110,8 +113,9 @@ class OutlierDetection:
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Whom to watch from now on. Who stays keeps its counts."""
-        old = self._tallies
-        self._tallies = {endpoint: old.get(endpoint) or Tally() for endpoint in endpoints}
+        with self._lock:
+            old = self._tallies
+            self._tallies = {endpoint: old.get(endpoint) or Tally() for endpoint in endpoints}
 
     def tally(self, endpoint: Endpoint) -> Tally:
         """What is known of one endpoint (for live views and tests)."""
@@ -126,9 +130,14 @@ class OutlierDetection:
     ) -> None:
         """One attempt ended: with an HTTP `status`, or with an error of our own side (`local`: "timeout", "connect"
         or anything else), which without `split` counts as 504, 503 or 500."""
-        tally = self._tallies.get(endpoint)
-        if tally is None:
-            return
+        with self._lock:
+            tally = self._tallies.get(endpoint)
+            if tally is not None:
+                self._record(endpoint, tally, status, now, random, local)
+
+    def _record(
+        self, endpoint: Endpoint, tally: Tally, status: int | None, now: float, random: Callable[[], float], local: str
+    ) -> None:
         if local and not self.split:
             status, local = {"timeout": 504, "connect": 503}.get(local, 500), ""
         failed = bool(local) or (status is not None and status >= 500)
@@ -155,6 +164,26 @@ class OutlierDetection:
 
     def sweep(self, now: float, random: Callable[[], float]) -> None:
         """End an interval: who has rested long enough comes back, then those who stand out are ejected."""
+        with self._lock:
+            self.due = now + self.interval
+            self._sweep(now, random)
+
+    def tick(self, now: float, random: Callable[[], float]) -> None:
+        """Sweep if the interval is over: whoever sends calls this before it picks, where `due` has come."""
+        with self._lock:
+            if self.due == -inf:
+                self.due = now + self.interval
+            elif now >= self.due:
+                self.sweep(now, random)
+
+    def dismiss(self, now: float) -> None:
+        """Outlier detection ends here: whom it has ejected may come back."""
+        with self._lock:
+            for endpoint in self.ejected:
+                endpoint.release("outlier", now)
+            self._tallies = {}
+
+    def _sweep(self, now: float, random: Callable[[], float]) -> None:
         for endpoint, tally in self._tallies.items():
             if tally.ejected_at is not None:
                 if now >= tally.until:
@@ -169,9 +198,10 @@ class OutlierDetection:
 
     def passed_health_check(self, endpoint: Endpoint, now: float) -> None:
         """An active check succeeded: that readmits at once (Envoy's default)."""
-        tally = self._tallies.get(endpoint)
-        if tally is not None and tally.ejected_at is not None:
-            self._readmit(endpoint, tally, now)
+        with self._lock:
+            tally = self._tallies.get(endpoint)
+            if tally is not None and tally.ejected_at is not None:
+                self._readmit(endpoint, tally, now)
 
     def _sweep_success(self, judged: list[tuple[Endpoint, Tally]], now: float, random: Callable[[], float]) -> None:
         enough = [(e, t, t.good / t.total) for e, t in judged if t.total >= self.success_volume]

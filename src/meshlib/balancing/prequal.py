@@ -94,6 +94,7 @@ class Prequal(Roster):
     """
 
     name = "prequal"
+    listens = True
 
     def __init__(
         self,
@@ -120,10 +121,6 @@ class Prequal(Roster):
                 if len(self.pool.answers) > 2:
                     self.pool.remove_one()
         return picture.draw(random) if answer is None else answer.endpoint
-
-    def probes(self, random: Random) -> list[Endpoint]:
-        """Whom to probe after this pick: different endpoints, drawn at random."""
-        return self.draw_some(self.rate, random)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         """A probe was answered, or a response carried a report."""

@@ -10,6 +10,7 @@ from math import isfinite
 from struct import unpack_from
 
 HEADER = "endpoint-load-metrics"  # what Envoy reads; gRPC's trailer is `endpoint-load-metrics-bin`
+PROBE_PATH = "/.well-known/meshlib/load"  # where a server answers probes, with a report in that header
 _DOUBLES = {
     1: "cpu_utilization",
     2: "mem_utilization",

@@ -48,6 +48,7 @@ class ReportedWeights(Roster):
     """
 
     name = "reported_weights"
+    listens = True
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class Roster:
     """
 
     name = ""
+    listens = False  # does it want the load reports that servers write into their answers?
+    rate = 0.0  # how many endpoints it wants probed for a load report per pick
 
     def __init__(
         self,
@@ -126,6 +128,10 @@ class Roster:
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         """A server has told its load, in a response or in the answer to a probe."""
         endpoint.report = report
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to ask for a load report after this pick: `rate` of them on average, different ones."""
+        return self.draw_some(self.rate, random)
 
     def draw_some(self, number: float, random: Random) -> list[Endpoint]:
         """So many different endpoints at random; a fraction is one more by chance."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import check, rollout, routes
+from . import check, explain, export, rollout, routes, status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic's schedule (default: 1)")
     demo.add_argument("--picture", type=Path, metavar="FILE", help="draw what was shown as an SVG, too")
     demo.set_defaults(run=_demo)
-    for command in (check, routes, rollout):
+    for command in (check, explain, routes, rollout, status, export):
         command.add(commands)
 
     options = parser.parse_args(arguments)
-    status: int = options.run(options)
-    return status
+    code: int = options.run(options)
+    return code
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -6,24 +6,30 @@ as their own lines in the file stay as they were. Nothing of pydantic survives t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from ..balancing import NAMES, Endpoint, Ward, carry, make
+from ..balancing import Endpoint, carry
+from ..balancing.outlier import OutlierDetection
 from ..errors import ConfigError
+from ..http.caretaker import Caretaker
+from ..http.engine import ANY
+from ..http.health import Checks
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.budget import RetryBudget
+from .clusters import balancer, check_cluster, checks, layered, outlier, ward
 from .document import Document, Place
 from .endpoints import endpoint
-from .models import AccrualModel, ClusterModel, MeshModel, PipelineModel, ServiceModel
+from .models import ClusterModel, MeshModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
-from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table
+from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table, sticky
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Built:
     clusters: dict[str, tuple[ClusterModel, Cluster]] = field(default_factory=dict)
     services: dict[str, tuple[ServiceModel, Service]] = field(default_factory=dict)
     pipelines: dict[str, tuple[PipelineModel, Pipeline]] = field(default_factory=dict)
+    checks: dict[str, tuple[Any, Checks]] = field(default_factory=dict)
     gates: dict[Key, Made] = field(default_factory=dict)
     budgets: dict[Key, tuple[BudgetModel, RetryBudget]] = field(default_factory=dict)
 
@@ -56,6 +63,7 @@ class Builder:
         self._mesh = mesh
         self._before = Built()
         self._now = Built()
+        self._outliers: set[OutlierDetection] = set()
 
     def snapshot(self, loaded: Loaded) -> Snapshot:
         """The picture that `loaded` describes. Raises `ConfigError`."""
@@ -63,8 +71,8 @@ class Builder:
         self._now = now = Built()
         pipelines = {name: self._pipeline(name, loaded) for name in model.pipelines}
         models = services_of(model)
-        services = {name: self._service(name, service) for name, service in models.items()}
-        routes = route_table(loaded.document, model, self._route_policies(models, services))
+        services = {name: self._service(name, service, loaded.document) for name, service in models.items()}
+        routes = route_table(loaded.document, model, self._route_policies(loaded.document, models, services))
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
         now.services = {name: (models[name], service) for name, service in services.items()}
@@ -80,29 +88,70 @@ class Builder:
             pipelines=MappingProxyType(pipelines),
         )
 
+    def look_after(self) -> None:
+        """The picture is published: watch its endpoints, and none that were only in the one before."""
+        now = self._mesh.runtime.now()
+        clusters = {name: cluster for name, (_, cluster) in self._before.clusters.items()}
+        outliers = {cluster.outlier for cluster in clusters.values() if cluster.outlier is not None}
+        for one in self._outliers - outliers:
+            one.dismiss(now)
+        self._outliers = outliers
+        for name, cluster in clusters.items():
+            endpoints = cluster.balancer.endpoints
+            if cluster.outlier is not None:
+                cluster.outlier.update(endpoints)
+            if name in self._before.checks:
+                checked = self._before.checks[name][1]
+                checked.outlier = cluster.outlier
+                checked.update(endpoints, now)
+        Caretaker.of(self._mesh).look_after(checked for _, checked in self._before.checks.values())
+
+    def _check(self, name: str, model: ClusterModel) -> None:
+        wanted = model.health_check, model.tls, model.tls_name
+        kept = self._before.checks.get(name)
+        if kept is not None and kept[0] == wanted:
+            self._now.checks[name] = kept
+        elif (made := checks(name, model)) is not None:
+            self._now.checks[name] = wanted, made
+
     def _cluster(self, name: str, loaded: Loaded) -> Cluster:
         """The cluster as it was, or one with the same endpoints and new settings."""
         model = loaded.model.clusters[name]
         before, old = self._before.clusters.get(name, (None, None))
         guards = self._gates_of("clusters", name, model, loaded.document)
-        if old is not None and before is not None and _without_members(before) == _without_members(model):
+        self._check(name, model)
+        known, coming = old.balancer.endpoints if old is not None else (), loaded.endpoints[name]
+        unchanged = before is not None and _without_members(before) == _without_members(model)
+        if old is not None and unchanged and layered(known) == layered(coming):
             return old
-        ward = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
-        if ward is None:
-            ward = _ward(name, model.accrual)
-            ward.port = self._mesh.port
-        known = old.balancer.endpoints if old is not None else ()
-        balancer = make(model.balancer, name, known, ward=ward, panic=model.panic)
-        return Cluster(name, balancer, guards, tls=model.tls, tls_name=model.tls_name, settings=model)
+        kept = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
+        if kept is None:
+            with _at(loaded.document, "clusters", name, "accrual"):
+                kept = ward(name, model.accrual, self._mesh.runtime)
+            kept.port = self._mesh.port
+        same = old is not None and before is not None and before.outlier == model.outlier
+        return Cluster(
+            name,
+            balancer(name, model, known, kept, coming=coming),
+            guards,
+            sticky=sticky(model.sticky),
+            outlier=old.outlier if old is not None and same else outlier(model),
+            tls=model.tls,
+            tls_name=model.tls_name,
+            settings=model,
+        )
 
-    def _service(self, name: str, model: ServiceModel) -> Service:
+    def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
-        budget = self._budget("services", name, model.budget)
+        budget = self._budget("services", name, model.budget, document)
         if old is not None and before == model:
             return old
-        return self._compiled(name, model, budget)
+        with _at(document, *place_of(name)):
+            return self._compiled(name, model, budget)
 
-    def _route_policies(self, models: Mapping[str, ServiceModel], services: Mapping[str, Service]) -> RoutePolicies:
+    def _route_policies(
+        self, document: Document, models: Mapping[str, ServiceModel], services: Mapping[str, Service]
+    ) -> RoutePolicies:
         """For the rules with policies of their own: the service as such a rule has it, under the service's budget."""
         found: dict[tuple[str, int], Service] = {}
         for name, model in models.items():
@@ -113,7 +162,8 @@ class Builder:
                 elif route.per_try_timeout is not None or route.retry is not None:
                     given = ("timeout", "per_try_timeout", "retry")
                     own = {field: getattr(route, field) for field in given if getattr(route, field) is not None}
-                    found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
+                    with _at(document, *place_of(name), "routes", index):
+                        found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
         return found
 
     def _compiled(self, name: str, model: ServiceModel, budget: RetryBudget | None) -> Service:
@@ -142,13 +192,11 @@ class Builder:
         model = loaded.model.pipelines[name]
         before, old = self._before.pipelines.get(name, (None, None))
         guards = self._gates_of("pipelines", name, model, loaded.document)
-        budget = self._budget("pipelines", name, model.budget)
+        budget = self._budget("pipelines", name, model.budget, loaded.document)
         if old is not None and before == model:
             return old
-        try:
+        with _at(loaded.document, "pipelines", name):
             pipeline = function_pipeline(name, model, guards, budget, self._mesh.runtime)
-        except ValueError as error:
-            raise loaded.document.error(("pipelines", name), str(error)) from None
         self._tell(pipeline.policies)
         return pipeline
 
@@ -163,11 +211,12 @@ class Builder:
         self._tell(guards)
         return guards
 
-    def _budget(self, section: str, name: str, model: BudgetModel) -> RetryBudget:
+    def _budget(self, section: str, name: str, model: BudgetModel, document: Document) -> RetryBudget:
         key = section, name
         kept = self._before.budgets.get(key)
         if kept is None or kept[0] != model:
-            kept = model, RetryBudget(name=name, **model.model_dump())
+            with _at(document, section, name, "budget"):
+                kept = model, RetryBudget(name=name, **model.model_dump())
         self._now.budgets[key] = kept
         return kept[1]
 
@@ -178,14 +227,22 @@ class Builder:
 
 
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
-    """The services by name, and among them the rules for hosts beyond the mesh, if there are any."""
+    """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
     egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    return {**egress, **model.services}
+    named = {ANY: model.dtab.policies} if model.dtab is not None else {}
+    return {**egress, **named, **model.services}
+
+
+def place_of(service: str) -> Place:
+    """Where the file speaks of a service."""
+    return (EGRESS,) if service == EGRESS else ("services", service)
 
 
 def check(document: Document, model: MeshModel) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
     for name, service in services_of(model).items():
+        if model.dtab is not None and service is model.dtab.policies:
+            continue  # its clusters are the namers' business
         beyond = service is model.egress
         base: Place = (EGRESS,) if beyond else ("services", name)
         for place, cluster in clusters_of(service).items():
@@ -204,9 +261,18 @@ def check(document: Document, model: MeshModel) -> None:
             expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
-        if settings.balancer not in NAMES:
-            expected = f"expected one of {', '.join(NAMES)}, found {settings.balancer!r}"
-            raise document.error(("clusters", name, "balancer"), expected)
+        check_cluster(document, name, settings)
+
+
+@contextmanager
+def _at(document: Document, *place: str | int) -> Iterator[None]:
+    """What a constructor refuses is an error at `place`: only it sees how two settings go together."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
 
 
 def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:
@@ -218,18 +284,6 @@ def static_endpoints(document: Document, name: str, model: ClusterModel) -> list
         except ValueError as error:
             raise document.error(("clusters", name, "endpoints", index), str(error)) from None
     return found
-
-
-def _ward(name: str, model: AccrualModel | None) -> Ward:
-    if model is None:
-        return Ward(name, failures=0, volume=1 << 30)
-    return Ward(
-        name,
-        failures=model.failures,
-        failure_share=model.failure_share,
-        volume=model.volume,
-        backoff=model.backoff,
-    )
 
 
 def _without_members(model: ClusterModel) -> ClusterModel:

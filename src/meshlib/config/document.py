@@ -37,25 +37,45 @@ def dotted(place: Place) -> str:
 
 def read(path: Path) -> Document:
     """Parse a YAML (or JSON) file. Raises `ConfigError`, also for a key that stands twice."""
+    return parse(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
     file = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError("(the whole file)", f"cannot be read: {error.strerror or error}", file=file) from None
     except UnicodeDecodeError as error:
         raise ConfigError("(the whole file)", f"expected UTF-8 text: {error.reason}", file=file) from None
-    return parse(text, file)
+
+
+def read_all(path: Path) -> list[Document]:
+    """The documents of a file, which `---` sets apart; empty ones are left out. Raises `ConfigError`."""
+    return [document for document in parse_all(_text(path), str(path)) if document.data is not None]
 
 
 def parse(text: str, file: str) -> Document:
-    """Parse YAML text; `file` is the name for errors."""
-    loader = yaml.SafeLoader(text)
+    """Parse YAML text of one document; `file` is the name for errors."""
+    found = parse_all(text, file)
+    if len(found) > 1:
+        where = found[1].lines.get((), 1)
+        raise ConfigError("(the whole file)", "not YAML: expected a single document", file=file, line=where)
+    return found[0] if found else Document(file, None, {})
+
+
+def parse_all(text: str, file: str) -> list[Document]:
+    """Parse YAML text of any number of documents."""
+    found: list[Document] = []
+    loader = yaml.SafeLoader("")
     try:
-        node = loader.get_single_node()
-        lines: dict[Place, int] = {}
-        if node is not None:
+        loader = yaml.SafeLoader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None  # there was one
+            lines: dict[Place, int] = {}
             _note_lines(node, (), lines, file, depth=0)
-        data = None if node is None else loader.construct_document(node)
+            found.append(Document(file, loader.construct_document(node), lines))
     except ConfigError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -68,7 +88,7 @@ def parse(text: str, file: str) -> Document:
         raise ConfigError("(the whole file)", f"not YAML: {error}", file=file) from None
     finally:
         loader.dispose()
-    return Document(file, data, lines)
+    return found
 
 
 def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], file: str, depth: int) -> None:

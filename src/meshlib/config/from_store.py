@@ -57,6 +57,7 @@ class StoreReader:
             with self._loading:
                 if not self._first.is_set():
                     self._show(copied)
+                    self._first.set()
                     return
         if self._error is not None:
             raise self._error

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 from ..errors import ConfigError
-from .build import Loaded
+from ..mesh import Mesh
+from .build import Builder, Loaded
 from .document import Document, Place, dotted
+from .draft import MANIFESTS
 from .load import load
+from .manifests import are_manifests, read_manifests
 from .models import MeshModel, ServiceModel
+from .node import Finding
 from .route_models import MatchModel, PathModel, RouteModel
-from .routes import clusters_of, route_table
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to say about a file. An error would be refused; a warning would not."""
-
-    file: str
-    line: int
-    level: str  # "error" or "warning"
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.level}: {self.message}"
+from .routes import clusters_of
 
 
 def lint(path: Path) -> list[Finding]:
-    """Everything that is wrong with a mesh.yaml or senseless in it, in the order of its lines."""
+    """Everything that is wrong with a mesh.yaml or senseless in it, in the order of its lines.
+
+    Of manifests (a file, a folder or a pattern): what is wrong, and what does nothing in a client.
+    """
+    report: list[Finding] = []
     try:
-        loaded = load(path)
-        route_table(loaded.document, loaded.model)
+        if are_manifests(path):
+            manifests = read_manifests([path])
+            loaded, report = manifests.loaded, manifests.report.findings
+        else:
+            loaded = load(path)
+        Builder(Mesh()).snapshot(loaded)  # what only constructors see is wrong as well
     except ConfigError as error:
         found = [Finding(error.file or str(path), error.line or 1, "error", f"{error.where}: {error.expected}")]
         return found + [_from_note(note, str(path)) for note in getattr(error, "__notes__", ())]
-    return sorted(_warnings(loaded), key=lambda finding: (finding.file, finding.line))
+    senseless = [] if report or loaded.document.file == MANIFESTS else list(_warnings(loaded))
+    return sorted([*report, *senseless], key=lambda finding: (finding.file, finding.line))
 
 
 def _from_note(note: str, file: str) -> Finding:
@@ -99,6 +98,8 @@ def _wider(wide: MatchModel, narrow: MatchModel) -> bool:
             return False
     if wide.env not in (None, narrow.env):
         return False
+    if wide.port and wide.port != narrow.port:
+        return False
     if (wide.host and wide.host != narrow.host) or (wide.scheme and wide.scheme != narrow.scheme):
         return False
     return _wider_path(wide.path, narrow.path)
@@ -125,7 +126,9 @@ def _literal(path: str | PathModel | None) -> str | None:
     if path is None:
         return None
     if isinstance(path, PathModel):
-        return None if path.ignore_case else path.exact or (path.prefix and path.prefix.rstrip("/"))
+        return (
+            None if path.ignore_case or not path.segments else path.exact or (path.prefix and path.prefix.rstrip("/"))
+        )
     return _prefix(path) if path.endswith("/*") else None if set(path) & set("{*") else path
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,22 +16,25 @@ from ..discovery.file import FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
-from ..runtime import Runtime
+from ..runtime import SYSTEM, Runtime
 from .build import Builder, Loaded, check, static_endpoints
 from .document import Document, read
 from .endpoints import read_endpoints
 from .errors import first_error
+from .manifests import are_manifests, read_manifests
 from .models import ClusterModel, MeshModel
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
 
 
-def mesh_from_file(kind: type[M], path: str | os.PathLike[str], *, watch: bool, runtime: Runtime) -> M:
+def mesh_from_file(
+    kind: type[M], path: str | os.PathLike[str], *, watch: bool, runtime: Runtime, **manifests: Any
+) -> M:
     """See `Mesh.from_file`."""
     file = Path(path)
     mesh = kind(name=file.stem, runtime=runtime)
-    reader = Reader(mesh, file)
+    reader = Reader(mesh, path, **manifests)
     reader.load()
     if watch:
         watcher = FileWatch(reader.seen, reader.reload)
@@ -81,11 +84,15 @@ def _endpoints(
 
 
 class Reader:
-    """Keeps one mesh in step with its file and the endpoints files that it names."""
+    """Keeps one mesh in step with its files: a mesh.yaml, or the `manifests` of somebody else's mesh."""
 
-    def __init__(self, mesh: Mesh, file: Path) -> None:
+    def __init__(self, mesh: Mesh, path: str | os.PathLike[str], **manifests: Any) -> None:
         self._mesh = mesh
-        self._file = file
+        self._name = str(path)
+        file = Path(path)
+        self._read: Callable[[dict[Path, Stamp]], Loaded] = (
+            ManifestReader(path, manifests).load if are_manifests(path) else lambda seen: load(file, seen)
+        )
         self._builder = Builder(mesh)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
@@ -99,7 +106,7 @@ class Reader:
         with self._loading:
             seen: dict[Path, Stamp] = {}
             try:
-                loaded = load(self._file, seen)
+                loaded = self._read(seen)
             finally:
                 # A bad mesh.yaml names no endpoints files: those of the last good one are still looked at.
                 self._seen = {path: stamp(path) for path in self._seen} | seen
@@ -108,13 +115,31 @@ class Reader:
 
     def reload(self) -> None:
         """`load`, but an error is told and swallowed: the last good picture stays."""
-        attempt(self._mesh, str(self._file), self.load)
+        attempt(self._mesh, self._name, self.load)
+
+
+class ManifestReader:
+    """Reads manifests again and again, and logs each thing that does nothing here once."""
+
+    def __init__(self, path: str | os.PathLike[str], how: dict[str, Any]) -> None:
+        self._path = path
+        self._how = how
+        self._said: set[str] = set()
+
+    def load(self, seen: dict[Path, Stamp]) -> Loaded:
+        manifests = read_manifests([self._path], seen=seen, **self._how)
+        for finding in manifests.report:
+            if finding.message not in self._said:
+                self._said.add(finding.message)
+                _log.warning("%s", finding)
+        return manifests.loaded
 
 
 def show(mesh: Mesh, builder: Builder, loaded: Loaded) -> None:
     """Publish what was read."""
     mesh.publish(lambda old: builder.snapshot(loaded))
     mesh.labels = dict(loaded.model.labels)
+    builder.look_after()
 
 
 def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:
@@ -127,3 +152,8 @@ def attempt(mesh: Mesh, what: str, change: Callable[[], None]) -> bool:
         mesh.tell(ConfigRefused(mesh.name, error))
         return False
     return True
+
+
+def load_mesh(path: str | os.PathLike[str]) -> Mesh:
+    """The mesh of a file, read once and offered to nobody: for commands. Raises `ConfigError`."""
+    return mesh_from_file(Mesh, path, watch=False, runtime=SYSTEM)

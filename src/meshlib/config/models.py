@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from .balancing_models import BalancerModel, HealthCheckModel, OutlierModel, UnifiedModel, kind, on
 from .policy_models import (
     AdaptiveLimitModel,
     BreakerModel,
@@ -46,6 +47,17 @@ class AccrualModel(Model):
     backoff: tuple[Seconds, Seconds] = (0.25, 4.0)
 
 
+def _accrual_kind(value: Any) -> str:
+    unified = isinstance(value, UnifiedModel) or (isinstance(value, dict) and "kind" in value)
+    return "UnifiedModel" if unified else "AccrualModel"
+
+
+Accrual = Annotated[
+    Annotated[AccrualModel, Tag("AccrualModel")] | Annotated[UnifiedModel, Tag("UnifiedModel")],
+    Discriminator(_accrual_kind),
+]
+
+
 class EndpointModel(Model):
     address: str
     weight: float = Field(1.0, ge=0)
@@ -68,14 +80,17 @@ class EndpointsFrom(Model):
 class ClusterModel(Model):
     endpoints: tuple[Annotated[EndpointModel, BeforeValidator(_endpoint)], ...] = ()
     endpoints_from: EndpointsFrom | None = None
-    balancer: str = "default"
+    balancer: Annotated[BalancerModel, BeforeValidator(kind)] = BalancerModel()
+    sticky: Sticky | None = None  # what ring_hash and maglev hash
     panic: Ratio = Field(0.5, ge=0, le=1)
     breaker: Annotated[BreakerModel | None, BeforeValidator(off)] = BreakerModel()
     throttle: Annotated[ThrottleModel | None, BeforeValidator(off)] = None
     rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
     adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
-    accrual: Annotated[AccrualModel | None, BeforeValidator(off)] = AccrualModel()
+    accrual: Annotated[Accrual | None, BeforeValidator(off)] = AccrualModel()
+    outlier: Annotated[OutlierModel | None, BeforeValidator(on)] = None
+    health_check: Annotated[HealthCheckModel | None, BeforeValidator(off)] = None
     tls: bool = False  # what callers send by http goes out by https
     tls_name: str | None = None
 
@@ -121,10 +136,46 @@ class RolloutModel(Model):
     until: float
 
 
+class RewriteNamerModel(Model):
+    pattern: str
+    name: str
+
+
+class NamerModel(Model):
+    """What binds names below `prefix`: `clusters` by their names there (left out: all by their own), or a rewrite."""
+
+    prefix: str = "/#/clusters"
+    clusters: dict[str, str] | None = None
+    segments: int = Field(1, ge=1)
+    rewrite: RewriteNamerModel | None = None
+
+
+class IdentifierModel(Model):
+    by: Literal["header", "name_header", "path", "method_and_host", "static"] = "header"
+    prefix: str = "/svc"
+    header: str | None = None
+    segments: int = Field(1, ge=1)
+    consume: bool = False
+    uris: bool = False
+    name: str = "/"
+
+
+class DtabModel(Model):
+    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them."""
+
+    entries: str = ""
+    namers: tuple[NamerModel, ...] = (NamerModel(),)
+    identifiers: tuple[IdentifierModel, ...] = (IdentifierModel(),)
+    override: bool = False  # a request may bring its own entries in `l5d-dtab`
+    trust_context: bool = False  # what callers send in `l5d-ctx-dtab` counts
+    policies: ServiceModel = ServiceModel()
+
+
 class MeshModel(Model):
     services: dict[str, ServiceModel] = {}
     clusters: dict[str, ClusterModel] = {}
     pipelines: dict[str, PipelineModel] = {}
     rollouts: dict[str, RolloutModel] = {}
     egress: Literal["allow", "refuse"] | ServiceModel = "allow"
+    dtab: DtabModel | None = None
     labels: dict[str, str] = {}

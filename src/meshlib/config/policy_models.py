@@ -34,8 +34,8 @@ class BreakerModel(Model):
 
 class BulkheadModel(Model):
     max_concurrent: int = Field(100, ge=1)
-    max_queue: int = Field(0, ge=0)
-    max_wait: Seconds = Field(0.0, ge=0)
+    max_queue: int | None = Field(None, ge=0)
+    max_wait: Seconds | None = Field(None, ge=0)
 
 
 class RetryModel(Model):
@@ -54,7 +54,7 @@ class BudgetModel(Model):
 
 class HedgeModel(Model):
     delay: Seconds | None = Field(None, gt=0)
-    percentile: float | None = Field(None, gt=0, lt=1)
+    percentile: Ratio | None = Field(None, gt=0, lt=1)
     max_extra_load: Ratio = Field(0.05, gt=0, le=1)
     extras: int = Field(1, ge=1)
 

@@ -55,6 +55,7 @@ class PathModel(Model):
     regex: str | None = None
     template: str | None = None
     ignore_case: bool = False
+    segments: bool = True  # a prefix takes whole segments only
 
     @model_validator(mode="after")
     def _one(self) -> PathModel:
@@ -160,11 +161,19 @@ def _off_by_name(value: Any) -> Any:
     return {"attempts": 1} if value is False else value
 
 
+class ArmModel(Model):
+    """What is done to the requests that go to one cluster of the split, and to their answers."""
+
+    request_headers: HeaderEditModel | None = None
+    response_headers: HeaderEditModel | None = None
+
+
 class RouteModel(Model):
     name: str = ""
     match: Annotated[tuple[MatchModel, ...], BeforeValidator(_listed)] = ()
     split: Split = {}
     sticky: Sticky | None = None
+    arms: dict[str, ArmModel] = {}
     redirect: RedirectModel | None = None
     respond: RespondModel | None = None
     outside: bool = False

@@ -7,14 +7,16 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
+from ..routing.dtab_router import DtabRouter
 from ..routing.match import Match, Text
 from ..routing.route import Route
-from ..routing.split import KeyKind, Split, Sticky, StickyKey
+from ..routing.split import Destination, KeyKind, Split, Sticky, StickyKey
 from ..routing.table import RouteTable, Service
 from ..routing.url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 from .document import Document, Place
+from .dtab import dtab_router
 from .models import MeshModel, ServiceModel
-from .route_models import HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
+from .route_models import ArmModel, HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
 
 RoutePolicies: TypeAlias = Mapping[tuple[str, int], Any]
 NO_POLICIES: RoutePolicies = MappingProxyType({})
@@ -28,9 +30,10 @@ def route_table(document: Document, model: MeshModel, policies: RoutePolicies = 
     `policies` are those of the rules that have their own, by service and place of the rule.
     """
     services = [_service(document, ("services", name), service, policies) for name, service in model.services.items()]
-    unknown: Service | str | None = REFUSED if model.egress == "refuse" else None
+    unknown: Service | DtabRouter | str | None = REFUSED if model.egress == "refuse" else None
     if isinstance(model.egress, ServiceModel):
         unknown = _service(document, (EGRESS,), model.egress, policies)
+    unknown = dtab_router(document, model) or unknown
     try:
         return RouteTable(services, unknown=unknown)
     except ValueError as error:
@@ -62,7 +65,7 @@ def _service(document: Document, base: Place, model: ServiceModel, policies: Rou
             routes.append(_route(route, policies.get((name, index))))
         place = (*base, "split")
         # A service that has rules and names no split has no default: what no rule takes is refused.
-        default = Split(model.split, sticky=_sticky(model.sticky)) if model.split else None if routes else Split(name)
+        default = Split(model.split, sticky=sticky(model.sticky)) if model.split else None if routes else Split(name)
         place = base
         return Service(name, hosts=model.hosts, routes=routes, default=default)
     except ValueError as error:
@@ -73,7 +76,7 @@ def _route(model: RouteModel, policies: Any) -> Route:
     return Route(
         name=model.name,
         match=[_match(match) for match in model.match],
-        to=Split(model.split, sticky=_sticky(model.sticky)) if model.split else None,
+        to=Split(_arms(model), sticky=sticky(model.sticky)) if model.split else None,
         redirect=Redirect(**model.redirect.model_dump()) if model.redirect else None,
         direct=DirectResponse(model.respond.status, body=model.respond.body.encode(), headers=model.respond.headers)
         if model.respond
@@ -87,6 +90,15 @@ def _route(model: RouteModel, policies: Any) -> Route:
         timeout=model.timeout,
         policies=policies,
     )
+
+
+def _arms(model: RouteModel) -> list[Destination]:
+    found = []
+    for cluster, weight in model.split.items():
+        arm = model.arms.get(cluster) or ArmModel()
+        edits = {"headers": _edit(arm.request_headers), "response_headers": _edit(arm.response_headers)}
+        found.append(Destination(cluster, weight=weight, **edits))
+    return found
 
 
 def _match(model: MatchModel) -> Match:
@@ -108,7 +120,7 @@ def _path(model: PathModel) -> UrlPath:
     if model.exact is not None:
         return ExactPath(model.exact, ignore_case=model.ignore_case)
     if model.prefix is not None:
-        return PrefixPath(model.prefix, ignore_case=model.ignore_case)
+        return PrefixPath(model.prefix, segments=model.segments, ignore_case=model.ignore_case)
     if model.regex is not None:
         return RegexPath(model.regex, ignore_case=model.ignore_case)
     return TemplatePath(model.template or "")
@@ -122,7 +134,7 @@ def _text(model: TextModel) -> Text:
     return Text(**model.model_dump())
 
 
-def _sticky(model: StickyModel | None) -> Sticky | None:
+def sticky(model: StickyModel | None) -> Sticky | None:
     return None if model is None else Sticky(*[_key(key) for key in model.by], method=model.method)
 
 

@@ -124,10 +124,10 @@ class _Watch:
                 for message in self._messages():
                     wait = SHORTEST
                     self._take(message)
-            except StoreAway as problem:
+            except Exception as problem:  # whatever it is: a watch that dies would leave the mesh blind for ever
                 if not self._stop.is_set():
                     self._away = True
-                    self._told(str(problem))
+                    self._told(str(problem) if isinstance(problem, StoreAway) else f"{self._store.name}: {problem!r}")
             if self._stop.wait(wait * (0.5 + random.random() / 2)):
                 return
             wait = min(wait * 2, LONGEST)
@@ -214,7 +214,7 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def _entry(found: Any) -> Entry:
-    return Entry(base64.b64decode(found.get("value", "")).decode(), found["mod_revision"])
+    return Entry(base64.b64decode(found.get("value", "")).decode(errors="replace"), found["mod_revision"])
 
 
 def _b64(text: str) -> str:

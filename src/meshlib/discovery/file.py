@@ -6,6 +6,7 @@ Kubernetes ConfigMap that turns a symbolic link, and a file that appears later a
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import TypeAlias
 import watchfiles
 
 QUIET = 50  # milliseconds without a change before one is told: writers need a moment
+PAUSE = 0.25  # seconds between two looks where changes are not reported
+_log = logging.getLogger("meshlib")
 
 
 Stamp: TypeAlias = tuple[int, int, int] | None
@@ -39,6 +42,7 @@ class FileWatch:
         self._seen = seen
         self._changed = changed
         self._stop = threading.Event()
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="meshlib file watch", daemon=True)
         self._thread.start()
 
@@ -50,22 +54,33 @@ class FileWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            folders = self._folders()
-            for _ in watchfiles.watch(
-                *folders,
-                watch_filter=None,
-                debounce=QUIET * 4,
-                step=QUIET,
-                stop_event=self._stop,
-                rust_timeout=250,
-                yield_on_timeout=True,  # an edit from before the watching began is seen at the first time-out
-                recursive=False,
-                raise_interrupt=False,
-                ignore_permission_denied=True,
-            ):
+            try:
+                self._watch()
+            except Exception as error:  # no watches left in the system, a folder gone: a look now and then must do
+                if not self._told:
+                    self._told = True
+                    _log.warning("file changes are not reported by the system, looking every %g s: %s", PAUSE, error)
+                self._stop.wait(PAUSE)
                 self._look()
-                if self._folders() != folders:
-                    break
+
+    def _watch(self) -> None:
+        """Until the folders are others than they were."""
+        folders = self._folders()
+        for _ in watchfiles.watch(
+            *folders,
+            watch_filter=None,
+            debounce=QUIET * 4,
+            step=QUIET,
+            stop_event=self._stop,
+            rust_timeout=250,
+            yield_on_timeout=True,  # an edit from before the watching began is seen at the first time-out
+            recursive=False,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        ):
+            self._look()
+            if self._folders() != folders:
+                break
 
     def _look(self) -> None:
         seen = self._seen()

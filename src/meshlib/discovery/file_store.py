@@ -64,22 +64,23 @@ class FileStore:
         return found[:limit]
 
     def watch(self, changed: Changed, told: Told = lambda problem: None) -> Callable[[], None]:
-        last: list[str | None] = [None]
+        last: str | None = None
+        away = False
         seen = {self.path: stamp(self.path)}
 
         def look() -> None:
+            nonlocal last, away
             seen[self.path] = stamp(self.path)
             try:
                 entry = self.get()
-            except StoreAway as problem:
-                told(str(problem))
-                return
-            if entry is None:
-                told(f"{self.name}: the file is gone")
-            elif entry.revision != last[0]:
-                if last[0] is not None:
-                    told(None)
-                last[0] = entry.revision
+                problem = f"{self.name}: there is no file" if entry is None else None
+            except StoreAway as error:
+                entry, problem = None, str(error)
+            if problem is not None or away:
+                away = problem is not None
+                told(problem)
+            if entry is not None and entry.revision != last:
+                last = entry.revision
                 changed(entry)
 
         look()

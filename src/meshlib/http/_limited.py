@@ -14,7 +14,7 @@ from math import inf
 class Limited:
     """Something on an event loop that is told `expired()` when what it does has lasted too long."""
 
-    __slots__ = ("_armed", "_due", "_time", "_timer", "loop")
+    __slots__ = ("_armed", "_due", "_time", "_timer", "by", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -22,13 +22,14 @@ class Limited:
         self._timer: asyncio.TimerHandle | None = None
         self._armed = inf  # when the timer fires
         self._due = inf
+        self.by = inf  # the loop's time at which it must be over, whatever the limits say
 
     def limit(self, seconds: float | None) -> None:
         """From now on it may last this long; None: for ever."""
-        if seconds is None:
-            self._due = inf
-            return
-        due = self._due = self._time() + seconds
+        due = self.by if seconds is None else self._time() + seconds
+        if due > self.by:
+            due = self.by
+        self._due = due
         if due < self._armed:
             self._arm(due)
 

@@ -7,10 +7,11 @@ import os
 import ssl as _ssl
 from asyncio import get_running_loop
 from collections import OrderedDict
+from math import inf
 from typing import TypedDict, Unpack
 
 from meshlib.http._dial import Dialer
-from meshlib.http._faults import PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
+from meshlib.http._faults import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
 from meshlib.http._reader import Answer
 from meshlib.http._stream import Stream
 from meshlib.http._wire import Connection, Stale
@@ -116,6 +117,7 @@ class Pool:
         replayable: bool = False,
         keep: bool = True,
         streaming: bool = False,
+        by: float = inf,
     ) -> Answer:
         """Send a request and read the whole answer (only its head if `streaming`, which is for `open`).
 
@@ -123,7 +125,8 @@ class Pool:
         limits are seconds (None: none): for the connection to open, for each wait for bytes from the server, for the
         request to be taken by the network, and for a connection to come free. `replayable`: it does no harm if the
         server sees the request twice; such a one is sent again, on a new connection, when one that was at rest turns
-        out to be dead. `keep=False` when the head says `Connection: close`. Raises WireError.
+        out to be dead. `keep=False` when the head says `Connection: close`. `by` is the loop's time at which all must
+        be over; one of the limits is then said to have passed. Raises WireError.
         """
         if get_running_loop() is not self._loop:
             self._move()
@@ -131,9 +134,9 @@ class Pool:
             raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
         connection = self._rested(replayable) if self._idle else None
         if connection is None:
-            connection = await self._acquire(connect, pool)
+            connection = await self._acquire_by(by, connect, pool)
         while True:
-            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming)
+            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, by)
             try:
                 return await waiter
             except WireError:
@@ -143,7 +146,7 @@ class Pool:
             except BaseException:
                 connection.abandon(waiter)
                 raise
-            connection = await self._connect(connect)
+            connection = await self._connect(connect if by == inf else _sooner(connect, by - get_running_loop().time()))
 
     async def open(self, head: bytes, body: bytes = b"", *, method: bytes, **how: Unpack[How]) -> Stream:
         """Send a request and read the head of the answer; the body comes by the stream. All else as in `exchange`."""
@@ -192,6 +195,17 @@ class Pool:
                 return connection
             connection.close()
         return None
+
+    async def _acquire_by(self, by: float, connect: float | None, patience: float | None) -> Connection:
+        if by == inf:
+            return await self._acquire(connect, patience)
+        try:
+            async with asyncio.timeout_at(by) as clock:
+                return await self._acquire(connect, patience)
+        except TimeoutError as error:
+            if clock.expired():
+                raise ConnectTimeout(f"{self._name}: no connection in time") from error
+            raise
 
     async def _acquire(self, connect: float | None, patience: float | None) -> Connection:
         """A connection that is ours, at the latest after `patience` seconds of waiting for a place."""
@@ -296,3 +310,7 @@ class Pool:
         self._forget()
         self._loop = loop
         self._process = os.getpid()
+
+
+def _sooner(limit: float | None, left: float) -> float:
+    return left if limit is None or left < limit else limit

@@ -12,11 +12,12 @@ refuses (an unknown transfer coding, an empty line before the status), and it sa
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import h11
+from typing import TYPE_CHECKING, Any, Final
 
 from meshlib.http._faults import RemoteProtocolError
+
+if TYPE_CHECKING:
+    import h11
 
 SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its limits between reads
 LONGEST_KNOWN: Final = 2 * 1024  # bytes of the last head that a connection remembers
@@ -27,6 +28,7 @@ _fields = re.compile(
     rb"(?m)^([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|)[ \t]*\r\n"
 ).findall
 _chunk = re.compile(rb"([0-9a-fA-F]{1,15})\r\n").match
+_REMARKABLE = frozenset({b"content-encoding", b"location", b"set-cookie2"})
 _NOT_AS_GET = frozenset({b"HEAD", b"CONNECT"})  # methods that change where the response ends
 _CHUNKED_SO_FAR = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -36,10 +38,12 @@ _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 class Answer:
     """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
 
-    `source` is for streaming only: the connection and the reader from which the body is still to come.
+    `source` is the connection; with the reader from which the body is still to come, if it is streamed. `heard` is when
+    (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once. `plain`: it is known
+    to carry no cookie, no content coding and no `Location`.
     """
 
-    __slots__ = ("body", "headers", "http_version", "reason", "source", "status")
+    __slots__ = ("body", "headers", "heard", "http_version", "plain", "reason", "source", "status")
 
     def __init__(
         self, status: int, reason: bytes, http_version: bytes, headers: list[tuple[bytes, bytes]], body: bytes = b""
@@ -49,6 +53,8 @@ class Answer:
         self.http_version = http_version
         self.headers = headers
         self.body = body
+        self.heard = 0.0
+        self.plain = False
         self.source: Any = None
 
 
@@ -79,7 +85,7 @@ class Reader:
     def __init__(self) -> None:
         self._h11: h11.Connection | None = None
         self._known = b""  # the last plain head, and what it means
-        self._meaning: tuple[int, bytes, bytes, list[tuple[bytes, bytes]], int, bool]
+        self._meaning: tuple[int, bytes, bytes, list[tuple[bytes, bytes]], int, bool, bool]
         self.begin(b"", b"")
 
     def begin(self, request: bytes, method: bytes) -> None:
@@ -145,8 +151,9 @@ class Reader:
         known = self._known
         if known and data.startswith(known) and not self._not_as_get:
             # Servers repeat themselves, byte for byte, within the second that `Date` names.
-            status, reason, version, headers, length, self.reusable = self._meaning
-            self.answer = Answer(status, reason, version, headers.copy())
+            status, reason, version, headers, length, self.reusable, plain = self._meaning
+            self.answer = answer = Answer(status, reason, version, headers.copy())
+            answer.plain = plain
             return self._begin_length(data[len(known) :], length)
         end = data.find(b"\r\n\r\n", 0, SLICE) + 4
         line = _status(data)
@@ -157,7 +164,7 @@ class Reader:
         if len(headers) != data.count(b"\n", start, end - 2):  # every line is one field, and nothing else
             return self._hand_over(data)
         version, code, reason = line.groups(b"")
-        status, length, chunked = int(code), -1, False
+        status, length, chunked, plain = int(code), -1, False, True
         self.reusable = version == b"HTTP/1.1"
         for name, value in headers:
             size = len(name)
@@ -167,22 +174,30 @@ class Reader:
                         return self._hand_over(data)
                     length = int(value)
             elif size == 10:
-                if name.lower() == b"connection" and value != b"keep-alive" and b"close" in _tokens(value):
-                    self.reusable = False
+                field = name.lower()
+                if field == b"connection":
+                    if value != b"keep-alive" and b"close" in _tokens(value):
+                        self.reusable = False
+                elif field == b"set-cookie":
+                    plain = False
+            elif size == 16 or size == 8 or size == 11:
+                if name.lower() in _REMARKABLE:
+                    plain = False
             elif size == 17 and name.lower() == b"transfer-encoding":
                 if chunked or value != b"chunked":
                     return self._hand_over(data)
                 chunked = True
         if (chunked and length >= 0) or self._method == b"CONNECT":
             return self._hand_over(data)
-        self.answer = Answer(status, reason, version, headers)
+        self.answer = answer = Answer(status, reason, version, headers)
+        answer.plain = plain
         body = data[end:]
         if self._method == b"HEAD" or status in (204, 304):
             return self._begin_length(body, 0)
         if length >= 0:
             if end <= LONGEST_KNOWN:
                 self._known = data[:end]
-                self._meaning = status, reason, version, headers.copy(), length, self.reusable
+                self._meaning = status, reason, version, headers.copy(), length, self.reusable, plain
             return self._begin_length(body, length)
         if not chunked:
             self._state = _UNTIL_CLOSE
@@ -271,6 +286,8 @@ class Reader:
 
     def _hand_over(self, data: bytes, so_far: bytes = b"") -> bool:
         """Let h11 read on: from the response's first byte, or from a chunk's size line after a head like `so_far`."""
+        import h11  # seldom needed, and slow to load
+
         self._h11 = reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
         lines = [line.partition(b":") for line in self._request.split(b"\r\n")[1:]]
         telling = [(n, v.strip()) for n, _, v in lines if n.lower() in (b"connection", b"upgrade", b"expect")]
@@ -299,6 +316,8 @@ class Reader:
         return False
 
     def _pump(self, reader: h11.Connection) -> bool:
+        import h11
+
         while True:
             try:
                 event = reader.next_event()

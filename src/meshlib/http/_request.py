@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import h11
-
 from meshlib.http._faults import LocalProtocolError
 
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
@@ -55,6 +53,8 @@ def request_bytes(
 def _by_h11(
     method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
 ) -> tuple[bytes, bytes, bool]:
+    import h11  # seldom needed, and slow to load
+
     writer = h11.Connection(h11.CLIENT)
     try:
         head = writer.send(h11.Request(method=method, target=target, headers=list(headers)))

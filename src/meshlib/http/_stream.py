@@ -16,14 +16,14 @@ class Stream:
     delivers them. A body that breaks raises what `Pool.exchange` would raise.
     """
 
-    __slots__ = ("_connection", "_reader", "headers", "http_version", "reason", "status")
+    __slots__ = ("_reader", "connection", "headers", "http_version", "reason", "status")
 
     def __init__(self, answer: Answer, connection: Connection, reader: Reader) -> None:
         self.status = answer.status
         self.reason = answer.reason
         self.http_version = answer.http_version
         self.headers = answer.headers
-        self._connection = connection
+        self.connection = connection
         self._reader = reader
 
     def __aiter__(self) -> Stream:
@@ -36,27 +36,27 @@ class Stream:
         """The next piece; `read` is the limit for each wait from now on, in seconds. StopAsyncIteration at the end."""
         reader = self._reader
         if not isinstance(read, EllipsisType):
-            self._connection.patience(read)
+            self.connection.patience(read)
         while not reader.held:
             if reader.complete:
                 raise StopAsyncIteration
-            waiter = self._connection.more()
+            waiter = self.connection.more()
             try:
                 await waiter
             except WireError:
                 raise
             except BaseException:
-                self._connection.abandon(waiter)
+                self.connection.abandon(waiter)
                 raise
         return reader.take()
 
     async def aclose(self) -> None:
         """Close the connection, unless the body has come whole. Safe to call again."""
         if not self._reader.complete:
-            self._connection.close()
+            self.connection.close()
 
     def __del__(self) -> None:
         # Forgotten half-read: without this its place in the pool would be lost for good.
-        connection = self._connection
+        connection = self.connection
         if not self._reader.complete and connection.open and not connection.loop.is_closed():
             connection.loop.call_soon_threadsafe(connection.close)

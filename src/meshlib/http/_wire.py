@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Final, cast
 
 from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WireError, WriteTimeout
@@ -17,6 +19,7 @@ from meshlib.http._limited import Limited
 from meshlib.http._reader import Answer, Reader
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
+AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
 HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
 
 
@@ -97,6 +100,7 @@ class Connection(Limited, asyncio.Protocol):
         replayable: bool,
         keep: bool,
         streaming: bool,
+        by: float = inf,
     ) -> asyncio.Future[Answer]:
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
         self.reader.begin(head, method)
@@ -107,6 +111,7 @@ class Connection(Limited, asyncio.Protocol):
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
+        self.by = by
         transport = self.transport
         try:
             if len(body) > ONE_WRITE:
@@ -198,6 +203,7 @@ class Connection(Limited, asyncio.Protocol):
         waiter, self._waiter = self._waiter, None
         self._asked = None
         self._busy = False
+        self.by = inf
         answer = reader.answer
         assert answer is not None
         if self._streaming:
@@ -206,6 +212,7 @@ class Connection(Limited, asyncio.Protocol):
         else:
             parts = reader.parts
             answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.source = self
             reader.answer = None  # an idle connection keeps no body alive
             reader.parts = []
         if reader.reusable and self._keep and not (self._early_eof or self.transport.is_closing()):
@@ -265,6 +272,9 @@ class Connection(Limited, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
+        # asyncio asks for 256 KiB at each read, which the C library maps and unmaps each time: 10 to 20 µs.
+        if getattr(transport, "max_size", 0) > AT_ONCE:
+            transport.max_size = AT_ONCE  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
@@ -287,6 +297,9 @@ class Connection(Limited, asyncio.Protocol):
         elif self._streaming:
             self._hand_out()
         else:
+            answer = self.reader.answer
+            if answer is not None and not answer.heard:
+                answer.heard = monotonic()
             self.limit(self._read)
 
     def pause_writing(self) -> None:

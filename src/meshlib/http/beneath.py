@@ -51,7 +51,7 @@ class Pools:
         if self._process != os.getpid():
             self._process = os.getpid()
             self._pools = {}
-        for key in [key for key in self._pools if key[0] is not None and getattr(key[0], "is_closed", bool)()]:
+        for key in [key for key in self._pools if key[0] is not None and _over(key[0])]:
             self._pools.pop(key, None)
 
     def take(self, loop: Any = None) -> Iterator[Any]:
@@ -105,7 +105,10 @@ class Swept:
         for connection in [one for one in pool._connections if id(one) not in owned]:
             if not (connection.is_idle() or connection.is_closed()) and connection in pool._connections:
                 pool._connections.remove(connection)
-                await connection.aclose()
+                try:
+                    await connection.aclose()
+                except Exception:
+                    pass  # nobody waits for it
 
 
 class AsyncSwept:
@@ -159,3 +162,15 @@ class Limit:
 def running_loop() -> Any:
     """What stands for the event loop that runs here: of asyncio, or of trio."""
     return _asyncio_loop() or sys.modules["trio"].lowlevel.current_trio_token()
+
+
+def _over(loop: Any) -> bool:
+    closed: bool
+    if hasattr(loop, "is_closed"):
+        closed = loop.is_closed()
+        return closed
+    try:
+        loop.run_sync_soon(bool)  # trio offers no other way to ask
+    except RuntimeError:
+        return True
+    return False

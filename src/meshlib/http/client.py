@@ -10,6 +10,7 @@ from ..mesh import Mesh
 from .door import arguments_of
 from .family import Family
 from .meshed import AsyncMeshed, SyncMeshed
+from .verbs import leanly
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ._arguments import AsyncArguments, SyncArguments
 
 
+@leanly
 class MeshClient(AsyncMeshed, httpx.AsyncClient):
     """An `httpx.AsyncClient` in every other respect; requests to the services of `mesh` take the mesh's way.
 

@@ -6,7 +6,7 @@ import datetime
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
@@ -14,7 +14,10 @@ from .beneath import Limit, Pools, Swept
 from .engine import Engine
 from .exchange import Attempt, Exchange, Road
 from .family import Family
-from .fast_road import Lane
+
+if TYPE_CHECKING:
+    from .fast_road import Lane
+    from .lean import Lean
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -25,7 +28,20 @@ streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
 class Door:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
-    __slots__ = ("busy", "closing", "default", "engine", "family", "fast", "idle", "lane", "limit", "mesh", "pools")
+    __slots__ = (
+        "busy",
+        "closing",
+        "default",
+        "engine",
+        "family",
+        "fast",
+        "idle",
+        "lane",
+        "lean",
+        "limit",
+        "mesh",
+        "pools",
+    )
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -39,6 +55,7 @@ class Door:
         self.closing = False
         self.fast = True
         self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
+        self.lean: Lean | None = None  # and its path around httpx's models
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
@@ -87,7 +104,6 @@ class Door:
         self.default = transport
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
         self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
-        self.lane = Lane.of(self.family, transport, settings)
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""

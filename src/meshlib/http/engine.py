@@ -16,16 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from weakref import ref
 
-from ..call import AsyncStep, Call, Step, Verdict
+from ..balancing import Balancer
+from ..call import SUCCESS, AsyncStep, Call, Step, Verdict
 from ..errors import NoEndpoint
 from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
 from .actions import act, act_sync, edited, policies_for
+from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Attempt, Exchange
+from .learn import learn, listen
 from .mirror import Mirrors
 from .pipeline import unhedged
 from .stream import AsyncGuarded, Held, SyncGuarded
@@ -92,38 +96,57 @@ class Engine:
     def _enter(self, attempt: Attempt) -> None:
         """Tier 4: the endpoint for this attempt, and the permit to leave it with."""
         attempt.start = start = self.now()
-        tried = attempt.what.tried
-        endpoint = attempt.cluster.balancer.pick(self._random, start, avoid=tried)
-        tried.append(endpoint)
+        exchange, cluster = attempt.what, attempt.cluster
+        sticky, outlier = cluster.sticky, cluster.outlier
+        if outlier is not None and start >= outlier.due:
+            outlier.tick(start, self._random)
+        key = None if sticky is None else sticky.hash(exchange.route)
+        balancer = cluster.balancer
+        endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
+        if balancer.rate:
+            self._probe(cluster, balancer)
+        exchange.tried.append(endpoint)
         attempt.permit = endpoint.enter(start)
         attempt.endpoint = endpoint
 
-    def _leave(self, attempt: Attempt, verdict: Verdict) -> None:
-        """The attempt is over. What it says about latency is the time to its headers, if there were any."""
+    def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
+        """After a pick: the balancer may want to know more about some of its endpoints."""
+        Caretaker.of(self.mesh).probe(cluster, balancer)
+
+    def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:
+        """The attempt is over, with a response or an error. Its latency is the time to its headers, if there were
+        any."""
         endpoint = attempt.endpoint
         assert endpoint is not None
         end = self.now()
         took = (attempt.heard or end) - attempt.start
         endpoint.leave(attempt.permit, verdict, end, took)
+        outlier = attempt.cluster.outlier
+        if verdict is not SUCCESS or outlier is not None:
+            learn(outlier, attempt, endpoint, verdict, outcome, end, self._random)
         if self.mesh.port.listeners:
             cluster, service = attempt.cluster.name, attempt.what.service
             self.mesh.tell(AttemptFinished(cluster, service, endpoint.address, attempt.attempt, verdict, took))
 
     def _answered(self, attempt: Attempt, response: Any) -> None:
+        endpoint, balancer = attempt.endpoint, attempt.cluster.balancer
+        assert endpoint is not None
         attempt.what.decision = attempt.decision
+        if balancer.listens:
+            listen(balancer, endpoint, response, attempt.heard)
         if attempt.later is None:
-            self._leave(attempt, self._classify(attempt, response, None))
+            self._leave(attempt, self._classify(attempt, response, None), response)
         else:
-            assert attempt.endpoint is not None
-            attempt.endpoint.heard(attempt.permit, attempt.heard)
-            attempt.later.append(lambda verdict: self._leave(attempt, verdict))
+            endpoint.heard(attempt.permit, attempt.heard)
+            held = ref(response)  # a response must not live for its stream's sake
+            attempt.later.append(lambda verdict: self._leave(attempt, verdict, held()))
             release = attempt.release
             if release is not None:
                 attempt.later.append(lambda verdict: release())
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         attempt.mark(error)
-        self._leave(attempt, self._classify(attempt, None, error))
+        self._leave(attempt, self._classify(attempt, None, error), error)
 
     def _hold(self, attempt: Attempt, response: Any, guarded: Callable[[Any, Held], Any]) -> Any:
         """A streamed answer keeps what its attempt holds until it is closed; some are closed from the start."""
@@ -161,7 +184,7 @@ class AsyncEngine(Engine):
         service, call = self._begin(exchange)
         step = service.steps.get(self)
         if step is None:
-            step = service.steps[self] = service.pipeline.over_async(self._bind, keeps_deadline=True)
+            step = service.steps[self] = self._compile(service)
         if not self.mesh.port.listeners:
             response = await step(call)
         else:
@@ -172,6 +195,9 @@ class AsyncEngine(Engine):
                 raise
             self.finished(call, response, None)
         return response if exchange.decision.plain else edited(exchange, response)
+
+    def _compile(self, service: Service) -> AsyncStep[Any]:
+        return service.pipeline.over_async(self._bind, keeps_deadline=True)
 
     async def _bind(self, call: Call) -> Any:
         attempt = self._choose(call)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .beneath import AsyncSwept
 from .errors import Errors
+from .lazy_response import Spent, lazy_response
 from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
 
 
@@ -23,3 +24,5 @@ class Family:
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
         self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})
         self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})
+        self.Spent: Any = type("Spent", (Spent, self.lib.AsyncByteStream), {})
+        self.LazyResponse: Any = lazy_response(self.lib, self.Spent)

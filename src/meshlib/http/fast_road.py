@@ -19,12 +19,14 @@ from ._pool import How, Pool
 from ._reader import Answer
 from ._request import request_bytes
 from ._stream import Stream
-from .exchange import Exchange
+from ._wire import Connection
+from .exchange import KEY, Exchange
 from .family import Family
+from .network_stream import NetworkStream
 from .untouched import Way
 from .wire_request import PHASES
 
-_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname"})
+_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 
 
 class Station:
@@ -71,12 +73,8 @@ class Station:
         self._refs.pop(key, None)
         for known in [known for known in self._pools if known[0] == key]:
             pool = self._pools.pop(known)
-            if self.usable and not self.loop.is_closed():
+            if self._process == os.getpid() and not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(pool.drain)
-
-    @property
-    def usable(self) -> bool:
-        return self._process == os.getpid()
 
     async def aclose(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
@@ -133,15 +131,14 @@ class Lane:
     def pool(self, endpoint: Endpoint, name: str) -> Pool:
         """The pool for `endpoint` on the running loop; `name` is whom its certificate must name ("": no TLS)."""
         station = self._station
-        if station is None or station.loop is not _asyncio_loop() or not station.usable:
+        if station is None or station.loop is not _asyncio_loop():
             station = self._arrive()
         return station.pool(endpoint, name)
 
     def _arrive(self) -> Station:
         loop = asyncio.get_running_loop()
-        for other, old in list(self._stations.items()):
-            if other.is_closed() or not old.usable:
-                self._stations.pop(other, None)
+        for other in [other for other in self._stations if other.is_closed()]:
+            self._stations.pop(other, None)
         station = self._stations.get(loop)
         if station is None:
             station = self._stations.setdefault(loop, Station(loop, self._context, self._keepalive))
@@ -153,7 +150,7 @@ class Lane:
         loop = _asyncio_loop()
         self._station = None
         station = None if loop is None else self._stations.pop(loop, None)
-        if station is not None and station.usable:
+        if station is not None:
             await station.aclose()
 
 
@@ -177,13 +174,19 @@ class Carrier:
             head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, wire._content)
             if exchange.stream:
                 stream = await self._pool.open(head, body, method=method, **how)
-                return _response(family, stream, family.AsyncWire(stream, family, exchange.request, timeout))
+                body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
+                return _response(family, stream, body_to_come, stream.connection)
             answer = await self._pool.exchange(head, body, method=method, **how)
-            return _response(family, answer, family.lib.ByteStream(answer.body))
+            body_read = family.lib.ByteStream(answer.body) if answer.body else family.Spent()
+            return _response(family, answer, body_read, answer.source)
         except WireError as error:
             raise error.told(family.lib, exchange.request) from error
 
 
-def _response(family: Family, answer: Answer | Stream, stream: Any) -> Any:
-    extensions = {"http_version": answer.http_version, "reason_phrase": answer.reason}
+def _response(family: Family, answer: Answer | Stream, stream: Any, connection: Connection) -> Any:
+    extensions = {
+        "http_version": answer.http_version,
+        "reason_phrase": answer.reason,
+        "network_stream": NetworkStream(connection),
+    }
     return family.lib.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)

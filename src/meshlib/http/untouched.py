@@ -7,7 +7,7 @@ where a function's code comes from: a replacement has other code, whenever it wa
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
@@ -33,75 +33,82 @@ STEPS: Final = (
     "_transport_for_url",
 )
 _NAMES: Final = frozenset(STEPS)
-
-
-class Watch:
-    """Some methods of one class: are they as they were written?"""
-
-    __slots__ = ("_kind", "_known", "_look", "_roots")
-
-    def __init__(self, kind: Any, names: tuple[str, ...], *roots: str) -> None:
-        self._kind = kind
-        self._look: Callable[[Any], Any] = attrgetter(*names)
-        self._roots = roots
-        self._known: Any = None  # what was found when all was well
-
-    def untouched(self) -> bool:
-        found = self._look(self._kind)
-        known = self._known
-        if known is not None:
-            return bool(found == known)  # functions are equal only to themselves
-        # Not `isinstance`: tracers' wrappers claim to be functions, and show the code of what they wrap.
-        functions = found if isinstance(found, tuple) else (found,)
-        if all(type(one) is FunctionType and one.__code__.co_filename.startswith(self._roots) for one in functions):
-            self._known = found
-            return True
-        return False
+_steps: Final = attrgetter(*STEPS)
+_ours_before: Final = attrgetter("request", "send", "_send_single_request")
 
 
 class Way:
     """The library's own way from one client's default transport to the network."""
 
-    __slots__ = ("_transport", "_watches")
+    __slots__ = ("_connection", "_known", "_pool", "_pool_kind", "_roots", "_transport", "_transport_kind")
 
     def __init__(self, family: Family, transport: Any) -> None:
-        self._transport = transport
-        pool = type(transport._pool)
-        core = sys.modules[pool.__module__.partition(".")[0]]
-        network = _root(core)
-        self._watches = (
-            Watch(type(transport), ("handle_async_request",), _root(family.lib)),
-            Watch(pool, ("handle_async_request",), network),
-            Watch(core.AsyncHTTPConnection, ("handle_async_request",), network),
-        )
+        self._transport = transport.__dict__
+        self._transport_kind = type(transport)
+        self._pool = transport._pool.__dict__
+        self._pool_kind = type(transport._pool)
+        core = sys.modules[self._pool_kind.__module__.partition(".")[0]]
+        self._connection: Any = core.AsyncHTTPConnection
+        self._roots = _root(family.lib), _root(core)
+        self._known: Any = None  # what was found when all was well
 
     def untouched(self) -> bool:
-        transport = self._transport
-        return (
-            len(transport.__dict__) == 1  # its pool, and nothing that was put there since
-            and "handle_async_request" not in transport._pool.__dict__
-            and all(watch.untouched() for watch in self._watches)
+        found = (
+            self._transport_kind.handle_async_request,
+            self._pool_kind.handle_async_request,
+            self._connection.handle_async_request,
         )
+        return (
+            (found == self._known or self._written(found))
+            and len(self._transport) == 1  # its pool, and nothing that was put there since
+            and "handle_async_request" not in self._pool
+        )
+
+    def _written(self, found: tuple[Any, ...]) -> bool:
+        if not _written(found, self._roots):
+            return False
+        self._known = found
+        return True
 
 
 class Steps:
     """The library's own steps of one client, from `request` to `_send_single_request`."""
 
-    __slots__ = ("_client", "_theirs")
+    __slots__ = ("_kind", "_known", "_overridden", "_roots", "_theirs")
 
     def __init__(self, family: Family, kind: type[Any]) -> None:
-        library = _root(family.lib)
-        self._client = Watch(kind, STEPS, library, _HOME)
-        # Ours stand before these; a tracer that replaces them still wants to see every call.
-        self._theirs = Watch(family.lib.AsyncClient, ("request", "send", "_send_single_request"), library)
+        self._kind = kind
+        self._theirs = family.lib.AsyncClient
+        self._roots = _root(family.lib), _HOME
+        others = [one for one in kind.__mro__ if not _home(one).startswith(self._roots)]
+        self._overridden = any(_NAMES & one.__dict__.keys() for one in others)
+        self._known: Any = None
 
     def untouched(self, client: Any) -> bool:
-        return self._client.untouched() and self._theirs.untouched() and client.__dict__.keys().isdisjoint(_NAMES)
+        # Ours stand before some of theirs; a tracer that replaces theirs still wants to see every call.
+        found = _steps(self._kind), _ours_before(self._theirs)
+        return (found == self._known or self._written(found)) and client.__dict__.keys().isdisjoint(_NAMES)
+
+    def _written(self, found: tuple[Any, ...]) -> bool:
+        if self._overridden or not _written([*found[0], *found[1]], self._roots):
+            return False
+        self._known = found
+        return True
+
+
+def _written(functions: Iterable[Any], roots: tuple[str, ...]) -> bool:
+    """Whether all are as the libraries wrote them."""
+    # Not `isinstance`: tracers' wrappers claim to be functions, and show the code of what they wrap.
+    return all(type(one) is FunctionType and one.__code__.co_filename.startswith(roots) for one in functions)
 
 
 def original(function: Any, lib: Any) -> bool:
     """Whether `function` is the library's own."""
-    return type(function) is FunctionType and function.__code__.co_filename.startswith(_root(lib))
+    return _written([function], (_root(lib),))
+
+
+def _home(kind: type) -> str:
+    return getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
 
 
 def _root(module: Any) -> str:

@@ -170,5 +170,5 @@ def _power(base: float, exponent: float) -> float:
 
 def _bounds(start: float, maximum: float) -> None:
     _check.seconds("start", start)
-    if not maximum >= start:
+    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= start:
         raise ValueError(f"maximum={maximum!r}: expected seconds, at least start={start!r}")

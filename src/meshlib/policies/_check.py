@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 
@@ -31,12 +31,20 @@ def count(field: str, value: Any, *, least: int = 1) -> int:
     return value
 
 
-def number(field: str, value: Any, *, least: float) -> float:
+def number(field: str, value: Any, *, least: float = -inf) -> float:
     """A finite number, `least` or more."""
-    result = _number(field, value, f"a number, {least:g} or more")
+    wanted = "a finite number" if least == -inf else f"a number, {least:g} or more"
+    result = _number(field, value, wanted)
     if not isfinite(result) or result < least:
-        raise ValueError(f"{field}={value!r}: expected a number, {least:g} or more")
+        raise ValueError(f"{field}={value!r}: expected {wanted}")
     return result
+
+
+def name(value: Any) -> str:
+    """A name that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"name={value!r}: expected a name, as it shall stand in errors and events")
+    return value
 
 
 def _number(field: str, value: Any, wanted: str) -> float:

@@ -72,10 +72,6 @@ throttle = Decorator(Throttle)
 hedge = Decorator(Hedge)
 single_flight = Decorator(SingleFlight)
 request_cache = Decorator(RequestCache)
-bulkhead = Decorator(Bulkhead)
-adaptive_limit = Decorator(AdaptiveLimit)
-rate_limit = Decorator(RateLimit)
-throttle = Decorator(Throttle)
 
 
 def fallback(

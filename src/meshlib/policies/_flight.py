@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from threading import TIMEOUT_MAX, Lock
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..call import Call
 from ..errors import DeadlineExceeded
 from ..runtime import Runtime
 
@@ -113,15 +112,15 @@ async def share_async(flight: Flight[R], work: Callable[[], Coroutine[Any, Any, 
         flight.leave()
 
 
-def share(flight: Flight[R], work: Callable[[], R], call: Call, run: Runtime) -> R:
-    """The same for threads. Who waits past its deadline goes away with `DeadlineExceeded`."""
+def share(flight: Flight[R], work: Callable[[], R], deadline: float, run: Runtime, by: str) -> R:
+    """The same for threads. Who waits past its `deadline` goes away with `DeadlineExceeded`, told by `by`."""
     flight.join()
     try:
         while flight.outcome is None:
             if not flight.lead():
                 signal = ThreadSignal()
-                if flight.wait(signal) and not signal.wait(call.deadline - run.now()):
-                    raise DeadlineExceeded("collapse", sent=False)
+                if flight.wait(signal) and not signal.wait(deadline - run.now()):
+                    raise DeadlineExceeded(by)  # somebody else has sent it meanwhile, perhaps
                 continue
             try:
                 result = work()

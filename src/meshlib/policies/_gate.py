@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
+from . import _check
 from ._blocks import Blocks, place
 from ._guard import NO_CALL, guard, layer
 
@@ -38,11 +39,13 @@ class Gate:
     )  # fmt: skip
     tier = "cluster"
     timed: bool = False
+    judges: bool = False
+    """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
+    asks_call: bool = False
+    """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
     def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r}: expected a name, as it shall stand in errors and events")
-        self.name = name
+        self.name = _check.name(name)
         self.classify = classify
         self.runtime = runtime
         self.port = Port()

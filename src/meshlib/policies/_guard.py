@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+import weakref
 from collections.abc import Callable
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from itertools import count
@@ -135,7 +136,19 @@ def _lines(gate: Gate, judge: Classifier, about: str) -> dict[str, str]:
 
 
 def _scope(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier) -> dict[str, Any]:
-    async def awaiting(work: Any, permit: int, start: float) -> Any:
+    def awaited(work: Any, permit: int, start: float) -> Any:
+        begun: list[bool] = []
+        going_on = go_on(work, permit, start, begun)
+        # Cancelled or forgotten before its first step, it never learns of that; but the permit must come back.
+        weakref.finalize(going_on, never_begun, permit, start, begun).atexit = False
+        return going_on
+
+    def never_begun(permit: int, start: float, begun: list[bool]) -> None:
+        if not begun:
+            gate._end(permit, IGNORED, run.now, start)
+
+    async def go_on(work: Any, permit: int, start: float, begun: list[bool]) -> Any:
+        begun.append(True)
         try:
             result = await work
         except BaseException as error:
@@ -151,7 +164,7 @@ def _scope(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier) 
         "_gate": gate, "_fn": fn, "_enter": gate.enter, "_enter_async": gate._enter_async, "_leave": gate.leave,
         "_judged": gate._judged, "_now": run.now, "_run": run, "_judge": judge, "_no_call": NO_CALL,
         "_success": SUCCESS, "_ignored": IGNORED, "_start": 0.0, "_permit": 0, "_coroutine": CoroutineType,
-        "_await": awaiting, "_later": later,
+        "_await": awaited, "_later": later,
     }  # fmt: skip
 
 

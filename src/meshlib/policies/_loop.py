@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from ..call import AsyncStep, Call, Classifier, R, Step, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
-from . import deadline
+from . import _check, deadline
 from ._guard import check_function, is_coroutine_function
 from ._within import bounded, bounded_async
 
@@ -43,9 +43,7 @@ class Loop:
     repeats: bool = False  # may send more than one attempt, beneath which a limit per try belongs
 
     def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r}: expected a name, as it shall stand in errors and events")
-        self.name = name
+        self.name = _check.name(name)
         self.runtime = runtime
         self.port = Port()
 

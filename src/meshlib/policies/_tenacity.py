@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ..call import Call
@@ -32,6 +33,14 @@ class Outcome:
         if self._error is not None:
             raise self._error
         return self._result
+
+
+def asks_results(retry: object) -> bool:
+    """Whether a `retry` object has anything to say of a call that raised nothing. Most only look at exceptions."""
+    tenacity: Any = sys.modules.get("tenacity")  # whoever made one of its objects has loaded it
+    if tenacity is None or not isinstance(retry, tenacity.retry_if_exception):
+        return True
+    return isinstance(retry, tenacity.retry_unless_exception_type | tenacity.retry_if_not_exception_message)
 
 
 class RetryState:

@@ -99,7 +99,7 @@ class Smooth:
         self.period = _check.seconds("period", period)
         self.burst = _check.count("burst", burst)
         self.aligned = aligned
-        self.start = start
+        self.start = _check.number("start", start)
         self._start = nanos(start)
         self._interval = nanos(period) / limit if nanos(period) % limit else nanos(period) // limit
         self._next: float = -inf
@@ -154,7 +154,7 @@ class Cycles:
     def __init__(self, limit: int = 50, period: float = 1.0, *, start: float = 0.0) -> None:
         self.limit = _check.count("limit", limit)
         self.period = _check.seconds("period", period)
-        self.start = start
+        self.start = _check.number("start", start)
         self._start = nanos(start)
         self._cycle = 0
         self._permits = limit

@@ -79,7 +79,7 @@ class Tries:
         if isinstance(error, Rejected):
             return policy.rejections
         verdict = self._judge(call, result, error)
-        if policy.retry is not None:
+        if policy.retry is not None and (error is not None or policy.asks_results):
             wanted = bool(policy.retry(state))
         elif error is not None:
             wanted = verdict is FAILURE and (policy.on is None or policy.on(error))

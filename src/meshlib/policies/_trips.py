@@ -44,6 +44,8 @@ def chosen(
         _check.seconds("window", window)
     if window_calls is not None:
         _check.count("window_calls", window_calls)
+    if buckets is not None:
+        _check.count("buckets", buckets)
     trips: list[Trip] = []
     if consecutive_failures is not None:
         trips.append(Consecutive(_check.count("consecutive_failures", consecutive_failures)))

@@ -79,8 +79,9 @@ def bounded(step: Step[R], run: Runtime) -> Step[R]:
     return bounded
 
 
-def bounded_async(step: AsyncStep[R], run: Runtime) -> AsyncStep[R]:
-    kept = within_async(step, run, inf, "deadline")
+def bounded_async(step: AsyncStep[R], run: Runtime, *, timer: bool = True) -> AsyncStep[R]:
+    """The same, awaited. Without a `timer` the step ends by `call.deadline` itself."""
+    kept = within_async(step, run, inf, "deadline", cancels=timer)
 
     def bounded(call: Call) -> Any:
         return step(call) if call.deadline == inf else kept(call)

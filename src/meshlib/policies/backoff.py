@@ -7,7 +7,7 @@ any sequence of seconds is taken as it stands (when it is used up, the retry giv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from math import inf
 from typing import TypeAlias
 
@@ -15,6 +15,7 @@ from . import _backoff, _check
 
 Random: TypeAlias = _backoff.Random
 Waits: TypeAlias = Callable[[Random], Iterator[float]]
+_MOST = 10_000  # waits in a sequence: what is longer has no end
 
 
 def constant(delay: float) -> Waits:
@@ -58,7 +59,11 @@ def recipe(field: str, value: float | Iterable[float] | Waits) -> Waits:
     if callable(value):
         return value
     if isinstance(value, Iterable):
-        waits = tuple(_check.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(value))
+        waits = tuple(
+            _check.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(islice(value, _MOST + 1))
+        )
+        if len(waits) > _MOST:
+            raise ValueError(f"{field}={value!r}: expected an end; give an endless series as a function of the dice")
         return lambda random: iter(waits)
     delay = _check.seconds(field, value, zero=True)
     return lambda random: repeat(delay)

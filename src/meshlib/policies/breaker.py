@@ -62,6 +62,8 @@ class CircuitBreaker(ByHand, Gate):
     Raises ValueError for values without sense.
     """
 
+    judges = True
+
     def __init__(
         self,
         name: str = "breaker",
@@ -97,17 +99,14 @@ class CircuitBreaker(ByHand, Gate):
     ) -> None:
         super().__init__(
             name,
-            classify=classify or judge(failures=failures, ignore=ignore, failure_result=failure_result),
+            classify=judge(classify, failures=failures, ignore=ignore, failure_result=failure_result),
             runtime=runtime,
         )
-        self.trip = trip or chosen(
-            (consecutive_failures, failure_rate, slow_call_rate),
-            slow_call,
-            window,
-            window_calls,
-            minimum_calls,
-            buckets,
-        )
+        limits = consecutive_failures, failure_rate, slow_call_rate
+        plain = chosen(limits, slow_call, window, window_calls, minimum_calls, buckets)
+        if trip is not None and (*limits, window, window_calls, buckets) != (None,) * 6:
+            raise ValueError(f"trip={trip!r}: expected alone; it says itself what is too much, and over which window")
+        self.trip = trip or plain
         self._parts = parts(self.trip)
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf

@@ -9,11 +9,12 @@ from __future__ import annotations
 from itertools import count
 from math import inf
 from threading import Lock
-from typing import ClassVar, cast
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from ..events import Port
 from . import _check
+from ._window import value
 
 _SLICES = 10  # of the sliding sum, as in Finagle and tower
 
@@ -28,9 +29,7 @@ class Budget:
     follows: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r}: expected a name, as it shall stand in events")
-        self.name = name
+        self.name = _check.name(name)
         self.port = Port()
 
     def deposit(self, now: float) -> None:
@@ -52,6 +51,13 @@ class Budget:
 
     def finished(self) -> None:
         """The logical call is over."""
+
+
+def checked(field: str, budget: Budget | None) -> Budget | None:
+    """`budget`, if it is one (or like one) or None. Raises ValueError."""
+    if budget is not None and (isinstance(budget, type) or not hasattr(budget, "withdraw")):
+        raise ValueError(f"{field}={budget!r}: expected a budget, such as RetryBudget(ratio=0.2), or None")
+    return budget
 
 
 class RetryBudget(Budget):
@@ -127,7 +133,7 @@ class RetryBudget(Budget):
         return self._sum + self._current() + self._reserve
 
     def _current(self) -> int:
-        return (_next(self._deposits) - self._seen) * self._worth - self._withdrawn
+        return (value(self._deposits) - self._seen) * self._worth - self._withdrawn
 
     def _roll(self, now: float) -> None:
         """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
@@ -135,7 +141,7 @@ class RetryBudget(Budget):
             return
         past, size = self._past, _SLICES - 1
         if self._rolls_at > -inf:
-            seen = _next(self._deposits)
+            seen = value(self._deposits)
             past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
             self._next = (self._next + 1) % size
             # A hair is added because (0.9 - 0.0) / 0.3 shall be 3, in floats too.
@@ -147,11 +153,6 @@ class RetryBudget(Budget):
             self._withdrawn = 0
         self._rolled = now
         self._rolls_at = now + self._slice - 1e-9
-
-
-def _next(counter: count[int]) -> int:
-    """What the counter would give next, without taking it."""
-    return cast("tuple[int]", counter.__reduce__()[1])[0]
 
 
 _shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()

@@ -52,7 +52,7 @@ class _Shares(Loop):
             place = step, identity(call, key)
             flight = flights.setdefault(place, Flight())
             try:
-                return share(flight, lambda: step(call), call, run)
+                return share(flight, lambda: step(call), call.deadline, run, self.name)
             finally:
                 self._landed(flights, place, flight)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
-from ..call import Call
 from ..runtime import SYSTEM, Expired, Runtime
 from . import _check, deadline
 from ._flight import Flight, ThreadSignal, share, share_async
@@ -81,7 +80,7 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
         @functools.wraps(fn)
         def one(item: Any) -> Any:
             batch = line.join(item, runtime.now())
-            answers = share(batch.flight, lambda: lead(batch), Call(item, deadline.current()), runtime)
+            answers = share(batch.flight, lambda: lead(batch), deadline.current(), runtime, "collapse")
             return batch.answer(answers, item)
 
         return one

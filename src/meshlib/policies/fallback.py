@@ -10,7 +10,7 @@ from threading import Lock
 from types import EllipsisType
 from typing import Any, cast
 
-from ..call import AsyncStep, Call, Classifier, R, Step
+from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step
 from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
 from . import _check
@@ -73,7 +73,7 @@ class Fallback(Loop):
                     raise
                 with _Place(self, error):
                     return cast(R, self._answer(call, error, last, now()))
-            if last is not None:
+            if last is not None and classify(call, result, None) is SUCCESS:
                 last.keep(call, result, now())
             return result
 
@@ -91,7 +91,7 @@ class Fallback(Loop):
                 with _Place(self, error):
                     answer = self._answer(call, error, last, now())
                     return cast(R, await answer if inspect.isawaitable(answer) else answer)
-            if last is not None:
+            if last is not None and classify(call, result, None) is SUCCESS:
                 last.keep(call, result, now())
             return result
 

@@ -18,7 +18,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._histogram import Histogram
 from ._loop import Loop
-from .budget import Budget, RetryBudget
+from .budget import Budget, RetryBudget, checked
 
 _REFRESH = 3.0  # seconds between two looks at the histogram, and before the first (Finagle)
 
@@ -34,7 +34,7 @@ class Hedge(Loop):
     `min_per_second` besides; Finagle: 0); with a `budget` (your retry budget), each is paid from there as well. With
     `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a mere second choice
     (Polly's fallback mode). An attempt that fails while another is out waits for that; if all fail, the outcome is that
-    of the first. `discard` is given good answers that came too late.
+    of the first. `discard` is given each answer that nobody gets.
 
     Only for what may be sent twice (`Call.replayable`), and only for async functions: a sync call that lost could not
     be cancelled, so there Hedge raises TypeError. Sources: Finagle's BackupRequestFilter, Polly's hedging, tower's
@@ -70,7 +70,7 @@ class Hedge(Loop):
         self.longest_delay = _check.seconds("longest_delay", longest_delay, infinite=True)
         self.minimum_calls = _check.count("minimum_calls", minimum_calls)
         self.extras = _check.count("extras", extras)
-        self.budget = budget
+        self.budget = checked("budget", budget)
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.discard = discard or _drop

@@ -73,6 +73,7 @@ class AdaptiveLimit(Places):
     """
 
     timed = True
+    judges = True
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class AdaptiveLimit(Places):
         self._share_out()
         self.partition_of = partition_of
         self.bypass = bypass
+        self.asks_call = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 
     # --- decisions -------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ class AdaptiveLimit(Places):
         return Partition(self, name)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        if self.partition_of is None and self.bypass is None:
+        if not self.asks_call:
             return super().wrap(step, run, classify)
         gates = self._views(lambda gate: gate.wrap(step, run, classify))
 
@@ -214,7 +216,7 @@ class AdaptiveLimit(Places):
         return chosen
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        if self.partition_of is None and self.bypass is None:
+        if not self.asks_call:
             return super().wrap_async(step, run, classify)
         gates = self._views(lambda gate: gate.wrap_async(step, run, classify))
 
@@ -255,6 +257,7 @@ class Partition(WaitingGate):
     """An `AdaptiveLimit` as seen by one partition."""
 
     timed = True
+    judges = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)

@@ -54,7 +54,7 @@ class Pool:
     """
 
     def __init__(self, thresholds: Thresholds | None = None, *, name: str = "pool", runtime: Runtime = SYSTEM) -> None:
-        self.name = name
+        self.name = _check.name(name)
         self.thresholds = thresholds if thresholds is not None else Thresholds()
         self.port = Port()
         limits = self.thresholds

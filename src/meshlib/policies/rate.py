@@ -85,8 +85,11 @@ class RateLimit(WaitingGate):
         self.permits = permits if callable(permits) else _check.count("permits", permits)
         self.key_of = key
         self.max_keys = _check.count("max_keys", max_keys)
+        most = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
+        if isinstance(permits, int) and permits > most and not max_wait:
+            raise ValueError(f"permits={permits!r}: expected at most burst={most:g}, or no call can ever pass")
         self._cost = permits if isinstance(permits, int) else 1
-        self._plain = key is None and not callable(permits)
+        self.asks_call = key is not None or callable(permits)
         self._reserve = self.rate.reserve
         self._lock = RLock()  # garbage collection may close a waiting coroutine while we hold it
         self._whole = Bucket(self.rate)
@@ -232,7 +235,7 @@ class RateLimit(WaitingGate):
         return KeyedLimit(self, key, permits)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        if self._plain:
+        if not self.asks_call:
             return super().wrap(step, run, classify)
         ask = self._ask
 
@@ -245,7 +248,7 @@ class RateLimit(WaitingGate):
         return limited
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        if self._plain:
+        if not self.asks_call:
             return super().wrap_async(step, run, classify)
         ask = self._ask
 
@@ -258,7 +261,7 @@ class RateLimit(WaitingGate):
         return limited
 
     def __call__(self, fn: F) -> F:
-        if self._plain:
+        if not self.asks_call:
             return super().__call__(fn)
         check_function(fn)
         ask, run, call = self._ask, self.runtime, fn
@@ -330,6 +333,8 @@ class KeyedLimit(WaitingGate):
 
 def _rate(limit: Rate | float, per: float, burst: float | None) -> Rate:
     if not isinstance(limit, int | float):
+        if not hasattr(limit, "reserve"):
+            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit

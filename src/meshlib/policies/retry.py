@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable
 from types import EllipsisType
 from typing import Any
 
-from ..call import AsyncStep, Call, Classifier, R, Step, raised
+from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._first_try import first_try
 from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
 from ._loop import F, Loop, pack, unpack
+from ._tenacity import asks_results
 from ._tries import Tries as Tries
 from ._within import bounded, bounded_async
 from .backoff import Waits, decorrelated_jitter, recipe
-from .budget import Budget, RetryBudget
+from .budget import Budget, RetryBudget, checked
 
 
 def retry_after(outcome: object) -> float | None:
@@ -43,7 +44,8 @@ class Retry(Loop):
     budget. `discard` is given each result that is thrown away for another try.
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
-    They are asked only after a failure. Giving up raises the last error as it is, with a note saying why.
+    They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
+    it is, with a note saying why.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
     Raises ValueError for values without sense.
@@ -77,12 +79,12 @@ class Retry(Loop):
         if stop is not None:
             self.attempts = None
         for field, asked in (("stop", stop), ("wait", wait), ("retry", retry)):
-            if asked is not None and (not callable(asked) or inspect.iscoroutinefunction(type(asked).__call__)):
+            if asked is not None and (not callable(asked) or is_coroutine_function(asked)):
                 raise ValueError(
                     f"{field}={asked!r}: expected one of tenacity's objects, or a plain function like them"
                 )
         self.backoff = recipe("backoff", backoff)
-        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else budget
+        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
         self.on = None if on is None else _predicate("on", on)
         self.retry_result = retry_result
         self.rejections = rejections
@@ -93,6 +95,7 @@ class Retry(Loop):
         self.stop = stop
         self.wait = wait
         self.retry = retry
+        self.asks_results = asks_results(retry)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
@@ -134,6 +137,8 @@ class Retry(Loop):
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         now, sleep, discard = run.now, run.sleep_async, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
+        # Nobody but the classifier has a say about results: then a success needs no `Tries` to be let through.
+        plain = self.retry_result is None and not follows
 
         async def retried(call: Call, tries: Tries | None = None, delay: float | None = 0.0) -> R:
             if tries is None:
@@ -151,7 +156,7 @@ class Retry(Loop):
                         if delay is None:
                             raise
                     else:
-                        if trusting:
+                        if trusting or (plain and tries is None and classify(call, result, None) is SUCCESS):
                             return result
                         tries = tries or begin(now())
                         delay = tries.next_delay(call, result, None, now())

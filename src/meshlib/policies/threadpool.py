@@ -100,7 +100,7 @@ class ThreadBulkhead:
         name: str = "threads",
         runtime: Runtime = SYSTEM,
     ) -> None:
-        self.name = name
+        self.name = _check.name(name)
         self.runtime = runtime
         self.port = Port()
         self.max_threads = _check.count("max_threads", max_threads)

@@ -139,7 +139,7 @@ class NackThrottle:
         self.most = _check.ratio("most", most)
         self.minimum_rate = _check.number("minimum_rate", minimum_rate, least=0.0)
         self.average = 1.0
-        self.last = start  # when the average was moved last
+        self.last = None if start is None else _check.number("start", start)  # when the average was moved last
         self.counts = SlidingCounts(1.0, 10)
 
     def probability(self, now: float) -> float:
@@ -181,6 +181,8 @@ class Throttle(Gate):
     `chance` draws from [0, 1). Raises ValueError for values without sense.
     """
 
+    judges = True
+
     def __init__(
         self,
         by: Shedding | None = None,
@@ -194,7 +196,7 @@ class Throttle(Gate):
         classify: Classifier | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        chosen = classify or judge(failures=failures, ignore=ignore, failure_result=failure_result)
+        chosen = judge(classify, failures=failures, ignore=ignore, failure_result=failure_result)
         if nack is not None:
             if chosen is not None:
                 raise ValueError("nack: expected alone; it says itself what counts")

@@ -12,7 +12,7 @@ from math import inf
 from ..call import AsyncStep, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
 from . import _check
-from ._loop import Loop
+from ._loop import F, Loop
 from ._within import within, within_async
 
 
@@ -38,6 +38,12 @@ class Timeout(Loop):
         self.per_try = None if per_try is None else _check.seconds("per_try", per_try)
         if self.per_try is not None and self.per_try > self.seconds:
             raise ValueError(f"per_try={per_try!r}: expected at most the total of {seconds!r} seconds")
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function with this limit alone: then there is one try, and `per_try` is the limit."""
+        if self.per_try is None:
+            return super().__call__(fn)
+        return Timeout(self.per_try, name=self.name, runtime=self.runtime)(fn)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         return within(step, run, self.seconds, self.name)

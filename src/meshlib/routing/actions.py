@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import isfinite
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .regex import Regex
 from .request import Random, RouteRequest, host_and_port
+
+if TYPE_CHECKING:
+    from .regex import Regex
 
 
 class PathRewriter(Protocol):
@@ -68,7 +70,7 @@ class Rewrite:
         self.host = host
         self.path = path
         self.prefix = prefix
-        self.regex = None if regex is None else Regex(regex)
+        self.regex = None if regex is None else _regex(regex)
 
     def rewritten(self, path: str, matched: object) -> str:
         """The new path for `path`, where `matched` is `Decision.matched`."""
@@ -226,3 +228,9 @@ def _ratio(field: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"{field}: {value!r} found, expected a ratio from 0 to 1")
     return value
+
+
+def _regex(pattern: str) -> Regex:
+    from . import regex  # few rules have one, and reading patterns is a lot of code to load
+
+    return regex.Regex(pattern)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .regex import Regex
-
 
 class UrlPath(Protocol):
     """What a rule wants of the path."""
@@ -88,6 +86,8 @@ class RegexPath:
     __slots__ = ("certain", "exact", "literal", "regex")
 
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
+        from .regex import Regex  # most tables have none, and need not load the reader of patterns
+
         self.regex = Regex(pattern, ignore_case=ignore_case)
         self.exact = self.certain = False
         self.literal = "" if ignore_case else _literal_segments(pattern)

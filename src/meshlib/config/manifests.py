@@ -1,0 +1,206 @@
+"""Reading the manifests of other meshes as they are: which files, which kinds, and the mesh that they amount to."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..balancing import Endpoint
+from ..discovery.file import Stamp, stamp
+from ..errors import ConfigError
+from ..mesh import Mesh
+from ..runtime import SYSTEM, Runtime
+from . import gateway_api, istio, istio_clusters, linkerd
+from .build import Builder, Loaded, check
+from .document import Document, read_all
+from .draft import Draft
+from .endpoints import endpoint
+from .errors import first_error
+from .istio_retry import DEFAULT
+from .models import EndpointModel, MeshModel
+from .node import ConfigReport, Node
+from .routes import route_table
+
+Addresses = Mapping[str, Iterable[Endpoint | str | Mapping[str, Any]]]
+# What manifests are full of, and what no client would ever miss.
+SILENT = {"Namespace", "Service", "ServiceAccount", "Deployment", "ConfigMap", "Secret", "Pod", "ReferenceGrant"}
+SERVERS = "belongs to proxies that receive traffic"
+OTHERS = {
+    "Gateway": SERVERS, "GatewayClass": SERVERS, "ListenerSet": SERVERS, "XListenerSet": SERVERS, "Sidecar": SERVERS,
+    "EnvoyFilter": SERVERS, "PeerAuthentication": SERVERS, "AuthorizationPolicy": SERVERS,
+    "RequestAuthentication": SERVERS, "WorkloadGroup": SERVERS, "Telemetry": SERVERS, "ProxyConfig": SERVERS,
+    "TCPRoute": "is not HTTP", "UDPRoute": "is not HTTP", "TLSRoute": "is not HTTP",
+    "BackendTLSPolicy": "certificates come with the client's own TLS context (verify=)",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Manifests:
+    """What was read: the mesh as a model with its endpoints, and the report of what does nothing here."""
+
+    document: Document
+    model: MeshModel
+    endpoints: dict[str, Sequence[Endpoint]]
+    report: ConfigReport
+    seen: dict[Path, Stamp] = field(default_factory=dict)
+
+    @property
+    def loaded(self) -> Loaded:
+        return Loaded(self.document, self.model, self.endpoints)
+
+    def mesh(self, *, name: str = "mesh", runtime: Runtime = SYSTEM) -> Mesh:
+        """A mesh of these manifests. It does not watch them; `Mesh.from_file` does."""
+        mesh = Mesh(name=name, runtime=runtime)
+        mesh.publish(lambda old: Builder(mesh).snapshot(self.loaded))
+        return mesh
+
+
+def files_of(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths, folders (their *.yaml, *.yml and *.json) and patterns mean. Raises `ConfigError`."""
+    found: list[Path] = []
+    for path in paths:
+        text = os.fspath(path)
+        if Path(text).is_dir():
+            here = [one for kind in ("yaml", "yml", "json") for one in Path(text).glob(f"*.{kind}")]
+        elif glob.has_magic(text):
+            here = [Path(one) for one in glob.glob(text, recursive=True)]  # noqa: PTH207 — it may begin with a root
+        else:
+            here = [Path(text)]
+        if not here:
+            raise ConfigError("(the whole file)", "no file is there", file=text)
+        found += sorted(here)
+    return list(dict.fromkeys(found))
+
+
+def are_manifests(path: str | os.PathLike[str]) -> bool:
+    """Whether this is more than a mesh.yaml: a pattern, a folder, or a file of another mesh's."""
+    text = os.fspath(path)
+    if Path(text).is_dir() or (glob.has_magic(text) and not Path(text).exists()):
+        return True
+    try:
+        documents = read_all(Path(text))
+    except ConfigError:
+        return False
+    return any(_kind(document) != "" for document in documents)
+
+
+def read_manifests(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    strict: bool = False,
+    endpoints: Addresses | None = None,
+    namespace: str = "default",
+    gateways: Iterable[str] = (),
+    seen: dict[Path, Stamp] | None = None,
+) -> Manifests:
+    """Read Istio's and the Gateway API's manifests, or a linkerd.yaml. Raises `ConfigError`.
+
+    With `strict`, whatever does nothing here is an error. `endpoints` says who is behind a host ("users", or
+    "users.prod" in another namespace), with the labels that subsets pick by; hosts that neither this nor a ServiceEntry
+    knows are asked for by their name. `namespace` is the caller's own, `gateways` are those that it stands in for.
+    """
+    report = ConfigReport()
+    draft = Draft(report, namespace)
+    known = istio_clusters.Known()
+    routes: list[gateway_api.Candidate] = []
+    found: dict[str, Sequence[Endpoint]] = {}
+    seen = {} if seen is None else seen
+    items: list[Node] = []
+    kinds: list[tuple[str, Node]] = []
+    listeners: gateway_api.Listeners = {}
+    for path in files_of(paths):
+        seen[path] = stamp(path)
+        for document in read_all(path):
+            kind = _kind(document)
+            item = Node(document, (), report)
+            items.append(item)
+            if kind == "linkerd":
+                found |= linkerd.read(draft, item, path.parent, seen)
+            elif kind == "":
+                raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
+            else:
+                kinds.append((kind, item))
+    # Gateways first: routes ask what they listen for.
+    for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
+        _read(draft, known, routes, item, kind, namespace, list(gateways), listeners)
+    gateway_api.settle(draft, routes)
+    given = {host: [_endpoint(one) for one in behind] for host, behind in (endpoints or {}).items()}
+    found |= istio_clusters.settle(known, draft, given)
+    for item in items:
+        item.close()
+    for service in draft.services.values():
+        service.setdefault("retry", DEFAULT)
+    if strict:
+        report.refuse()
+    document = draft.document()
+    try:
+        model = MeshModel.model_validate(document.data)
+    except ValidationError as error:
+        raise first_error(document, error, model=MeshModel) from None
+    check(document, model)
+    route_table(document, model)
+    return Manifests(document, model, found, report, seen)
+
+
+def _read(
+    draft: Draft,
+    known: istio_clusters.Known,
+    routes: list[gateway_api.Candidate],
+    item: Node,
+    kind: str,
+    home: str,
+    gateways: list[str],
+    listeners: gateway_api.Listeners,
+) -> None:
+    item.ignore(["apiVersion", "kind", "metadata", "status"])
+    metadata = item.node("metadata")
+    namespace = home
+    if metadata is not None:
+        namespace = metadata.text("namespace") or home
+        metadata.ignore(metadata.keys())
+    is_listening = kind == "Gateway" and str(item.value("apiVersion")).startswith("gateway.networking.k8s.io/")
+    if not is_listening and (kind in SILENT or kind in OTHERS):
+        if kind in OTHERS:
+            item.say(None, OTHERS[kind])
+        item.ignore(item.keys())
+        return
+    readers: dict[str, Callable[[Node], object]] = {
+        "VirtualService": lambda spec: istio.virtual_service(draft, item, spec, namespace, gateways),
+        "DestinationRule": lambda spec: istio_clusters.destination_rule(known, draft, spec, namespace),
+        "ServiceEntry": lambda spec: istio_clusters.service_entry(known, draft, spec, namespace),
+        "WorkloadEntry": lambda spec: istio_clusters.workload_entry(known, spec),
+        "Gateway": lambda spec: gateway_api.listeners(listeners, item, spec, namespace),
+        "HTTPRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways, listeners)),
+        "GRPCRoute": lambda spec: routes.extend(gateway_api.route(draft, item, spec, namespace, gateways, listeners)),
+    }
+    reader = readers.get(kind)
+    spec = item.node("spec")
+    if reader is None:
+        item.say(None, "is not known here, and does nothing")
+        item.ignore(item.keys())
+    elif spec is None:
+        raise item.error("spec", "missing")
+    else:
+        reader(spec)
+
+
+def _kind(document: Document) -> str:
+    """`kind` of a Kubernetes object, "linkerd" for a linkerd.yaml, "" for anything else."""
+    data = document.data
+    if not isinstance(data, Mapping):
+        return ""
+    if "apiVersion" in data and isinstance(data.get("kind"), str):
+        return str(data["kind"])
+    return "linkerd" if isinstance(data.get("routers"), list) else ""
+
+
+def _endpoint(one: Endpoint | str | Mapping[str, Any]) -> Endpoint:
+    if isinstance(one, Endpoint):
+        return one
+    return endpoint(EndpointModel.model_validate({"address": one} if isinstance(one, str) else one))

@@ -1,0 +1,204 @@
+"""What an attempt says about its endpoint besides its verdict: to outlier detection, accrual, and the balancer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from doors import Door, HandClock, Server, cluster_of, mesh_of
+
+from meshlib import Mesh
+from meshlib.balancing import Ward, make
+from meshlib.balancing.outlier import OutlierDetection
+from meshlib.policies._backoff import equal_jittered
+from meshlib.policies.accrual import Unified
+from meshlib.routing.split import Sticky, StickyKey
+
+pytestmark = pytest.mark.anyio
+
+
+def watched(mesh: Mesh, **settings: Any) -> OutlierDetection:
+    """Outlier detection over the mesh's cluster, by runs of three."""
+    cluster = cluster_of(mesh)
+    found = OutlierDetection(**{"consecutive_5xx": 3, "consecutive_local": 3, "jitter": 0.0, **settings})
+    found.update(cluster.balancer.endpoints)
+    cluster.outlier = found
+    return found
+
+
+def rebalanced(mesh: Mesh, name: str, **settings: Any) -> Any:
+    cluster = cluster_of(mesh)
+    cluster.balancer = make(name, "users", cluster.balancer.endpoints, **settings)
+    return cluster.balancer
+
+
+async def test_three_errors_in_a_row_eject_and_time_brings_back(door: Door) -> None:
+    clock = [100.0]
+    mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
+    outlier = watched(mesh, base_ejection=5.0, interval=2.0)
+    (one,) = cluster_of(mesh).balancer.endpoints
+    server = Server(door, 200, 500, 500, 200, 500, 502, 503, 200)
+    async with door.open(mesh, transport=server.transport) as client:
+        for _ in range(6):
+            await client.get("http://users/")
+        assert one.well
+        await client.get("http://users/")
+        assert outlier.ejected == (one,) and not one.well
+        clock[0] += 4.9
+        await client.get("http://users/")  # in a panic, for there is nobody else
+        assert not one.well
+        clock[0] += 2.1
+        await client.get("http://users/")
+        assert one.well
+
+
+async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(door: Door) -> None:
+    clock = [100.0]
+    mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
+    watched(mesh, base_ejection=5.0, interval=2.0)
+    rebalanced(mesh, "round_robin", panic=0.0)
+    async with door.open(mesh, transport=Server(door, 500, 500, 500, 200).transport) as client:
+        for _ in range(3):
+            await client.get("http://users/")
+        with pytest.raises(door.lib.ConnectError, match="all 1 endpoints are ill"):
+            await client.get("http://users/")
+        clock[0] += 8.0
+        assert (await client.get("http://users/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [("ConnectError", 503), ("ReadTimeout", 504), ("ReadError", 500), ("RemoteProtocolError", 500)]
+)
+async def test_errors_of_our_own_side_count_as_the_status_they_stand_for(door: Door, error: str, status: int) -> None:
+    mesh = mesh_of("10.0.0.1", attempts=1)
+    outlier = watched(mesh, consecutive_gateway=2, enforce=("gateway",))
+    failing = getattr(door.lib, error)("no")
+    async with door.open(mesh, transport=Server(door, failing).transport) as client:
+        for _ in range(2):
+            with pytest.raises(type(failing)):
+                await client.get("http://users/")
+    (one,) = cluster_of(mesh).balancer.endpoints
+    assert (outlier.tally(one).total, outlier.tally(one).good) == (2, 0)
+    assert one.well is (status == 500)  # a gateway error is 502, 503 or 504
+
+
+async def test_errors_of_our_own_side_can_be_counted_apart(door: Door) -> None:
+    mesh = mesh_of("10.0.0.1", attempts=1)
+    outlier = watched(mesh, split=True)
+    async with door.open(mesh, transport=Server(door, door.lib.ReadError("no")).transport) as client:
+        for _ in range(3):
+            with pytest.raises(door.lib.ReadError):
+                await client.get("http://users/")
+    assert outlier.enforced["local"] == 1 and outlier.enforced["5xx"] == 0
+
+
+async def test_our_own_limits_say_nothing_about_the_endpoint(door: Door) -> None:
+    mesh = mesh_of("10.0.0.1", attempts=1)
+    outlier = watched(mesh)
+    async with door.open(mesh, transport=Server(door, door.lib.PoolTimeout("full")).transport) as client:
+        with pytest.raises(door.lib.PoolTimeout):
+            await client.get("http://users/")
+    assert outlier.tally(cluster_of(mesh).balancer.endpoints[0]).total == 0
+
+
+async def test_a_stream_that_breaks_off_counts_when_it_ends(door: Door) -> None:
+    mesh = mesh_of("10.0.0.1", attempts=1)
+    outlier = watched(mesh)
+    body = door.body(b"half", error=door.lib.ReadError("gone"))
+    server = Server(door, lambda request: door.lib.Response(200, stream=body))
+    (one,) = cluster_of(mesh).balancer.endpoints
+    async with door.open(mesh, transport=server.transport) as client:
+        with pytest.raises(door.lib.ReadError):
+            async with client.stream("GET", "http://users/") as response:
+                assert outlier.tally(one).total == 0
+                await client.read(response)
+    assert (outlier.tally(one).total, outlier.tally(one).good) == (1, 0)
+
+
+# --- Retry-After and 429 ---------------------------------------------------------------------------------------------
+
+
+async def test_retry_after_keeps_the_next_probe_away(door: Door) -> None:
+    clock = [100.0]
+    mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
+    ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+    rebalanced(mesh, "default", ward=ward)
+    server = Server(door, lambda request: door.lib.Response(503, headers={"retry-after": "30"}))
+    async with door.open(mesh, transport=server.transport) as client:
+        await client.get("http://users/")
+    assert ward.probe(lambda: 0.0, 129.9) is None
+    assert ward.probe(lambda: 0.0, 130.1) is cluster_of(mesh).balancer.endpoints[0]
+
+
+async def test_without_retry_after_the_backoff_alone_counts(door: Door) -> None:
+    clock = [100.0]
+    mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
+    ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+    rebalanced(mesh, "default", ward=ward)
+    async with door.open(mesh, transport=Server(door, 503).transport) as client:
+        await client.get("http://users/")
+    assert ward.probe(lambda: 0.0, 100.9) is None
+    assert ward.probe(lambda: 0.0, 101.1) is cluster_of(mesh).balancer.endpoints[0]
+
+
+@pytest.mark.parametrize(("unified", "well"), [(True, False), (False, True)])
+async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
+    door: Door, unified: bool, well: bool
+) -> None:
+    mesh = mesh_of("10.0.0.1", attempts=1)
+    backoff = partial(equal_jittered, 1.0, 60.0, lambda: 0.5)
+    ward = Ward("users", accrual=(lambda: Unified(backoff, requests=5)) if unified else None, failures=1)
+    rebalanced(mesh, "default", ward=ward)
+    async with door.open(mesh, transport=Server(door, 429).transport) as client:
+        for _ in range(5):
+            assert (await client.get("http://users/")).status_code == 429
+    assert cluster_of(mesh).balancer.endpoints[0].well is well
+
+
+# --- Load reports and keys -------------------------------------------------------------------------------------------
+
+
+def reporting(door: Door) -> Any:
+    told = {"endpoint-load-metrics": "TEXT application_utilization=0.5,rps_fractional=20,named_metrics.in_flight=7"}
+    return Server(door, lambda request: door.lib.Response(200, headers=told, text="ok")).transport
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "heard"),
+    [
+        ("default", {}, False),
+        ("default", {"reports": True}, True),
+        ("reported_weights", {}, True),
+        ("prequal", {"rate": 0.0}, True),
+        ("round_robin", {}, False),
+        ("default", {"reports": True, "overprovisioning": 1.4}, True),
+    ],
+)
+async def test_load_reports_are_read_where_the_balancer_wants_them(
+    door: Door, name: str, settings: dict[str, Any], heard: bool
+) -> None:
+    mesh = mesh_of("10.0.0.1")
+    rebalanced(mesh, name, **settings)
+    async with door.open(mesh, transport=reporting(door)) as client:
+        await client.get("http://users/")
+        async with client.stream("GET", "http://users/") as response:
+            assert response.status_code == 200
+    report = cluster_of(mesh).balancer.endpoints[0].report
+    assert (report is not None) is heard
+    if report is not None:
+        assert (report.in_flight, report.utilization, report.qps) == (7, 0.5, 20)
+
+
+async def test_the_same_user_finds_the_same_endpoint(door: Door) -> None:
+    mesh = mesh_of(*(f"10.0.0.{n}" for n in range(1, 9)))
+    rebalanced(mesh, "ring_hash")
+    cluster_of(mesh).sticky = Sticky(StickyKey("header", "x-user"))
+    server = Server(door)
+    async with door.open(mesh, transport=server.transport) as client:
+        for user in ("ann", "bob", "eve"):
+            before = len(server.hosts)
+            for _ in range(6):
+                await client.get("http://users/", headers={"x-user": user})
+            assert len(set(server.hosts[before:])) == 1
+    assert len(set(server.hosts)) > 1
