@@ -275,15 +275,20 @@ async def test_a_rule_has_its_own_time_limit(door: Door, folder: Folder, version
     release.set()
 
 
-async def test_a_rules_limit_may_be_longer_than_the_services(folder: Folder, tmp_path: Path, door: Door) -> None:
+async def test_a_rules_limit_may_be_longer_than_the_services(
+    folder: Folder, versions: list[Upstream], door: Door
+) -> None:
+    release = threading.Event()
     mesh = folder.mesh("{match: {path: /slow}, split: v1, timeout: 30s}")
     text = folder._path.read_text().replace("split: v1}}", "split: v1, timeout: 1ms}}")
     folder._path.write_text(text)
     mesh = Mesh.from_file(folder._path, watch=False)
     async with door.open(mesh) as client:
         assert (await client.get("http://users/slow")).status_code == 200
+        versions[0].hold = release.wait
         with pytest.raises(DeadlineExceeded):
             await client.get("http://users/")
+        release.set()
 
 
 async def test_a_rule_has_its_own_retries(door: Door, folder: Folder, versions: list[Upstream]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from weakref import ref
 
 from ..balancing import Balancer
 from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Step, Verdict
@@ -96,10 +97,11 @@ class Engine:
         """Tier 4: the endpoint for this attempt, and the permit to leave it with."""
         attempt.start = start = self.now()
         exchange, cluster = attempt.what, attempt.cluster
-        sticky, outlier, balancer = cluster.sticky, cluster.outlier, cluster.balancer
+        sticky, outlier = cluster.sticky, cluster.outlier
         if outlier is not None and start >= outlier.due:
             outlier.tick(start, self._random)
         key = None if sticky is None else sticky.hash(exchange.route)
+        balancer = cluster.balancer
         endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
         if balancer.rate:
             self._probe(cluster, balancer)
@@ -112,29 +114,32 @@ class Engine:
         Caretaker.of(self.mesh).probe(cluster, balancer)
 
     def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:
-        """The attempt is over, with a response or an error. Its latency is the time to its headers, if any came."""
-        endpoint, cluster = attempt.endpoint, attempt.cluster
+        """The attempt is over, with a response or an error. Its latency is the time to its headers, if there were
+        any."""
+        endpoint = attempt.endpoint
         assert endpoint is not None
         end = self.now()
         took = (attempt.heard or end) - attempt.start
         endpoint.leave(attempt.permit, verdict, end, took)
-        if verdict is not SUCCESS or cluster.outlier is not None:
-            learn(cluster.outlier, attempt, endpoint, verdict, outcome, end, self._random)
+        outlier = attempt.cluster.outlier
+        if verdict is not SUCCESS or outlier is not None:
+            learn(outlier, attempt, endpoint, verdict, outcome, end, self._random)
         if self.mesh.port.listeners:
-            service, number = attempt.what.service, attempt.attempt
-            self.mesh.tell(AttemptFinished(cluster.name, service, endpoint.address, number, verdict, took))
+            cluster, service = attempt.cluster.name, attempt.what.service
+            self.mesh.tell(AttemptFinished(cluster, service, endpoint.address, attempt.attempt, verdict, took))
 
     def _answered(self, attempt: Attempt, response: Any) -> None:
-        attempt.what.decision = attempt.decision
         endpoint, balancer = attempt.endpoint, attempt.cluster.balancer
         assert endpoint is not None
+        attempt.what.decision = attempt.decision
         if balancer.listens:
             listen(balancer, endpoint, response, attempt.heard)
         if attempt.later is None:
             self._leave(attempt, self._classify(attempt, response, None), response)
         else:
             endpoint.heard(attempt.permit, attempt.heard)
-            attempt.later.append(lambda verdict: self._leave(attempt, verdict, response))
+            held = ref(response)  # a response must not live for its stream's sake
+            attempt.later.append(lambda verdict: self._leave(attempt, verdict, held()))
             release = attempt.release
             if release is not None:
                 attempt.later.append(lambda verdict: release())

@@ -20,7 +20,6 @@ from ..runtime import SYSTEM
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._reader import Answer
 from .classify import EARLY
-from .exchange import Attempt
 from .lean_engine import LeanEngine
 from .lean_plan import LeanExchange, Plan
 from .road import _log
@@ -28,6 +27,7 @@ from .untouched import Steps
 
 if TYPE_CHECKING:
     from .door import Door
+    from .exchange import Attempt
     from .fast_road import Lane
 
 PLANS: Final = 2048  # kept per client; then all are made afresh
@@ -212,10 +212,10 @@ class Lean:
     async def attempt(self, attempt: Attempt) -> Any:
         """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
         exchange: LeanExchange = attempt.what
-        if not attempt.decision.plain:  # the one before may have been routed elsewhere
-            return await exchange.client._road(attempt)
         endpoint, deadline = attempt.endpoint, attempt.deadline
         assert endpoint is not None
+        if not attempt.decision.plain:  # the attempt before may have been routed elsewhere
+            return await exchange.client._road(attempt)
         run = self._door.engine.run
         plan, body = exchange.plan, exchange.body
         loop = _asyncio_loop()

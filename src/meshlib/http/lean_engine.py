@@ -31,23 +31,24 @@ class LeanEngine(AsyncEngine):
         return (cluster.steps.get(self) or self.step(cluster))(attempt)
 
     async def _ask(self, attempt: Any) -> Any:
-        exchange, cluster = attempt.what, attempt.cluster
+        cluster, exchange = attempt.cluster, attempt.what
         balancer = cluster.balancer
         if cluster.sticky is not None or cluster.outlier is not None or balancer.rate or balancer.listens:
-            return await super()._ask(attempt)  # more is to be learnt from it than the usual
-        now = self.now
-        attempt.start = start = now()
-        attempt.endpoint = endpoint = balancer.pick(self._random, start, avoid=exchange.tried)
+            return await super()._ask(attempt)  # more is to be learnt from each attempt than the usual
+        attempt.start = start = self.now()
+        endpoint = balancer.pick(self._random, start, avoid=exchange.tried)
         exchange.tried.append(endpoint)
         attempt.permit = permit = endpoint.enter(start)
+        attempt.endpoint = endpoint
         try:
             response = await exchange.road(attempt)
         except BaseException as error:
             self._failed(attempt, error)
             raise
+        exchange.decision = attempt.decision
         verdict = self._classify(attempt, response, None)
-        if verdict is not SUCCESS or self.mesh.port.listeners:
+        if self.mesh.port.listeners or verdict is not SUCCESS:
             self._leave(attempt, verdict, response)
         else:
-            endpoint.leave(permit, verdict, now(), attempt.heard - start)
+            endpoint.leave(permit, verdict, self.now(), attempt.heard - start)
         return response

@@ -139,4 +139,6 @@ class LeanExchange(Exchange):
 
     def name(self, cluster: Cluster) -> str:
         """Whom the endpoint's certificate must name; "" without TLS."""
-        return cluster.tls_name or self.plan.host if self.plan.secure or cluster.tls else ""
+        if not self.plan.secure and not cluster.tls:
+            return ""
+        return cluster.tls_name or self.plan.host
