@@ -156,7 +156,7 @@ class Engine:
         endpoints are out, refusals count.
         """
         verdict = self._classify(call, result, error)
-        if verdict is FAILURE and isinstance(error, call.what.family.errors.not_sent):
+        if verdict is FAILURE and isinstance(error, call.what.family.lib.ConnectError):
             balancer = call.cluster.balancer  # type: ignore[attr-defined]  # the call of a gate is an `Attempt`
             if len(balancer.ward.sick) < len(balancer.endpoints):
                 return IGNORED
