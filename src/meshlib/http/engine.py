@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from weakref import ref
 
 from ..balancing import Balancer, Endpoint
 from ..call import SUCCESS, AsyncStep, Call, Step, Verdict
@@ -138,7 +139,8 @@ class Engine:
             self._leave(call, cluster, entered, self._classify(call, response, None), heard, response)
         else:
             entered[0].heard(entered[1], heard)
-            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard, response))
+            known = ref(response)  # what the stream holds must not keep its response alive
+            call.later.append(lambda verdict: self._leave(call, cluster, entered, verdict, heard, known()))
             release = call.what.release
             if release is not None:
                 call.later.append(lambda verdict: release())
