@@ -99,7 +99,38 @@ def _limits(model: ClusterModel, budget: float | None) -> dict[str, Any]:
 
 
 def _outliers(model: ClusterModel) -> dict[str, Any] | None:
-    accrual = model.accrual
+    """Envoy's own, where the cluster has one like it; else what comes nearest to accrual."""
+    accrual, outlier = model.accrual, model.outlier
+    if outlier is not None:
+        runs = {
+            "5xx": outlier.consecutive_5xx,
+            "gateway": outlier.consecutive_gateway,
+            "local": outlier.consecutive_local,
+        }
+        enforced = {name: 100 if name in outlier.enforce and length else 0 for name, length in runs.items()}
+        return {
+            "consecutive_5xx": outlier.consecutive_5xx or 5,
+            "consecutive_gateway_failure": outlier.consecutive_gateway or 5,
+            "consecutive_local_origin_failure": outlier.consecutive_local or 5,
+            "split_external_local_origin_errors": outlier.split,
+            "interval": f"{outlier.interval:.6f}s",
+            "base_ejection_time": f"{outlier.base_ejection:.6f}s",
+            "max_ejection_time": f"{max(outlier.max_ejection or 300.0, outlier.base_ejection):.6f}s",
+            "max_ejection_time_jitter": f"{outlier.jitter:.6f}s",
+            "max_ejection_percent": round(outlier.max_ejected * 100),
+            "always_eject_one_host": outlier.always_one,
+            "success_rate_stdev_factor": round(outlier.stdev_factor * 1000),
+            "success_rate_minimum_hosts": outlier.success_hosts,
+            "success_rate_request_volume": outlier.success_volume,
+            "failure_percentage_threshold": round(outlier.failure_threshold * 100),
+            "failure_percentage_minimum_hosts": outlier.failure_hosts,
+            "failure_percentage_request_volume": outlier.failure_volume,
+            "enforcing_consecutive_5xx": enforced["5xx"],
+            "enforcing_consecutive_gateway_failure": enforced["gateway"],
+            "enforcing_consecutive_local_origin_failure": enforced["local"],
+            "enforcing_success_rate": 100 if "success_rate" in outlier.enforce else 0,
+            "enforcing_failure_percentage": 100 if "failure_percentage" in outlier.enforce else 0,
+        }
     if accrual is None:
         return None
     if isinstance(accrual, UnifiedModel):
