@@ -81,7 +81,7 @@ def versions() -> Iterator[list[Upstream]]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory, versions: list[Upstream]) -> Path:
     path = tmp_path_factory.mktemp("envoy") / "mesh.yaml"
-    limits = "bulkhead: {max_concurrent: 50}"
+    limits = "bulkhead: {max_concurrent: 50}, outlier: {consecutive_5xx: 0, consecutive_gateway: 50}"
     clusters = "".join(f"  {one.name}: {{endpoints: [127.0.0.1:{one.port}], {limits}}}\n" for one in versions)
     path.write_text(RULES + clusters)
     return path

@@ -241,7 +241,7 @@ spec:
 """
 
 
-def test_a_traffic_policy_becomes_balancer_bulkhead_and_accrual(folder: Folder) -> None:
+def test_a_traffic_policy_becomes_balancer_bulkhead_and_outlier_detection(folder: Folder) -> None:
     read = folder.read(
         POLICY,
         rules("""
@@ -257,8 +257,11 @@ def test_a_traffic_policy_becomes_balancer_bulkhead_and_accrual(folder: Folder) 
     [bulkhead] = [gate for gate in first.gates if isinstance(gate, Bulkhead)]
     assert read.model.clusters["reviews/v1"].bulkhead is not None and bulkhead.name == "reviews/v1"
     assert read.model.clusters["reviews/v1"].bulkhead.max_concurrent == 10
-    accrual = read.model.clusters["reviews/v2"].accrual
-    assert accrual is not None and (accrual.failures, accrual.backoff[0]) == (7, 15.0)  # the subset inherits it
+    outlier = second.outlier  # the subset inherits it
+    assert outlier is not None and read.model.clusters["reviews/v2"].accrual is None
+    found = read.model.clusters["reviews/v2"].outlier
+    assert found is not None and (found.consecutive_5xx, found.base_ejection, found.max_ejected) == (7, 15.0, 0.1)
+    assert read.model.clusters["reviews/v2"].panic == 0.4
     assert read.model.clusters["reviews/v2"].balancer.kind == "maglev" and second.sticky is not None
     assert (first.tls, second.tls, second.tls_name) == (False, True, "reviews.example")
 

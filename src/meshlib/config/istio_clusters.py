@@ -265,18 +265,25 @@ def _pool(node: Node) -> dict[str, Any]:
 
 
 def _outliers(node: Node) -> dict[str, Any]:
-    node.without_meaning("each failure is judged when it comes, not at intervals", "interval")
-    node.without_meaning("failed connections and failed answers are counted together", "splitExternalLocalOriginErrors")
-    node.without_meaning("at least one endpoint can always be ejected; see panic", "maxEjectionPercent")
     node.without_meaning("answers of 500 and above are failures", "outlierDetectionHttpErrorCodes")
-    counts = [node.count(key) for key in ("consecutive5xxErrors", "consecutiveErrors", "consecutiveGatewayErrors")]
-    counts.append(node.count("consecutiveLocalOriginFailures"))
-    given = [one for one in counts if one]
-    failures = min(given) if given else 0 if 0 in counts else 5
-    first = node.seconds("baseEjectionTime", 30.0) or 30.0
-    accrual = {"failures": failures, "failure_share": 1.0, "backoff": [first, max(300.0, first)]}
+    answers = node.count("consecutive5xxErrors", node.count("consecutiveErrors", 5))
+    gateway, local = node.count("consecutiveGatewayErrors", 0), node.count("consecutiveLocalOriginFailures", 5)
+    split = bool(node.value("splitExternalLocalOriginErrors", False))
+    first = node.seconds("baseEjectionTime", 30.0)
+    most = node.number("maxEjectionPercent", 10.0)
+    enforced = [name for name, count in (("5xx", answers), ("gateway", gateway), ("local", split and local)) if count]
+    outlier = {
+        "consecutive_5xx": answers,
+        "consecutive_gateway": gateway,
+        "consecutive_local": local,
+        "split": split,
+        "interval": node.seconds("interval", 10.0),
+        "base_ejection": first,
+        "max_ejected": min((10.0 if most is None else most) / 100, 1.0),
+        "enforce": enforced,
+    }
     panic = node.number("minHealthPercent", 0.0) or 0.0
-    return {"accrual": accrual if failures else False, "panic": min(panic / 100, 1.0)}
+    return {"outlier": outlier, "accrual": False, "panic": min(panic / 100, 1.0)}
 
 
 def _tls(node: Node) -> dict[str, Any]:
