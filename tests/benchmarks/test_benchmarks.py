@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-PARTS = {"guards", "report"}  # a table, and what makes the page; the rest are scripts
+PARTS = {"guards", "report", "soak"}  # a table, what makes the page, and the long form of tests/http/test_soak.py
 SHORT: dict[str, list[str]] = {
     "balancersim": ["--fast", "--only", "hedged"],
     "balancers": ["--fast"],
