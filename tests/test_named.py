@@ -11,7 +11,6 @@ import pytest
 
 from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
 from meshlib.config.load import Reader
-from meshlib.config.load import load as load_file
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
@@ -187,7 +186,7 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     file = tmp_path / "mesh.yaml"
     file.write_text("pipelines: {reports: {breaker: {failure_rate: null, consecutive_failures: 1}}}\n")
     mesh = Mesh(name="mesh")
-    reader = Reader(mesh, str(file), lambda seen: load_file(file, seen))
+    reader = Reader(mesh, file)
     reader.load()
     calls: list[int] = []
 
