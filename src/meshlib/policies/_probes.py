@@ -25,7 +25,9 @@ class Probes:
     minimum, `number`) are in (resilience4j).
     """
 
-    __slots__ = ("_heard", "_leases", "_overdue", "_rates", "bad", "concurrency", "done", "enough", "number", "successes")
+    __slots__ = (
+        "_heard", "_leases", "_overdue", "_rates", "bad", "concurrency", "done", "enough", "number", "successes",
+    )  # fmt: skip
 
     def __init__(
         self, number: int, successes: int | None, concurrency: int | None, judges: Sequence[Trip] | None = None
