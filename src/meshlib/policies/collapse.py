@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 from ..runtime import SYSTEM, Expired, Runtime
 from . import _check, deadline
 from ._flight import Flight, ThreadSignal, share, share_async
-from ._guard import check_function, is_coroutine_function
+from ._written import check_function, is_coroutine_function
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
