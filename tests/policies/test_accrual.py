@@ -21,6 +21,7 @@ from meshlib.policies.accrual import (
     SuccessRateWithin,
     hybrid,
 )
+from meshlib.policies.backoff import equal_jitter
 
 WAIT = partial(constant, 5.0)
 DOUBLING = partial(exponential, 1.0)
@@ -68,6 +69,20 @@ def test_success_rate_within_needs_a_whole_window_and_enough_requests() -> None:
     assert policy.failure(31.0) is None  # the first one has left the window: too few requests
     assert [policy.failure(31.0 + tick) for tick in (1, 2, 3)] == [None, None, None]
     assert policy.failure(35.0) == 5.0
+
+
+def test_the_window_begins_when_it_is_said_to_and_may_need_no_calls() -> None:
+    policy = SuccessRateWithin(1.0, 30.0, 5.0, requests=5, start=0.0)
+    assert [policy.failure(30.0) for _ in range(5)] == [None, None, None, None, 5.0]
+    policy = SuccessRateWithin(1.0, 30.0, [7.0], requests=0, start=0.0)
+    assert [policy.failure(0.0), policy.failure(30.0), policy.failure(30.0)] == [None, 7.0, 300.0]
+
+
+def test_a_backoff_may_be_seconds_a_sequence_a_recipe_or_a_function() -> None:
+    for backoff in (5.0, [5.0], equal_jitter(5.0, 300.0), WAIT):
+        assert ConsecutiveFailures(1, backoff).failure(0.0) == 5.0
+    with pytest.raises(ValueError, match="backoff"):
+        ConsecutiveFailures(1, -1.0)
 
 
 def test_or_else_tells_both_and_takes_the_longer_wait() -> None:

@@ -222,6 +222,22 @@ def test_the_delay_is_learnt_as_in_finagle() -> None:
     assert learnt(0.05, *[0.05] * 9) == inf, "too few calls"
 
 
+async def test_a_bad_answer_teaches_nothing_about_latency() -> None:
+    clock = ManualClock()
+    hedge = Hedge(max_extra_load=0.5, minimum_calls=1)
+    answers = [(0.1, "good")] * 5 + [(0.001, "bad")] * 20
+    ask = Server(clock, *answers)
+
+    def classify(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return Verdict.FAILURE if result == "bad" else Verdict.SUCCESS
+
+    call = Pipeline(hedge, runtime=clock, classify=classify)(ask.__call__)
+    for _ in answers:
+        await call()
+    clock.advance(3.0)
+    assert hedge.hedge_after(clock.now()) == pytest.approx(0.1)
+
+
 def test_old_latencies_are_forgotten() -> None:
     histogram = Histogram()
     for second in range(60):

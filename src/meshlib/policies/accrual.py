@@ -11,15 +11,18 @@ the state machine around it (after Finagle's FailureAccrualFactory):
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from enum import Enum
 from math import inf
 from typing import Protocol
 
 from ..call import IGNORED, SUCCESS, Verdict
 from . import _check
-from ._backoff import Backoff
 from ._ewma import Ema
+from ._illness import Backoff, Waits
+from .backoff import equal_jitter
+
+FINAGLE = equal_jitter(5.0, 300.0)
+"""Its default wait: 5 s doubling to 300 s, half of it chance."""
 
 
 class AccrualPolicy(Protocol):
@@ -35,25 +38,6 @@ class AccrualPolicy(Protocol):
         """A probe succeeded: forget everything, waits begin anew."""
 
 
-class _Waits:
-    """The waits of one illness; when a finite list is used up, `last` for ever (Finagle: 300 s)."""
-
-    __slots__ = ("_backoff", "_last", "_waits")
-
-    def __init__(self, backoff: Backoff, last: float = 300.0) -> None:
-        self._backoff = backoff
-        self._last = last
-        self._waits: Iterator[float] | None = None  # made when first needed: most endpoints never fail
-
-    def restart(self) -> None:
-        self._waits = None
-
-    def next(self) -> float:
-        if self._waits is None:
-            self._waits = self._backoff()
-        return next(self._waits, self._last)
-
-
 class ConsecutiveFailures:
     """Dead at the n-th failure in a row, and at each one after it. A success ends the run, but not the waits."""
 
@@ -62,7 +46,7 @@ class ConsecutiveFailures:
     def __init__(self, failures: int, backoff: Backoff) -> None:
         self.failures = _check.count("failures", failures)
         self._run = 0
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._run = 0
@@ -89,7 +73,7 @@ class SuccessRate:
         self.window = _check.count("window", window)
         self._ema = Ema(window)
         self._calls = 0
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._calls += 1
@@ -109,20 +93,22 @@ class SuccessRate:
 class SuccessRateWithin:
     """Dead when the average success within about `window` seconds is below `rate` (0–1).
 
-    It judges only after one whole window since it was made or revived (the first call counts as its making), and only
-    with at least `requests` calls in the last window, counted in five slices.
+    It judges only after one whole window since `start` (default: the first call) or its revival, and only with at least
+    `requests` calls in the last window, counted in five slices.
     """
 
     __slots__ = ("_ema", "_slices", "_start", "_waits", "rate", "requests", "window")
 
-    def __init__(self, rate: float, window: float, backoff: Backoff, *, requests: int = 5) -> None:
+    def __init__(
+        self, rate: float, window: float, backoff: Backoff, *, requests: int = 5, start: float | None = None
+    ) -> None:
         self.rate = _check.ratio("rate", rate)
         self.window = _check.seconds("window", window)
-        self.requests = _check.count("requests", requests)
+        self.requests = _check.count("requests", requests, least=0)
         self._ema = Ema(window)
-        self._start: float | None = None
+        self._start = None if start is None else _check.number("start", start)
         self._slices: deque[list[float]] = deque()  # [when the slice began, calls in it], the newest last
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._observe(1.0, now)
@@ -176,7 +162,7 @@ class OrElse:
         self.second.revived(now)
 
 
-def hybrid(backoff: Backoff) -> OrElse:
+def hybrid(backoff: Backoff = FINAGLE) -> OrElse:
     """Finagle's default: below 80 % success over 30 s with at least 5 calls, or 5 failures in a row."""
     return OrElse(SuccessRateWithin(0.8, 30.0, backoff), ConsecutiveFailures(5, backoff))
 
@@ -196,10 +182,10 @@ class Unified:
         self.failures = _check.count("failures", failures, least=0)
         self.rate = _check.ratio("rate", rate, zero=True)
         self.window = _check.seconds("window", window)
-        self.requests = _check.count("requests", requests)
+        self.requests = _check.count("requests", requests, least=0)
         self._run = 0
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._run = 0

@@ -76,6 +76,7 @@ class Hedge(Loop):
         self.discard = discard or _drop
         self.sent = 0
         self.won = 0
+        self.learns = delay is None
         self._histogram = Histogram() if delay is None else None
         self._learnt = inf
         self._refresh_at: float | None = None
@@ -170,8 +171,10 @@ class Racer(Generic[R]):
                 end = now()
                 hedge.record(end - start, end)
             raise
-        end = now()
-        hedge.record(end - start, end)
+        # A bad answer that comes fast is no measure of how long good ones take (Finagle).
+        if hedge.learns and not self._classify(call, result, None).failed:
+            end = now()
+            hedge.record(end - start, end)
         return result
 
     def allows(self, number: int) -> bool:
