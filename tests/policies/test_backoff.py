@@ -73,6 +73,7 @@ def test_take_until_ends_once_the_total_is_reached() -> None:
 def test_from_nothing_nothing_grows() -> None:
     for delays in (backoff.linear(0.0, 0.0), backoff.exponential(0.0), backoff.polly_exponential(0.0, half)):
         assert set(first(1100, delays)) == {0.0}
+    assert first(2, backoff.linear(2.0, 2.0, 0.5)) == first(2, backoff.exponential(2.0, 2.0, 0.5)) == [0.5, 0.5]
 
 
 def test_a_random_delay_lies_anywhere_in_its_range() -> None:
@@ -147,6 +148,8 @@ def test_schedules_go_on_for_ever() -> None:
 
 def test_nonsense_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="maximum=1"):
-        backoff.exponential(2.0, 2.0, 1.0)
+        backoff.equal_jittered(2.0, 1.0, half)
+    with pytest.raises(ValueError, match="maximum=-1"):
+        backoff.exponential(2.0, 2.0, -1.0)
     with pytest.raises(ValueError, match="start="):
         backoff.decorrelated(0.0, 1.0, half)

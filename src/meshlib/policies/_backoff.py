@@ -190,6 +190,8 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _bounds(start: float, maximum: float, *, zero: bool = False) -> None:
+    """With `zero` nothing may grow from nothing, and the maximum cut off even the start (Polly)."""
     _check.seconds("start", start, zero=zero)
-    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= start:
-        raise ValueError(f"maximum={maximum!r}: expected seconds, at least start={start!r}")
+    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= (0.0 if zero else start):
+        wanted = "seconds, 0 or more" if zero else f"seconds, at least start={start!r}"
+        raise ValueError(f"maximum={maximum!r}: expected {wanted}")

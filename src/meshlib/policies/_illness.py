@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from .backoff import Recipe, runs
+from .backoff import Recipe, equal_jitter, runs
 
 Backoff: TypeAlias = float | Iterable[float] | Recipe | Callable[[], Iterator[float]]
 """The waits of one illness: seconds, a sequence, one of `meshlib.policies.backoff`, or what makes a new iterator."""
+
+FINAGLE = equal_jitter(5.0, 300.0)
+"""Its default wait: 5 s doubling to 300 s, half of it chance."""
 
 
 class Waits:

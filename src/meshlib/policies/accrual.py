@@ -17,12 +17,8 @@ from typing import Protocol
 
 from ..call import IGNORED, SUCCESS, Verdict
 from . import _check
-from ._ewma import Ema
-from ._illness import Backoff, Waits
-from .backoff import equal_jitter
-
-FINAGLE = equal_jitter(5.0, 300.0)
-"""Its default wait: 5 s doubling to 300 s, half of it chance."""
+from ._illness import FINAGLE, Backoff, Waits
+from .ewma import Ema
 
 
 class AccrualPolicy(Protocol):
@@ -171,10 +167,11 @@ class Unified:
     """Dead after `failures` in a row (0: that does not count) or when the success rate within `window` is below `rate`.
 
     After Linkerd 2's unified accrual. The rate is exact over ten equal buckets that expire by themselves, and judges
-    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts in the rate, but not in the run.
+    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts against the rate, but ends the
+    run. Once dead, each failed probe is one more wait, and nothing but `revived` brings it back.
     """
 
-    __slots__ = ("_buckets", "_run", "_waits", "failures", "rate", "requests", "window")
+    __slots__ = ("_buckets", "_dead", "_run", "_waits", "failures", "rate", "requests", "window")
 
     def __init__(
         self, backoff: Backoff, *, failures: int = 7, rate: float = 0.8, window: float = 10.0, requests: int = 5
@@ -184,26 +181,33 @@ class Unified:
         self.window = _check.seconds("window", window)
         self.requests = _check.count("requests", requests, least=0)
         self._run = 0
+        self._dead = False
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]
         self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
-        self._run = 0
-        self._count(1, now)
+        if not self._dead:
+            self._run = 0
+            self._count(1, now)
 
     def failure(self, now: float) -> float | None:
         self._run += 1
-        below = self._count(0, now)
-        return self._waits.next() if below or (self.failures and self._run >= self.failures) else None
+        return self._judge(self._count(0, now) or 0 < self.failures <= self._run)
 
     def limited(self, now: float) -> float | None:
         """The server refused because of too many calls."""
-        return self._waits.next() if self._count(0, now) else None
+        self._run = 0
+        return self._judge(self._count(0, now))
 
     def revived(self, now: float) -> None:
         self._run = 0
+        self._dead = False
         self._buckets.clear()
         self._waits.restart()
+
+    def _judge(self, too_much: bool) -> float | None:
+        self._dead = self._dead or too_much
+        return self._waits.next() if self._dead else None
 
     def _count(self, good: int, now: float) -> bool:
         number = int(now // (self.window / 10))
@@ -275,12 +279,22 @@ class Accrual:
             if state is PROBE_CLOSED:
                 self._state = PROBE_OPEN
         elif state is ALIVE or state is PROBE_CLOSED:
-            wait = self.policy.failure(now)
-            if wait is not None:
-                if state is ALIVE:
-                    self.removals += 1
-                else:
-                    self.removed_for += now - self._since
-                self._state, self._since, self._until = DEAD, now, now + wait
-            elif state is PROBE_CLOSED:
-                self._state = PROBE_OPEN
+            self._judged(self.policy.failure(now), state, now)
+
+    def limited(self, now: float) -> None:
+        """A call is over that the server refused because of too many (429): a failed probe, and else only something to
+        a policy that minds (`Unified`)."""
+        state = self.state(now)
+        if state is ALIVE or state is PROBE_CLOSED:
+            minds = getattr(self.policy, "limited", None)
+            self._judged(None if minds is None else minds(now), state, now)
+
+    def _judged(self, wait: float | None, state: AccrualState, now: float) -> None:
+        if wait is not None:
+            if state is ALIVE:
+                self.removals += 1
+            else:
+                self.removed_for += now - self._since
+            self._state, self._since, self._until = DEAD, now, now + wait
+        elif state is PROBE_CLOSED:
+            self._state = PROBE_OPEN
