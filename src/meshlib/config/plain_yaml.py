@@ -31,9 +31,7 @@ _TAG = "tag:yaml.org,2002:"
 _MERGE: Any = object()  # the key `<<`, while its mapping is being read
 _NO_KEY: Any = object()
 _CONSTRUCTOR = SafeConstructor()
-_MADE = {
-    f"{_TAG}{kind}": getattr(_CONSTRUCTOR, f"construct_yaml_{kind}") for kind in ("null", "bool", "int", "float")
-}
+_MADE = {f"{_TAG}{kind}": getattr(_CONSTRUCTOR, f"construct_yaml_{kind}") for kind in ("null", "bool", "int", "float")}
 _TEXTS = frozenset([None, "!", f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}merge"])
 _CONTAINERS = {_MAPPING: (None, "!", f"{_TAG}map"), _SEQUENCE: (None, "!", f"{_TAG}seq")}
 
