@@ -53,9 +53,9 @@ def _made(
     address: str, weight: float, labels: Mapping[str, str], zone: str, priority: int, known: Mapping[str, Endpoint]
 ) -> Endpoint:
     kept = known.get(address)
-    if kept is not None and kept.weight == weight and kept.labels == labels:
-        if kept.zone == zone and kept.priority == priority:
-            return kept
+    now = weight, zone, priority, labels
+    if kept is not None and (kept.weight, kept.zone, kept.priority, kept.labels) == now:
+        return kept
     host, port = split_address(address)
     return Endpoint(host, port, weight=weight, labels=labels, zone=zone, priority=priority)
 

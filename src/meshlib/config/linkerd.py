@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..balancing import Endpoint
-from ..discovery.file import Stamp
+from ..discovery.file import Stamp, stamp
 from ..discovery.fs import read_folder
+from ..errors import ConfigError
 from .draft import Draft
 from .node import Node
 
@@ -62,7 +63,7 @@ def read(draft: Draft, item: Node, folder: Path, seen: dict[Path, Stamp]) -> dic
         kind = node.named("kind")
         prefix = "/#" + (node.text("prefix") or f"/{kind}")
         if kind == "io.l5d.fs":
-            names = read_folder(folder / node.named("rootDir"), seen.__setitem__)
+            names = _folder(node, folder, seen)
             clusters = {name: f"{prefix}/{name}" for name in names}
             found |= {clusters[name]: endpoints for name, endpoints in names.items()}
             namers.append({"prefix": prefix, "clusters": clusters})
@@ -92,6 +93,19 @@ def read(draft: Draft, item: Node, folder: Path, seen: dict[Path, Stamp]) -> dic
         "identifiers": _identifiers(router),
     }
     return found
+
+
+def _folder(node: Node, folder: Path, seen: dict[Path, Stamp]) -> dict[str, list[Endpoint]]:
+    """The names in `rootDir`: beside the file, or else, as Linkerd looks for it, in the folder of the process."""
+    given = node.named("rootDir")
+    try:
+        path = next((path for path in (folder / given, Path(given)) if path.is_dir()), None)
+        if path is None:
+            seen[folder / given] = stamp(folder / given)
+            raise node.error("rootDir", f"no such folder: {folder / given}")
+        return read_folder(path, seen.__setitem__)
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise error if isinstance(error, ConfigError) else node.error("rootDir", f"{error}") from None
 
 
 def _router(item: Node) -> Node | None:
