@@ -86,7 +86,8 @@ class Builder:
         models = services_of(model)
         services = {name: self._service(name, service, loaded.document) for name, service in models.items()}
         policies = self._route_policies(loaded.document, models, services)
-        routes = route_table(loaded.document, model, policies, self._kept_rules(models, policies))
+        kept = self._kept_rules(models, policies)
+        routes = route_table(loaded.document, model, policies, kept, names=services)
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
         now.services = {name: (models[name], service) for name, service in services.items()}
@@ -266,13 +267,15 @@ class Builder:
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
     """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
     egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    named = {ANY: model.dtab.policies} if model.dtab is not None else {}
+    named = {} if model.dtab is None else {ANY: model.dtab.policies}
+    if model.dtab is not None:
+        named |= {one.prefix: one.policies for one in model.dtab.names}
     return {**egress, **named, **model.services}
 
 
 def place_of(service: str) -> Place:
     """Where the file speaks of a service."""
-    return (EGRESS,) if service == EGRESS else ("services", service)
+    return (EGRESS,) if service == EGRESS else ("dtab",) if service[:1] in (ANY, "/") else ("services", service)
 
 
 def check(document: Document, model: MeshModel, before: Loaded | None = None) -> None:
@@ -281,7 +284,7 @@ def check(document: Document, model: MeshModel, before: Loaded | None = None) ->
     Clusters that were found good `before` are not looked at again.
     """
     for name, service in services_of(model).items():
-        if model.dtab is not None and service is model.dtab.policies:
+        if model.dtab is not None and name not in model.services and service is not model.egress:
             continue  # its clusters are the namers' business
         beyond = service is model.egress
         base: Place = (EGRESS,) if beyond else ("services", name)

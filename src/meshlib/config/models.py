@@ -167,8 +167,18 @@ class IdentifierModel(Model):
     name: str = "/"
 
 
+class NamePolicies(Model):
+    """The policies of the names that `prefix` takes, such as `/svc/users` or `/svc/*/{any}`."""
+
+    prefix: str
+    policies: ServiceModel
+
+
 class DtabModel(Model):
-    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them."""
+    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them.
+
+    `names` are those that have their own; of several that fit the last counts.
+    """
 
     entries: str = ""
     namers: tuple[NamerModel, ...] = (NamerModel(),)
@@ -176,6 +186,7 @@ class DtabModel(Model):
     override: bool = False  # a request may bring its own entries in `l5d-dtab`
     trust_context: bool = False  # what callers send in `l5d-ctx-dtab` counts
     policies: ServiceModel = ServiceModel()
+    names: tuple[NamePolicies, ...] = ()
 
 
 class MeshModel(Model):

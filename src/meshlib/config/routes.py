@@ -30,10 +30,12 @@ def route_table(
     model: MeshModel,
     policies: Mapping[str, RoutePolicies] = NONE,
     kept: Mapping[str, Service] = NONE,
+    names: Mapping[str, Any] = NONE,
 ) -> RouteTable:
     """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say).
 
-    `policies` are those of the rules that have their own, by service; `kept` are services that are compiled already.
+    `policies` are those of the rules that have their own, by service; `kept` are services that are compiled already,
+    and `names` the policies of the names that a dtab has.
     """
     services = [
         kept.get(name) or _service(document, ("services", name), service, policies.get(name, NO_POLICIES))
@@ -42,7 +44,7 @@ def route_table(
     unknown: Service | DtabRouter | str | None = REFUSED if model.egress == "refuse" else None
     if isinstance(model.egress, ServiceModel):
         unknown = _service(document, (EGRESS,), model.egress, policies.get(EGRESS, NO_POLICIES))
-    unknown = dtab_router(document, model) or unknown
+    unknown = dtab_router(document, model, names) or unknown
     try:
         return RouteTable(services, unknown=unknown)
     except ValueError as error:
