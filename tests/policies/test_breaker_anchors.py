@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -102,6 +103,8 @@ def test_resilience4j_three_of_four_failed_probes_reopen_and_one_of_four_closes(
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "SFF", now=5.0).state == HALF_OPEN
     assert played(breaker, "F", now=5.0).state == OPEN
+    metrics = breaker.metrics(5.0)
+    assert (metrics.failure_rate, metrics.calls, metrics.failures) == (0.75, 4, 3), "what the round said stays readable"
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "FSSS", now=5.0).state == CLOSED
 
@@ -133,6 +136,13 @@ def test_resilience4j_ignored_errors_keep_half_open_alive() -> None:
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "IIIIIIII", now=5.0).state == HALF_OPEN
     assert played(breaker, "SSSS", now=5.0).state == CLOSED
+
+
+def test_resilience4j_a_probe_that_never_returns_keeps_its_place_if_it_may() -> None:
+    breaker = played(r4j(probe_lease=inf, half_open_max=None), "FFFFF")
+    for _ in range(4):
+        breaker.enter(5.0)
+    assert refused(breaker, 1e9) is None
 
 
 def test_resilience4j_half_open_lasts_a_second_at_most() -> None:

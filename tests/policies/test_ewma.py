@@ -6,7 +6,7 @@ from math import exp
 
 import pytest
 
-from meshlib.policies._ewma import Ema, PeakEwma
+from meshlib.policies.ewma import Ema, PeakEwma
 
 
 def test_the_first_sample_is_taken_as_it_is() -> None:

@@ -25,9 +25,7 @@ class Probes:
     minimum, `number`) are in (resilience4j).
     """
 
-    __slots__ = (
-        "_heard", "_leases", "_overdue", "_rates", "bad", "concurrency", "done", "enough", "number", "successes",
-    )  # fmt: skip
+    __slots__ = ("_leases", "_overdue", "_rates", "bad", "concurrency", "enough", "heard", "number", "successes")
 
     def __init__(
         self, number: int, successes: int | None, concurrency: int | None, judges: Sequence[Trip] | None = None
@@ -46,12 +44,21 @@ class Probes:
         self._overdue: dict[int, bool] = {}
         self.clear()
 
-    def clear(self) -> None:
-        """A new round; permits of the one before are worth nothing any more."""
+    def end(self) -> None:
+        """The round is over: its permits are worth nothing any more. What it heard can still be read."""
         self._leases.clear()
         self._overdue.clear()
-        self._heard: list[tuple[bool, float]] = []
-        self.done = self.bad = 0
+
+    def clear(self) -> None:
+        """A new round."""
+        self.end()
+        self.heard: list[tuple[bool, float]] = []  # of each probe: whether it failed, and how long it took
+        self.bad = 0
+
+    @property
+    def done(self) -> int:
+        """How many probes of this round came back."""
+        return len(self.heard)
 
     def lend(self, permit: int, now: float, lease: float) -> bool:
         """Give a place to `permit` for `lease` seconds, if there is one."""
@@ -83,10 +90,9 @@ class Probes:
 
         One that took longer than `slow_call` is no good answer for a breaker that opens on slow calls.
         """
-        self.done += 1
+        self.heard.append((failed, took))
         self.bad += failed or (took > slow_call and not self._rates)
         if self._rates:
-            self._heard.append((failed, took))
             return self._by_rate()
         if self.bad > self.number - self.successes:
             return False, f"{self.bad} of {self.done} probes failed"
@@ -98,7 +104,7 @@ class Probes:
         if self.done < self.enough:
             return None
         for rate in self._rates:
-            totals = Totals(self.done, sum(rate.bad(failed, took) for failed, took in self._heard))
+            totals = Totals(self.done, sum(rate.bad(failed, took) for failed, took in self.heard))
             if rate.too_much(totals):
                 return False, rate.says(totals).replace("calls", "probes")
         return True, f"{self.done - self.bad} of {self.done} probes succeeded"

@@ -40,7 +40,9 @@ class Retry(Loop):
     `retry_after_max` seconds: then we give up rather than come early. Never waits past the deadline.
 
     Each call makes a deposit into `budget`, each retry withdraws. Default (`...`): a budget of its own. None: no
-    budget. `discard` is given each result that is thrown away for another try.
+    budget. `discard` is given each result that is thrown away for another try. A last result that would be tried again
+    is returned as it is, unless `spent(result)` makes an exception of it (resilience4j's failAfterMaxAttempts,
+    failsafe's ExceededError).
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
     They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
@@ -65,6 +67,7 @@ class Retry(Loop):
         retry_after: Callable[[object], float | None] = retry_after,
         retry_after_max: float = 60.0,
         discard: Callable[[Any], object] | None = None,
+        spent: Callable[[Any], BaseException] | None = None,
         stop: Callable[[Any], bool] | None = None,
         wait: Callable[[Any], float] | None = None,
         retry: Callable[[Any], bool] | None = None,
@@ -91,6 +94,7 @@ class Retry(Loop):
         self.retry_after = retry_after
         self.retry_after_max = _check.seconds("retry_after_max", retry_after_max, zero=True)
         self.discard = discard
+        self.spent = spent
         self.stop = stop
         self.wait = wait
         self.retry = retry

@@ -57,7 +57,7 @@ class PeakEwma:
             self.cost = took
         else:
             kept = exp(min(0.0, self.stamp - now) / self.decay)
-            self.cost = took * (1.0 - kept) + self.cost * kept
+            self.cost = took + (self.cost - took) * kept
         self.stamp = max(self.stamp, now)
         return self.cost
 
