@@ -127,6 +127,29 @@ def test_no_evidence_opens_the_probe_again_and_changes_nothing_elsewhere() -> No
     assert accrual.state(5.5) is PROBE_OPEN
 
 
+def test_a_probe_that_never_ends_costs_one_lease_and_not_the_endpoint() -> None:
+    accrual = Accrual(ConsecutiveFailures(1, WAIT), probe_lease=10.0)
+    accrual.ended(FAILURE, 0.0)
+    accrual.started(5.0)
+    assert (accrual.state(14.9), accrual.state(15.0)) == (PROBE_CLOSED, PROBE_OPEN)
+    accrual.started(15.0)
+    assert (accrual.state(24.9), accrual.probes) == (PROBE_CLOSED, 2)
+    accrual.ended(SUCCESS, 24.9)
+    assert accrual.state(24.9) is ALIVE
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_probe_that_ends_after_its_lease_decides_all_the_same(taken_over: bool) -> None:
+    for verdict, expected in ((SUCCESS, ALIVE), (FAILURE, DEAD)):
+        accrual = Accrual(ConsecutiveFailures(1, WAIT), probe_lease=10.0)
+        accrual.ended(FAILURE, 0.0)
+        accrual.started(5.0)
+        if taken_over:
+            accrual.started(15.0)
+        accrual.ended(verdict, 20.0)
+        assert accrual.state(20.0) is expected
+
+
 def test_a_failed_probe_that_the_policy_forgives_may_be_repeated_at_once() -> None:
     accrual = Accrual(SuccessRate(0.5, 2, WAIT))
     accrual.ended(FAILURE, 0.0)

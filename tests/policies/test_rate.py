@@ -240,6 +240,16 @@ def test_a_flood_of_keys_shares_one_bucket_and_gives_nobody_a_full_one() -> None
     assert not any(limit.take(0.0, key) == 0 for key in range(1000))
 
 
+def test_a_key_that_finds_a_place_after_the_flood_begins_with_what_it_used_of_the_shared_bucket() -> None:
+    limit = RateLimit(1, burst=2, max_keys=1)
+    limit.enter(0.0, "old")
+    limit.enter(0.5, "late")
+    limit.enter(0.5, "late")  # both tokens of the shared bucket
+    with pytest.raises(RateLimited):
+        limit.enter(1.0, "late")  # "old" has made room
+    assert limit.take(1.5, "late") == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "field"),
     [

@@ -17,6 +17,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._blocks import Blocks, place
 from ._guard import NO_CALL, guard, layer
+from .deadline import current
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,11 +157,13 @@ class Gate:
 def _too_late(call: Call, error: BaseException, now: float) -> bool:
     """Whether a cancellation came because the server let the call's own deadline pass; any other is nobody's failure.
 
-    Event loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
+    Without a pipeline nothing travels that could know the deadline: then it is the one in force where we stand. Event
+    loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
     """
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         return False
-    return call.deadline < inf and now >= call.deadline - 0.002
+    due = call.deadline if call.deadline < inf else current()
+    return due < inf and now >= due - 0.002
 
 
 class _Ready:

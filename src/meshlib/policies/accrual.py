@@ -5,7 +5,7 @@ the state machine around it (after Finagle's FailureAccrualFactory):
 
     ALIVE ──(policy says dead)──> DEAD ──(time passes)──> PROBE_OPEN ──(a call starts)──> PROBE_CLOSED
       ^                            ^                          ^                               │
-      └────── good probe ──────────┴──── bad probe, dead ─────┴── bad or no evidence ─────────┘
+      └────── good probe ──────────┴──── bad probe, dead ─────┴── bad, no evidence, too late ─┘
 """
 
 from __future__ import annotations
@@ -236,13 +236,15 @@ class Accrual:
     """One endpoint's accrual. The four counters are Finagle's statistics.
 
     A failure while dead or waiting for a probe is not heard, and does not extend the time. Of two calls that race for
-    the probe, whichever ends first decides.
+    the probe, whichever ends first decides. A probe that has not ended `probe_lease` seconds after it began gives its
+    place to another (Finagle: never), and decides all the same if it ends after all.
     """
 
-    __slots__ = ("_since", "_state", "_until", "policy", "probes", "removals", "removed_for", "revivals")
+    __slots__ = ("_since", "_state", "_until", "policy", "probe_lease", "probes", "removals", "removed_for", "revivals")
 
-    def __init__(self, policy: AccrualPolicy) -> None:
+    def __init__(self, policy: AccrualPolicy, *, probe_lease: float = 60.0) -> None:
         self.policy = policy
+        self.probe_lease = _check.seconds("probe_lease", probe_lease, infinite=True)
         self._state = ALIVE
         self._until = inf
         self._since = 0.0
@@ -251,7 +253,7 @@ class Accrual:
 
     def state(self, now: float) -> AccrualState:
         """The state as of `now`."""
-        return PROBE_OPEN if self._state is DEAD and now >= self._until else self._state
+        return PROBE_OPEN if self._state is not ALIVE and now >= self._until else self._state
 
     def is_open(self, now: float) -> bool:
         """May a balancer choose it? While dead, or while a probe is under way, it should not."""
@@ -261,11 +263,11 @@ class Accrual:
         """A call begins."""
         if self._state is not ALIVE and self.state(now) is PROBE_OPEN:
             self.probes += 1
-            self._state = PROBE_CLOSED
+            self._state, self._until = PROBE_CLOSED, now + self.probe_lease
 
     def ended(self, verdict: Verdict, now: float) -> None:
         """A call is over. Failing to connect is a failure like any other."""
-        state = self.state(now)
+        state = self._state
         if verdict is SUCCESS:
             self.policy.success(now)
             if state is PROBE_CLOSED:

@@ -53,10 +53,10 @@ class CircuitBreaker(ByHand, Gate):
     **How it heals:** `probes` calls are admitted, at most `probe_concurrency` at once. `probe_successes` of them close
     it (default: all), and it opens again as soon as that cannot be reached (failsafe; one probe is Hystrix and Polly).
     With `probe_by_rate` its own rates judge them, as in resilience4j. A probe not back within `probe_lease` seconds
-    (default: the cooldown; inf, as in resilience4j and failsafe: never) gives its place to another. `half_open_max`
-    seconds end a round that is still undecided, with `half_open_then`: OPEN or CLOSED. `automatic` makes a look at
-    `state` or `metrics` move on what only time moves; without it a call does (resilience4j's
-    automaticTransitionFromOpenToHalfOpenEnabled; see `tick`).
+    (default: the cooldown; inf, as in resilience4j and failsafe: never) gives its place to another, and is heard all
+    the same while the round lasts. `half_open_max` seconds end a round that is still undecided, with `half_open_then`:
+    OPEN or CLOSED. `automatic` makes a look at `state` or `metrics` move on what only time moves; without it a call
+    does (resilience4j's automaticTransitionFromOpenToHalfOpenEnabled; see `tick`).
 
     **What counts:** `failures`, `ignore` and `failure_result` (exception types or predicates), or one `classify` for
     all. `initial` is the state it begins in; `control` a switch that it shares with others.

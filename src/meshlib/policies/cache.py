@@ -71,7 +71,7 @@ class _Shares(Loop):
             place = step, identity(call, key)
             flight = flights.setdefault(place, Flight())
             try:
-                return await share_async(flight, lambda: step(call), run)
+                return await share_async(flight, lambda: step(call), call.deadline, run)
             finally:
                 self._landed(flights, place, flight)
 

@@ -24,10 +24,10 @@ from ..parking import in_event_loop
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._buckets import Bucket, Keys
-from ._guard import check_function, is_coroutine_function
 from ._tokens import REFUSED, Cycles, Rate, Smooth, TokenBucket
 from ._waiting import NONE, WaitingGate
 from ._windows import FixedWindow, SlidingWindow
+from ._written import check_function, is_coroutine_function
 from .deadline import current
 
 __all__ = [
