@@ -328,5 +328,13 @@ class CircuitBreaker(ByHand, Gate):
         with self._lock:
             return look(*self._picture(now), self._shut, value(self._refusals), self._refused_before, self._opened)
 
+    def failure_rate(self, now: float | None = None) -> float:
+        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
+        return self.metrics(now).failure_rate
+
+    def slow_call_rate(self, now: float | None = None) -> float:
+        """The same for slow calls."""
+        return self.metrics(now).slow_call_rate
+
     def _picture(self, now: float) -> tuple[State, tuple[Trip, ...], Probes, float]:
         return self._state, self._parts, self._probes, now
