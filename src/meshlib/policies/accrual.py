@@ -178,6 +178,8 @@ class Unified:
     ) -> None:
         self.failures = _check.count("failures", failures, least=0)
         self.rate = _check.ratio("rate", rate, zero=True)
+        if not failures and not rate:
+            raise ValueError(f"failures={failures!r}, rate={rate!r}: expected one above 0, or nothing ever counts")
         self.window = _check.seconds("window", window)
         self.requests = _check.count("requests", requests, least=0)
         self._run = 0

@@ -31,9 +31,9 @@ from ._judge import Errors, judge
 from ._metrics import BreakerMetrics, look, opening
 from ._probes import Probes
 from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move, checked_state
-from ._trips import chosen, parts
+from ._trips import check_windows, chosen, parts
 from ._window import value
-from .cooldown import FALLBACK, Cooldown, Opening, checked, growing
+from .cooldown import FALLBACK, LONGEST, Cooldown, Opening, checked, pause
 from .trip import Trip
 
 __all__ = ["BreakerMetrics", "CircuitBreaker", "ManualControl", "Opening", "State"]
@@ -47,8 +47,9 @@ class CircuitBreaker(ByHand, Gate):
     `window_calls` calls, with at least `minimum_calls`; or any `trip` of your own. With none of them: 5 in a row.
 
     **How long:** `cooldown` seconds, times `cooldown_factor` for each further trip without a close in between, up to
-    `cooldown_max`; the last `cooldown_jitter` share of it drawn at random, once per trip (0.5 is Finagle's equal
-    jitter). Or any function of the number of trips (see `cooldown.Opening`). The first call at or after its end probes.
+    `cooldown_max` (its default gives way to a longer `cooldown`); the last `cooldown_jitter` share of it drawn at
+    random, once per trip (0.5 is Finagle's equal jitter). Or any function of the number of trips (see
+    `cooldown.Opening`). The first call at or after its end probes.
 
     **How it heals:** `probes` calls are admitted, at most `probe_concurrency` at once. `probe_successes` of them close
     it (default: all), and it opens again as soon as that cannot be reached (failsafe; one probe is Hystrix and Polly).
@@ -80,7 +81,7 @@ class CircuitBreaker(ByHand, Gate):
         buckets: int | None = None,
         cooldown: float | Cooldown = 30.0,
         cooldown_factor: float = 1.0,
-        cooldown_max: float = 300.0,
+        cooldown_max: float = LONGEST,
         cooldown_jitter: float = 0.0,
         probes: int = 1,
         probe_successes: int | None = None,
@@ -107,14 +108,13 @@ class CircuitBreaker(ByHand, Gate):
         plain = chosen(limits, slow_call, window, window_calls, minimum_calls, buckets)
         if trip is not None and (*limits, window, window_calls, buckets) != (None,) * 6:
             raise ValueError(f"trip={trip!r}: expected alone; it says itself what is too much, and over which window")
+        check_windows(plain, window=window, window_calls=window_calls, buckets=buckets)
         self.trip = trip or plain
         self._parts = parts(self.trip)
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf
         self.cooldown = cooldown
-        self._pause: Cooldown = (
-            cooldown if callable(cooldown) else growing(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
-        )
+        self._pause = pause(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
         self._probes = Probes(probes, probe_successes, probe_concurrency, self._parts if probe_by_rate else None)
         self.probe_lease = None if probe_lease is None else _check.seconds("probe_lease", probe_lease, infinite=True)
         self.half_open_max = inf if half_open_max is None else _check.seconds("half_open_max", half_open_max)
