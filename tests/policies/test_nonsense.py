@@ -52,9 +52,6 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("cooldown", lambda: CircuitBreaker(cooldown=10.0, cooldown_max=5.0)),
     ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_factor=2.0)),
     ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_max=60.0)),
-    ("window", lambda: CircuitBreaker(consecutive_failures=5, window=10.0)),
-    ("window_calls", lambda: CircuitBreaker(window_calls=100)),
-    ("buckets", lambda: CircuitBreaker(consecutive_failures=5, buckets=10)),
     ("classify", lambda: AdaptiveLimit(classify="all")),  # type: ignore[arg-type]
     ("partition_of", lambda: AdaptiveLimit(partition_of="tenant")),  # type: ignore[arg-type]
     ("bypass", lambda: AdaptiveLimit(bypass=True)),  # type: ignore[arg-type]

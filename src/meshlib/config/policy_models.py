@@ -44,6 +44,10 @@ class BreakerModel(Model):
     def _longest(self) -> BreakerModel:
         if "cooldown_max" in self.model_fields_set:  # its default gives way to a longer cooldown
             at_most(self, "cooldown", "cooldown_max")
+        if self.failure_rate is None and self.slow_call_rate is None:
+            for field in ("window", "window_calls"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"{field}: expected a failure_rate or a slow_call_rate over it")
         return self
 
 

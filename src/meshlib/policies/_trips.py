@@ -65,10 +65,3 @@ def chosen(
             )
         )
     return Consecutive(5) if not trips else trips[0] if len(trips) == 1 else Either(*trips)
-
-
-def check_windows(trip: Trip, **windows: object) -> None:
-    """Refuse what `trip`, the one that was chosen, would never look at."""
-    for field, value in windows.items():
-        if value is not None and windowed(parts(trip), Windowed) is None:
-            raise ValueError(f"{field}={value!r}: expected a failure_rate or a slow_call_rate over it")
