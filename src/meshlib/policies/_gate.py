@@ -114,10 +114,11 @@ class Gate:
     async def _enter_async(self, run: Runtime) -> int:
         return self.enter(run.now())
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         """Lines of `_guard`'s template that this kind of gate writes in its own way.
 
-        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait.
+        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait, and
+        `args` those of the guarded function.
         """
         return {}
 

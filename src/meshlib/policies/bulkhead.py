@@ -84,7 +84,7 @@ class Bulkhead(Places):
 
     # --- the shells ------------------------------------------------------------------------------------------------
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         # A method call saved is a third of the price: taking and giving back a place is written into the wrapper.
         give = "_put(0)\n{0}if _gate._watched: _gate._settle()"
         return {
