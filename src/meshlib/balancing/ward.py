@@ -59,9 +59,11 @@ class Ward:
     the smoothed time plus `deviations` deviations, but at least `slack` seconds more than usual. An endpoint is
     ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
     and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
-    doubles in between. `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
+    doubles in between, and a server's `Retry-After` lengthens it to `longest` at most (None: ten times the longest
+    wait). `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
     failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for
-    balancers that weigh latency.
+    balancers that weigh latency, and `recheck` the silence in seconds after which the default balancer looks again at
+    an endpoint that one slow answer or failure has made dear.
     """
 
     __slots__ = (
@@ -78,6 +80,7 @@ class Ward:
         "failures",
         "guess",
         "lock",
+        "longest",
         "name",
         "patience",
         "penalty",
@@ -105,6 +108,7 @@ class Ward:
         penalty: float = 5.0,
         recheck: float = 2.0,
         backoff: tuple[float, float] = (0.25, 4.0),
+        longest: float | None = None,
         accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
         self.name = name
@@ -117,10 +121,11 @@ class Ward:
         self.volume = _check.number("volume", volume, least=1.0)
         self.penalty = _check.seconds("penalty", penalty, zero=True)
         self.recheck = _check.seconds("recheck", recheck)
-        first, longest = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
-        if longest < first:
+        first, most = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
+        if most < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
-        self._backoff = (first, longest)
+        self._backoff = (first, most)
+        self.longest = 10.0 * most if longest is None else _check.seconds("longest", longest)
         self.accrual = accrual
         self.lock = Lock()
         self.size = 0  # how many endpoints there are
@@ -242,8 +247,16 @@ class Ward:
         self.version += 1
         self.port.post(EndpointEjected(self.name, endpoint.address, reason, until))
 
+    def refused(self, endpoint: Endpoint, illness: Illness, now: float, wait: float | None) -> None:
+        """The call that has just been given back was refused because of too many calls: not before the backoff is over
+        again, if it was the probe."""
+        if not illness.claimed and illness.due <= now:
+            illness.level += 1
+            illness.again = max(illness.again, now + (self.wait(illness.level - 1) if wait is None else wait))
+            self._schedule(endpoint, illness, illness.again)
+
     def postpone(self, endpoint: Endpoint, illness: Illness, seconds: float, now: float) -> None:
-        later = now + min(seconds, 10.0 * self._backoff[1])
+        later = now + min(seconds, self.longest)
         illness.again = max(illness.again, later)
         if not illness.probe and not illness.claimed and later > illness.due:
             self._schedule(endpoint, illness, later)

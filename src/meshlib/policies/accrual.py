@@ -214,6 +214,11 @@ class Unified:
         """The server refused because of too many calls."""
         return self._waits.next() if self._count(0, now) else None
 
+    def bad_probe(self, now: float) -> float:
+        """A probe failed, or was refused because of too many calls: the next wait, whatever the window says by now."""
+        self._count(0, now)
+        return self._waits.next()
+
     def revived(self, now: float) -> None:
         self._run = 0
         self._buckets.clear()
