@@ -100,7 +100,7 @@ class OutlierModel(Model):
     failure_volume: int = Field(50, ge=1)
     split: bool = False
     a50: bool = False
-    enforce: tuple[str, ...] = ("5xx", "local", "success_rate")
+    enforce: tuple[str, ...] = ("5xx", "local", "success_rate", "local_success_rate")
 
 
 def on(value: Any) -> Any:
