@@ -404,3 +404,14 @@ def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> No
     kill(endpoints[1], 2.0, times=1)
     endpoints[1].postpone(3600.0, 2.0)
     assert endpoints[1] in [balancer.pick(random, 62.1 + tick) for tick in range(50)]
+
+
+def test_the_numbers_of_the_rule_can_be_set_and_go_back_with_the_next_balancer() -> None:
+    ward = Ward("users", decay=7.0)
+    make("default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0)
+    assert (ward.decay, ward.slack, ward.deviations, ward.penalty, ward.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
+    make("default", "users", three(), ward=ward)
+    assert (ward.decay, ward.slack, ward.recheck) == (7.0, 0.02, 2.0)
+    for wrong in ({"decay": 0.0}, {"recheck": -1.0}, {"choices": 0}, {"slack": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            make("default", "users", three(), **wrong)

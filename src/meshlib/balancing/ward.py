@@ -69,6 +69,7 @@ class Ward:
     __slots__ = (
         "_backoff",
         "_credit",
+        "_own",
         "_queue",
         "_swing",
         "_tie",
@@ -124,6 +125,7 @@ class Ward:
         first, most = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
         if most < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
+        self._own = (self.decay, self.deviations, self.slack, self.penalty, self.recheck)
         self._backoff = (first, most)
         self.longest = 10.0 * most if longest is None else _check.seconds("longest", longest)
         self.accrual = accrual
@@ -138,6 +140,23 @@ class Ward:
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
         self._credit = 1.0
+
+    def tune(
+        self,
+        *,
+        decay: float | None = None,
+        deviations: float | None = None,
+        slack: float | None = None,
+        penalty: float | None = None,
+        recheck: float | None = None,
+    ) -> None:
+        """What a balancer wants otherwise than the constructor said; None: as that said."""
+        own = self._own
+        self.decay = own[0] if decay is None else _check.seconds("decay", decay)
+        self.deviations = own[1] if deviations is None else _check.number("deviations", deviations, least=0.0)
+        self.slack = own[2] if slack is None else _check.seconds("slack", slack)
+        self.penalty = own[3] if penalty is None else _check.seconds("penalty", penalty, zero=True)
+        self.recheck = own[4] if recheck is None else _check.seconds("recheck", recheck)
 
     def keep(self, members: Sequence[Endpoint]) -> None:
         """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
