@@ -160,7 +160,7 @@ def test_envoys_multiplier_falls_after_each_whole_interval_back_and_grpcs_at_eve
         detection = OutlierDetection(interval=10.0, base_ejection=30.0, a50=a50)
         members = fleet(3, detection)
         eject(detection, members[0], 0.0)
-        detection.sweep(30.0, none)
+        detection.sweep(30.5, none)
         eject(detection, members[0], 31.0)
         detection.sweep(95.0, none)  # back
         seen = [detection.tally(members[0]).multiplier]
@@ -272,7 +272,7 @@ def test_grpc_lets_back_after_it_has_compared() -> None:
     answer(detection, members[0], *[500] * 20)
     detection.sweep(10.0, none)
     answer(detection, members[1], *[500] * 20)
-    detection.sweep(20.0, none)  # the first has rested long enough, but still counts as out: 10 % is reached
+    detection.sweep(20.1, none)  # the first has rested long enough, but still counts as out: 10 % is reached
     assert members[0].well and members[1].well
     assert detection.overflow == 1
 

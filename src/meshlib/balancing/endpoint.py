@@ -233,6 +233,8 @@ class Endpoint(Record):
             illness.held = tuple(other for other in illness.held if other != by)
             if not illness.held:
                 self.run = 0
+                if self.accrual is not None:
+                    self.accrual.revived(now)
                 self._recover()
                 ward.discharge(self, illness, now)
         ward.port.flush()

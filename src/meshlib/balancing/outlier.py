@@ -6,7 +6,7 @@ each other and lets an ejected one rest for a time that grows with repeats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf, sqrt
 from threading import RLock
 from typing import TypeAlias
@@ -60,18 +60,19 @@ Judged: TypeAlias = tuple[Endpoint, Tally, int, int]  # good ones, and all
 class OutlierDetection:
     """Ejects endpoints by runs of failures at once, and by comparison at each `sweep` (call it every `interval` s).
 
-    Numbers are Envoy's, shares are 0–1. `enforce` names the criteria that eject; the others are only counted in
-    `detected`. `max_ejected` is the largest share of the cluster that may be out; with `always_one` (gRPC's rule, and
-    ours) one may be out in any case: Envoy's default of 10 % would never eject the one bad endpoint of three.
+    Numbers are Envoy's, shares are 0–1. `enforce` names the criteria that eject, or maps each to the share of its
+    detections that do (Envoy's enforcing_…, drawn at random); all are counted in `detected`. `max_ejected` is the
+    largest share of the cluster that may be out; with `always_one` (gRPC's rule, and ours) one may be out in any case:
+    Envoy's default of 10 % would never eject the one bad endpoint of three.
     `stdev_factor`, with population deviation: a lone bad endpoint of n stands √(n - 1) deviations below the mean, so
     the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets,
     refused connections) apart, by a run, a success rate and a failure share of their own; without, they count as 5xx.
     `jitter` is the most that is added at random to an ejection.
 
     `a50` follows gRPC where it differs: the failure share must exceed the threshold (Envoy: reach it), ejections stop
-    once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), whoever has rested comes
-    back after the comparison (Envoy: before), and the multiplier has no limit and falls at every sweep (Envoy: only
-    after a whole interval back in the rotation).
+    once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), the multiplier falls at
+    every sweep (Envoy: only after a whole interval back in the rotation) and has no upper bound, and a sweep readmits
+    last, whose time is over (Envoy: first, also whose time ends with it).
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class OutlierDetection:
         failure_volume: int = 50,
         split: bool = False,
         a50: bool = False,
-        enforce: Collection[str] = ENFORCED,
+        enforce: Collection[str] | Mapping[str, float] = ENFORCED,
     ) -> None:
         self.consecutive_5xx = _check.count("consecutive_5xx", consecutive_5xx, least=0)
         self.consecutive_gateway = _check.count("consecutive_gateway", consecutive_gateway, least=0)
@@ -119,7 +120,8 @@ class OutlierDetection:
         self.a50 = a50
         if not set(enforce) <= set(CRITERIA):
             raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(CRITERIA)}")
-        self.enforce = frozenset(enforce)
+        shares = enforce.items() if isinstance(enforce, Mapping) else [(criterion, 1.0) for criterion in enforce]
+        self.enforce = {name: _check.ratio(f"enforce[{name!r}]", share, zero=True) for name, share in shares}
         self.detected: dict[str, int] = dict.fromkeys(CRITERIA, 0)
         self.enforced: dict[str, int] = dict.fromkeys(CRITERIA, 0)
         self.overflow = 0  # ejections that `max_ejected` did not allow
@@ -220,7 +222,7 @@ class OutlierDetection:
 
     def _sweep(self, now: float, random: Callable[[], float]) -> None:
         if not self.a50:
-            self._let_back(now)
+            self._sweep_rested(now)
         judged = [(e, t) for e, t in self._tallies.items() if t.ejected_at is None]
         answers = [(e, t, t.good, t.total) for e, t in judged]
         attempts = [(e, t, t.local_good, t.local_total) for e, t in judged]
@@ -228,15 +230,15 @@ class OutlierDetection:
         self._sweep_failures(answers, "failure_percentage", now, random)
         self._sweep_success(attempts, "local_success_rate", now, random)
         self._sweep_failures(attempts, "local_failure_percentage", now, random)
+        if self.a50:
+            self._sweep_rested(now)
         for tally in self._tallies.values():
             tally.good = tally.total = tally.local_good = tally.local_total = 0
-        if self.a50:
-            self._let_back(now)
 
-    def _let_back(self, now: float) -> None:
+    def _sweep_rested(self, now: float) -> None:
         for endpoint, tally in self._tallies.items():
             if tally.ejected_at is not None:
-                if now >= tally.until:
+                if now > tally.until or (now == tally.until and not self.a50):
                     self._readmit(endpoint, tally, now)
             elif tally.multiplier and (self.a50 or tally.back_at is None or now - tally.back_at >= self.interval):
                 tally.multiplier -= 1
@@ -274,7 +276,8 @@ class OutlierDetection:
         if not allowed and not (self.always_one and out == 0):
             self.overflow += 1
             return
-        if criterion not in self.enforce:
+        share = self.enforce.get(criterion, 0.0)
+        if share == 0.0 or (share < 1.0 and random() >= share):
             return
         self.enforced[criterion] += 1
         if self.a50 or tally.multiplier * self.base_ejection < self.max_ejection + self.base_ejection:

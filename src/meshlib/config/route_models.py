@@ -73,10 +73,10 @@ class MatchModel(Model):
     host: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     scheme: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     port: Annotated[tuple[int, ...], BeforeValidator(_listed)] = ()
-    headers: dict[str, Text] = {}
-    query: dict[str, Text] = {}
-    cookies: dict[str, Text] = {}
-    labels: dict[str, Text] = {}
+    headers: dict[str, Text] = Field(default_factory=dict)
+    query: dict[str, Text] = Field(default_factory=dict)
+    cookies: dict[str, Text] = Field(default_factory=dict)
+    labels: dict[str, Text] = Field(default_factory=dict)
     env: str | None = None
 
 
@@ -142,7 +142,7 @@ class RedirectModel(Model):
 class RespondModel(Model):
     status: int = 200
     body: str = ""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 class FaultModel(Model):
@@ -156,8 +156,8 @@ class FaultModel(Model):
 
 
 class HeaderEditModel(Model):
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
+    set: dict[str, str] = Field(default_factory=dict)
+    add: dict[str, str] = Field(default_factory=dict)
     remove: tuple[str, ...] = ()
 
 
@@ -176,16 +176,16 @@ class ArmModel(Model):
 class RouteModel(Model):
     name: str = ""
     match: Annotated[tuple[MatchModel, ...], BeforeValidator(_listed)] = ()
-    split: Split = {}
+    split: Split = Field(default_factory=dict)
     sticky: Sticky | None = None
-    arms: dict[str, ArmModel] = {}
+    arms: dict[str, ArmModel] = Field(default_factory=dict)
     redirect: RedirectModel | None = None
     respond: RespondModel | None = None
     outside: bool = False
     rewrite: RewriteModel | None = None
     request_headers: HeaderEditModel | None = None
     response_headers: HeaderEditModel | None = None
-    mirror: dict[str, Ratio] = {}
+    mirror: dict[str, Ratio] = Field(default_factory=dict)
     fault: FaultModel | None = None
     timeout: Seconds | None = Field(None, gt=0)
     per_try_timeout: Seconds | None = Field(None, gt=0)
