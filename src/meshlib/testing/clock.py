@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..runtime import SYSTEM, Expired, Signal
+from ..runtime import Expired
 
 if TYPE_CHECKING:
     import trio
@@ -85,9 +85,6 @@ class ManualClock:
         if failed is not None:
             raise failed
         return result
-
-    def signal(self) -> Signal:
-        return SYSTEM.signal()
 
     async def _watch(self, alarm: _Alarm, scope: anyio.CancelScope) -> None:
         await self._wait(alarm)
