@@ -17,10 +17,11 @@ from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
-from .build import Builder, Loaded, check, static_endpoints
+from .build import Builder
 from .document import Document, read
 from .endpoints import NOBODY, endpoints_of
 from .errors import first_error
+from .loaded import Loaded, check, static_endpoints
 from .manifests import are_manifests, read_manifests
 from .models import ClusterModel, MeshModel
 

@@ -18,12 +18,13 @@ from ..errors import ConfigError
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from . import gateway_api, istio, istio_clusters, linkerd
-from .build import Builder, Loaded, check
+from .build import Builder
 from .document import Document, read_all
 from .draft import Draft
 from .endpoints import endpoint
 from .errors import first_error
 from .istio_retry import DEFAULT
+from .loaded import Loaded, check
 from .models import EndpointModel, MeshModel
 from .node import ConfigReport, Node
 from .routes import route_table
