@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class Section:
 
 
 def is_async(fn: Any) -> bool:
-    return asyncio.iscoroutinefunction(fn)
+    return inspect.iscoroutinefunction(fn)
 
 
 def of(module: str, name: str, /, *args: Any, **settings: Any) -> Make:
