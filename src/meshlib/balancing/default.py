@@ -50,10 +50,13 @@ class Default(Roster):
                 return probe
         picture = self._picture
         endpoints, n = picture.endpoints, picture.size
-        if n < 4 or avoid:
+        if avoid or n < 3 or (n == 3 and (self._warming or not picture.equal)):
             return self._pick_few(picture, random, now, avoid)
         for _ in range(4):
-            if picture.equal:  # three draws from one random number, which has 53 bits
+            if n == 3:  # all three, from a random one on
+                i = int(random() * 3)
+                a, b, c = endpoints[i], endpoints[i - 2], endpoints[i - 1]
+            elif picture.equal:  # three draws from one random number, which has 53 bits
                 x = random() * n
                 i = int(x)
                 x = (x - i) * n

@@ -9,6 +9,9 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 from __future__ import annotations
 
 import importlib
+import json
+from asyncio import _get_running_loop as _asyncio_loop
+from math import nan
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MeshError
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Lean:
@@ -34,8 +38,11 @@ class Lean:
 
     __slots__ = (
         "_base_url",
+        "_content",
         "_door",
+        "_encode",
         "_encode_json",
+        "_engine",
         "_headers",
         "_labels",
         "_opened",
@@ -55,7 +62,10 @@ class Lean:
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED
-        self._encode_json = importlib.import_module(f"{lib.__name__}._content").encode_json
+        self._content = importlib.import_module(f"{lib.__name__}._content")
+        self._encode_json = self._content.encode_json
+        self._encode = _encode if _writes_alike(self._encode_json) else None
+        self._engine: LeanEngine | None = None
         self._steps = Steps(door.family, kind)
         self._plans: dict[tuple[str, str, str], Plan | None] = {}
         self._headers: list[Any] = []
@@ -84,10 +94,10 @@ class Lean:
                 ):
                     return None
         own = client.__dict__
-        door = self._door
-        hooks = own["_event_hooks"]
+        door, loop = self._door, _asyncio_loop()
+        engine, hooks = door.engine, own["_event_hooks"]
         if (
-            door.engine is None
+            engine is None
             or door.closing
             or door.limit is not None
             or type(url) is not str
@@ -99,20 +109,21 @@ class Lean:
             or own["_mounts"]
             or own["_transport"] is not door.default
             or own["_state"] is not self._opened
-            or door.engine.run is not SYSTEM
-            or not self.lane.open()
+            or engine.run is not SYSTEM
+            or loop is None
+            or not self.lane.way.untouched()
             or not self._steps.untouched(client)
         ):
             return None
         if (
             own["_headers"]._list != self._headers
             or own["_base_url"] is not self._base_url
-            or door.engine.mesh.labels is not self._labels
+            or engine.mesh.labels is not self._labels
         ):
             self._plans = {}
             self._headers = list(own["_headers"]._list)
             self._base_url = own["_base_url"]
-            self._labels = door.engine.mesh.labels
+            self._labels = engine.mesh.labels
         key = method, url, kind
         plan = self._plans.get(key)
         if plan is None:
@@ -122,7 +133,10 @@ class Lean:
             if plan is None:
                 return None
         if kind == "json":
-            body = b"".join(self._encode_json(options["json"])[1])
+            if self._encode is not None and self._content.json_dumps is json.dumps:  # some put another in its place
+                body = self._encode(options["json"]).encode()
+            else:
+                body = b"".join(self._encode_json(options["json"])[1])
         elif kind:
             value = options["content"]
             body = value.encode() if isinstance(value, str) else value
@@ -133,8 +147,8 @@ class Lean:
                 return None  # httpx shall say what is wrong with them
             if plan is None:
                 return None
-        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], own["_default_encoding"])
-        decision = door.engine.decide(exchange)
+        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], loop)
+        decision = engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
     def _plan(self, client: Any, key: tuple[str, str, str]) -> Plan | None:
@@ -176,22 +190,27 @@ class Lean:
     async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
         door = self._door
-        engine = LeanEngine.of(door.engine.mesh)
+        engine = self._engine
+        if engine is None or engine.mesh is not door.engine.mesh:
+            engine = self._engine = LeanEngine.of(door.engine.mesh)
         door.busy.add(exchange)
         try:
-            response = await engine.send(exchange)
+            response = await engine.call(exchange)
         except (MeshError, self.family.lib.RequestError) as error:
             dressed = door.dressed(error, exchange)
             if dressed is error:
                 raise
             raise dressed from error.__cause__
         finally:
-            door.done(exchange)
+            if door.idle is None:
+                door.busy.discard(exchange)
+            else:
+                door.done(exchange)  # somebody waits for the last one
         if type(response) is not self.family.LazyResponse:
             return door.finish(
-                response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
+                response, exchange.request, client.cookies, client._default_encoding, engine.now() - exchange.start
             )
-        response._took = engine.now() - exchange.start
+        response._took = self.now() - exchange.start
         if response._sets_cookies:
             client.cookies.extract_cookies(response)
         if response.status_code in _REDIRECTS:
@@ -200,3 +219,13 @@ class Lean:
             request._meshlib_answer = response
             return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
         return response
+
+
+def _writes_alike(encode_json: Any) -> bool:
+    """Whether httpx writes JSON as `_encode` does, which is spared making an encoder for each body."""
+    sample: dict[str, Any] = {"a": [1, 2.5, None, True, {}], "é": '"\u2028'}
+    try:
+        encode_json(nan)
+    except ValueError:
+        return b"".join(encode_json(sample)[1]) == _encode(sample).encode()
+    return False
