@@ -51,7 +51,7 @@ class Door:
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
-        self.idle: Any = None  # to be set when there are none
+        self.idle: Any = None  # to be woken when there are none
         self.closing = False
         self.fast = True
         self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
@@ -80,14 +80,14 @@ class Door:
     def done(self, exchange: Exchange) -> None:
         self.busy.discard(exchange)
         if self.idle is not None and not self.busy:
-            self.idle.set()
+            self.idle.wake()
 
-    def drain(self, signal: Callable[[], Any]) -> Any:
+    def drain(self, parking: Callable[[], Any]) -> Any:
         """Take no more requests. What to wait for until none is under way; None if none is."""
         self.closing = True
         if not self.busy:
             return None
-        self.idle = signal()
+        self.idle = parking()
         return self.idle if self.busy else None
 
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:

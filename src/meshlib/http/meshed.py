@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError
 from ..mesh import Mesh
+from ..parking import task_parking
 from ..runtime import Expired
 from .beneath import running_loop
 from .door import door_of, streaming
@@ -104,7 +105,7 @@ class AsyncMeshed:
 
     async def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(door.engine.run.signal) if door.engine is not None else None
+        idle = door.drain(task_parking) if door.engine is not None else None
         if idle is not None:
             try:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
