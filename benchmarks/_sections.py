@@ -275,13 +275,13 @@ def crowd(data: dict[str, Any], charts: Charts) -> list[str]:
     return [
         "## A crowd",
         "",
-        f"1,000 tasks that ask one server without a pause, which answers after 100 ms: p50 {number(fair['p50_ms'])} ms, "
-        f"p99 {number(fair['p99_ms'])} ms, the longest {number(fair['max_ms'])} ms. A connection at rest weighs "
+        f"1,000 tasks that ask one server without a pause, which answers after 100 ms: p50 {number(fair['p50_ms'])} "
+        f"ms, p99 {number(fair['p99_ms'])} ms, the longest {number(fair['max_ms'])} ms. A connection at rest weighs "
         f"{number(data['idle']['kb_each'])} KB.",
         "",
-        f"With 1,000 endpoints instead of 10, a pick costs {spread(picks['pick_many_to_few'])} × as much, and a request "
-        f"{spread(picks['many_to_few'])} ×: no more is done, but what is touched lies further apart in memory, a socket "
-        "for each endpoint included.",
+        f"With 1,000 endpoints instead of 10, a pick costs {spread(picks['pick_many_to_few'])} × as much, a request "
+        f"{spread(picks['many_to_few'])} ×: no more is done, but what is touched lies further apart in memory, a "
+        "socket for each endpoint included.",
         "",
     ]
 
