@@ -12,7 +12,7 @@ import importlib
 import json
 from asyncio import _get_running_loop as _asyncio_loop
 from math import nan
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import MeshError
 from ..routing.request import RouteRequest
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .door import Door
     from .fast_road import Lane
 
+Key: TypeAlias = tuple[Any, ...]  # method, URL, kind of body, and what is asked for by `params`
 PLANS: Final = 2048  # kept per client; then all are made afresh
+VARIANTS: Final = 64  # the same for a plan's own, with headers
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -67,7 +69,7 @@ class Lean:
         self._encode = _encode if _writes_alike(self._encode_json) else None
         self._engine: LeanEngine | None = None
         self._steps = Steps(door.family, kind)
-        self._plans: dict[tuple[str, str, str], Plan | None] = {}
+        self._plans: dict[Key, Plan | None] = {}
         self._headers: list[Any] = []
         self._base_url: Any = None
         self._labels: Any = None
@@ -75,7 +77,7 @@ class Lean:
     def exchange(self, client: Any, method: str, url: Any, options: dict[str, Any]) -> LeanExchange | None:
         """The exchange for a plain request; None if it is not plain, or if anything about the client is not."""
         body, kind = b"", ""
-        timeout = headers = None
+        timeout = headers = params = None
         if options:
             unset = self._unset
             for name, value in options.items():
@@ -89,6 +91,8 @@ class Lean:
                     timeout = self.family.lib.Timeout(value)
                 elif name == "headers" and value is not None:
                     headers = value
+                elif name == "params" and _plain_params(value):
+                    params = value
                 elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
                     value is None and name in ("json", "content", "headers")
                 ):
@@ -124,12 +128,12 @@ class Lean:
             self._headers = list(own["_headers"]._list)
             self._base_url = own["_base_url"]
             self._labels = engine.mesh.labels
-        key = method, url, kind
+        key: Key = (method, url, kind) if params is None else (method, url, kind, *params.items())
         plan = self._plans.get(key)
         if plan is None:
             if key in self._plans:
                 return None
-            plan = self._plan(client, key)
+            plan = self._plan(client, key, method, url, kind, params)
             if plan is None:
                 return None
         if kind == "json":
@@ -141,21 +145,38 @@ class Lean:
             value = options["content"]
             body = value.encode() if isinstance(value, str) else value
         if headers is not None:
-            try:
-                plan = plan.with_headers(client._merge_headers(headers), body)
-            except WireError:
-                return None  # httpx shall say what is wrong with them
+            plan = self._with_headers(client, plan, headers, body)
             if plan is None:
                 return None
         exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], loop)
         decision = engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
-    def _plan(self, client: Any, key: tuple[str, str, str]) -> Plan | None:
-        method, url, kind = key
+    def _with_headers(self, client: Any, plan: Plan, headers: Any, body: bytes) -> Plan | None:
+        """The plan with a request's own headers. Some callers say the same with each request, so some are kept."""
+        said = tuple(headers.items()) if type(headers) is dict else ()
+        try:
+            known = plan.variants.get(said)
+        except TypeError:
+            return None  # a value that httpx will complain about
+        if known is not None:
+            return known
+        try:
+            made = plan.with_headers(client._merge_headers(headers), body)
+        except WireError:
+            return None  # httpx shall say what is wrong with them
+        if made is not None and said:
+            if len(plan.variants) >= VARIANTS:
+                plan.variants.clear()
+            plan.variants[said] = made
+        return made
+
+    def _plan(self, client: Any, key: Key, method: str, url: str, kind: str, params: Any) -> Plan | None:
         if len(self._plans) >= PLANS:
             self._plans.clear()
         sample: dict[str, Any] = {"json": {}} if kind == "json" else {"content": "{}"} if kind else {}
+        if params is not None:
+            sample["params"] = params
         request = client.build_request(method, url, **sample)
         lengths = request.headers.get_list("content-length")
         plain = (
@@ -219,6 +240,13 @@ class Lean:
             request._meshlib_answer = response
             return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
         return response
+
+
+def _plain_params(params: Any) -> bool:
+    """Whether a plan for these serves all that are equal to them. 1, 1.0 and True are, and each is sent otherwise."""
+    if type(params) is not dict or not params:
+        return False
+    return all(type(name) is str and (type(value) is str or type(value) is int) for name, value in params.items())
 
 
 def _writes_alike(encode_json: Any) -> bool:
