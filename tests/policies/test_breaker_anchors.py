@@ -376,6 +376,15 @@ def test_failsafe_alternating_with_three_of_four_never_opens() -> None:
     assert played(CircuitBreaker(trip=FailureCount(2, calls=4)), "SFSF").state == OPEN
 
 
+def test_failsafe_the_rate_reads_from_the_first_call_on() -> None:
+    breaker = CircuitBreaker("failsafe", trip=FailureCount(5, calls=10))
+    assert breaker.failure_rate(0.0) == -1.0
+    look = played(breaker, "SFSFSFS").metrics(0.0)
+    assert (look.calls, look.failures, round(look.failure_rate, 2)) == (7, 3, 0.43)
+    look = played(breaker, "FSSSFSSSFSSSFSS").metrics(0.0)
+    assert (look.calls, look.failures, look.failure_rate) == (10, 2, 0.2)
+
+
 def test_failsafe_n_in_a_period() -> None:
     breaker = CircuitBreaker(trip=FailureCount(3, window=10.0, buckets=10))
     played(breaker, "F", now=0.0)

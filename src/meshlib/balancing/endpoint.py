@@ -157,11 +157,10 @@ class Endpoint(Record):
             return inf
         ward = self.ward
         calls = len(self._waiting) + len(self._open)
-        pending = calls * self.scale + 1.0
         if self.stamp == -inf:
-            price = log((ward.typical or 1.0) * pending) + now / ward.decay + CROWD * log(pending)
+            price = ward.guess + now / ward.decay
             if calls:
-                return price
+                return price + (1.0 + CROWD) * log(calls * self.scale + 1.0)
             if self._met == inf:
                 self._met = now
             return price - (now - self._met) / ward.recheck  # it shall not wait for long until somebody tries it
@@ -174,7 +173,8 @@ class Endpoint(Record):
         if age > self.patience and ward.may_suspend():
             self.fall_ill("slow", f"no answer for {age:.3f} s", now)
             return inf
-        return max(self.price, log(max(age, 1e-9)) + now / ward.decay + CROWD * log(pending))
+        late = log(max(age, 1e-9)) + now / ward.decay + CROWD * log(calls * self.scale + 1.0)
+        return max(self.price, late)
 
     def _blame(self, permit: int, took: float, now: float) -> None:
         self._failed(took, now)

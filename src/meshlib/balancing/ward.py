@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
+from math import inf, log
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,7 @@ class Ward:
         "due",
         "failure_share",
         "failures",
+        "guess",
         "lock",
         "name",
         "patience",
@@ -127,6 +128,7 @@ class Ward:
         self.version = 0  # grows whenever somebody falls ill or recovers
         self.due = inf  # when the next probe is due
         self.typical = self._swing = 0.0  # smoothed time of an answer from any endpoint, and its deviation
+        self.guess = 0.0  # the logarithm of it, or of one second
         self.patience = inf  # for endpoints about which nothing is known yet
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
@@ -154,19 +156,21 @@ class Ward:
         """An answer took `took` seconds, whoever gave it. The `first` of an endpoint may have opened a connection:
         such times count only as long as there are no others, and then the least of them."""
         typical, swing = self.typical, self._swing
-        if not swing:
-            self.typical = min(took, typical or took)
+        if swing:
             if first:
                 return
-            self.typical, self._swing = took, took / 2
-        elif first:
-            return
-        else:
             off = took - typical
-            self.typical = typical + (min(off, typical) / 16 if off > 0.0 else off / 8)
-            self._swing = swing + (abs(off) - swing) / 8
-        rough = 1.0 + 10.0 * self._swing / (self.typical or 1.0)
-        self.patience = self.typical + max(self.deviations * self._swing * rough, self.slack)
+            typical += min(off, typical) / 16 if off > 0.0 else off / 8
+            swing += (abs(off) - swing) / 8
+        elif first:
+            typical = min(took, typical or took)
+        else:
+            typical, swing = took, took / 2
+        self.typical, self._swing = typical, swing
+        self.guess = log(typical or 1.0)
+        if swing:
+            rough = 1.0 + 10.0 * swing / (typical or 1.0)
+            self.patience = typical + max(self.deviations * swing * rough, self.slack)
 
     def may_suspend(self) -> bool:
         """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""

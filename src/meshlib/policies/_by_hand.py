@@ -63,6 +63,14 @@ class ByHand:
         with self._lock:
             return look(*self._picture(now), *self._figures())
 
+    def failure_rate(self, now: float | None = None) -> float:
+        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
+        return self.metrics(now).failure_rate
+
+    def slow_call_rate(self, now: float | None = None) -> float:
+        """The same for slow calls."""
+        return self.metrics(now).slow_call_rate
+
     # --- moving ----------------------------------------------------------------------------------------------------
 
     def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:

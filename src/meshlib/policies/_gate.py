@@ -42,6 +42,8 @@ class Gate:
     timed: bool = False
     judges: bool = False
     """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
+    measures: bool = False
+    """Whether it learns from how long answers take: then nothing that waits or repeats belongs inside of it."""
     asks_call: bool = False
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 

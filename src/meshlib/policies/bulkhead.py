@@ -77,7 +77,7 @@ class Bulkhead(Places):
             return BulkheadMetrics(
                 max_concurrent=self.max_concurrent,
                 in_flight=self.in_flight,
-                available=len(self._free),
+                available=self.available,
                 waiting=len(self._line.waiters),
                 rejected=self._rejected,
             )

@@ -38,6 +38,8 @@ class request_scope:
 class _Shares(Loop):
     """Equal calls share one run. What equal means is said by `key(*args, **kwargs)`; default: all arguments."""
 
+    shares = True
+
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
         self.key = _check.function("key", key, "the arguments")

@@ -62,6 +62,7 @@ class Fallback(Loop):
         self.instead = _check.function("instead", instead, "the same arguments")
         self.on = None if on is None else _predicate("on", on)
         self.failure_result = _check.function("failure_result", failure_result, "the result")
+        self.hides = on is None and classify is None
         self.concurrency = inf if concurrency is None else _check.count("concurrency", concurrency)
         self.active = 0
         self.stale = None if stale is None else _check.seconds("stale", stale, infinite=True)

@@ -42,6 +42,7 @@ class Hedge(Loop):
     """
 
     repeats = True
+    races = True
 
     def __init__(
         self,

@@ -74,6 +74,7 @@ class AdaptiveLimit(Places):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(
         self,
@@ -264,6 +265,7 @@ class Partition(WaitingGate):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)

@@ -100,6 +100,14 @@ class Retry(Loop):
         self.retry = retry
         self.asks_results = asks_results(retry)
 
+    def tries(self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random) -> Tries:
+        """The decisions about one call that begins now, to be driven by hand.
+
+        After each attempt ask `next_delay(call, result, error, now)`: the seconds until the next one, or None, with
+        the reason in `reason`; at the end, `close()`. The call's deposit into the budget is yours to make.
+        """
+        return Tries(self, classify, random, now)
+
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
