@@ -93,7 +93,7 @@ async def test_a_failure_before_the_delay_is_not_hedged(run: Runtime) -> None:
 
 
 async def test_a_failure_waits_for_the_attempt_that_is_still_out(run: Runtime) -> None:
-    server = Server(run, (0.02, OSError("broken")), (0.05, "second"))
+    server = Server(run, (0.2, OSError("broken")), (0.25, "second"))
     assert await guarded(server, Hedge(0.01))() == "second"
 
 
