@@ -79,10 +79,25 @@ Member = Annotated[
 
 
 class EndpointsFrom(Model):
-    """Endpoints that stand in a file of their own; `labels` picks those that have all of these."""
+    """Endpoints that stand in a `file` of their own, or are those of another `cluster`; `labels` picks those that have
+    all of these. Where none has: nobody (`none`), all (`any`), or those with other labels."""
 
-    file: str
+    file: str | None = None
+    cluster: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    otherwise: Literal["none", "any"] | dict[str, str] = "none"
+
+    @model_validator(mode="after")
+    def _one(self) -> EndpointsFrom:
+        if (self.file is None) is (self.cluster is None):
+            raise ValueError("expected one of file and cluster")
+        return self
+
+    @property
+    def fallback(self) -> dict[str, str] | None:
+        """The labels that count where nobody has the wanted ones; {}: anybody, None: nobody."""
+        otherwise = self.otherwise
+        return otherwise if isinstance(otherwise, dict) else {} if otherwise == "any" else None
 
 
 class ClusterModel(Model):

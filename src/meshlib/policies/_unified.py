@@ -46,6 +46,11 @@ class Unified:
         self._run = 0
         return self._judge(self._count(0, now))
 
+    def bad_probe(self, now: float) -> float:
+        """A probe failed, or was refused because of too many calls: the next wait, whatever the window says by now."""
+        self._count(0, now)
+        return self._waits.next()
+
     def revived(self, now: float) -> None:
         self._run = 0
         self._dead = False
