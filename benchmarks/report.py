@@ -67,6 +67,10 @@ def goals(found: Results) -> Iterator[Goal]:
         yield from _breaker_goal(found["hot_path"])
     if "clients" in found:
         yield from _client_goals(found["clients"]["rows"])
+    if "crowd" in found:
+        ratio, weight = found["crowd"]["starving"]["ratio"], found["crowd"]["idle"]["kb_each"]
+        yield "1,000 tasks at once: p99 ÷ p50", "under 5", f"{ratio:.2f}", ratio < 5.0
+        yield "a connection at rest", "under 20 KB", f"{weight:.1f} KB", weight < 20.0
     cell = _cell(found.get("sidecar"), "none", 32)
     against = cell["ours_to"].get("aiohttp → Envoy") if cell else None
     if against:

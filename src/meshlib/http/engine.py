@@ -26,7 +26,6 @@ from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
 from .actions import act, act_sync, edited, policies_for
-from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .learn import learn, listen
@@ -113,6 +112,8 @@ class Engine:
 
     def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
         """After a pick: the balancer may want to know more about some of its endpoints."""
+        from .caretaker import Caretaker  # few balancers want any
+
         Caretaker.of(self.mesh).probe(cluster, balancer)
 
     def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:
