@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Coroutine
-from math import inf
+from math import inf, isnan
 from typing import Any
 
 import anyio
@@ -314,7 +314,7 @@ def test_old_latencies_are_forgotten() -> None:
     for second in range(60):
         histogram.record(1.0 if second < 30 else 0.1, float(second))
     assert histogram.quantile(1.0, 59.0) == 0.1
-    assert histogram.quantile(1.0, 500.0) != histogram.quantile(1.0, 500.0)
+    assert isnan(histogram.quantile(1.0, 500.0))
 
 
 @pytest.mark.parametrize(
