@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import _harness as harness
 from wire import ANSWER, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
@@ -322,14 +323,13 @@ def main() -> None:
                  if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
         about = {"python": platform.python_version(), "upstream": upstream.kind, "seconds": options.seconds,
                  "rounds": options.rounds, "versions": {name: version(name) for name in known}}  # fmt: skip
-        path = Path(options.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        options.json = path = Path(options.json)
         if path.exists():  # what was measured of other cases stays
             new = {(row["case"], row["client"]) for row in rows}
             rows = [
                 row for row in json.loads(path.read_text())["rows"] if (row["case"], row["client"]) not in new
             ] + rows
-        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        harness.finish(options, {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":

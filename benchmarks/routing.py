@@ -1,6 +1,6 @@
 """What does a routing decision cost, and a new table?
 
-    python benchmarks/routing.py [--fast] [--json]
+    python benchmarks/routing.py [--fast] [--json FILE]
 
 Nanoseconds for one `RouteTable.resolve`, for small and large tables and every kind of rule, beside what a scan of the
 same 1,000 rules costs; and the milliseconds to build a table of 1,000 rules over 200 services, from objects and
@@ -9,15 +9,15 @@ from nothing. Each figure is the median over rounds, with the range behind it. T
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
+import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from random import random
+
+import _harness as harness
 
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab_router import DtabRouter
@@ -124,10 +124,8 @@ def summary(figures: list[float], unit: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fast", action="store_true", help="a few seconds instead of half a minute")
-    parser.add_argument("--json", action="store_true", help="machine-readable")
-    options = parser.parse_args()
+    options = harness.options(__doc__)
+    harness.pin((os.cpu_count() or 1) - 1)
     calls, rounds = (2_000, 3) if options.fast else (50_000, 9)
     resolve_ns: dict[str, dict[str, float]] = {}
     for name, table, request in cases():
@@ -138,14 +136,11 @@ def main() -> None:
     resolve_ns["(a scan of 1,000 rules)"] = summary(measured(scan(), calls=max(calls // 500, 3), rounds=rounds), 1)
     build_ms = {name: summary(figures, 1e6) for name, figures in reload_times(rounds).items()}
     machine = f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
-    if options.json:
-        json.dump({"machine": machine, "resolve_ns": resolve_ns, "build_ms": build_ms}, sys.stdout, indent=2)
-        print()
-        return
     for unit, table_of in (("ns per decision", resolve_ns), ("ms per table", build_ms)):
         print(f"{unit} ({machine})")
         for name, figures in table_of.items():
             print(f"  {name:<45}{figures['median']:>12,.1f}   {figures['least']:,.1f} – {figures['most']:,.1f}")
+    harness.finish(options, {"resolve_ns": resolve_ns, "build_ms": build_ms})
 
 
 if __name__ == "__main__":
