@@ -1,4 +1,4 @@
-"""The storm of storm.py on loopback: three servers in a child process, `MeshClient`, a mesh.yaml: half a minute each."""
+"""The storm of storm.py on loopback: three servers in a child process, `MeshClient`, and a mesh.yaml each."""
 
 from __future__ import annotations
 

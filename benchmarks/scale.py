@@ -5,8 +5,8 @@
 Each world is loaded from a mesh.yaml in a fresh process. Then one endpoint of the first cluster changes: by a call of
 `balancer.update`, as discovery does it, and by an edit of its file, which a thread of its own reads; for both, how long
 an event loop stood still. Pick: choose an endpoint, as in balancers.py; use: that, with enter and leave. Telemetry: a
-whole `client.get` over a transport that answers at once, with and without somebody who listens. Sizes are bounded at 10,000 endpoints in all (--large:
-100,000), because reading YAML is what takes the time.
+whole `client.get` over a transport that answers at once, with and without somebody who listens. Sizes are bounded at
+10,000 endpoints in all (--large: 100,000), because reading YAML is what takes the time.
 """
 
 from __future__ import annotations
