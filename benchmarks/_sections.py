@@ -308,9 +308,26 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
     return out
 
 
+def crowd(data: dict[str, Any], charts: Charts) -> list[str]:
+    fair, picks = data["starving"], data["picks"]
+    return [
+        "## A crowd",
+        "",
+        f"1,000 tasks that ask one server without a pause, which answers after 100 ms: p50 {number(fair['p50_ms'])} "
+        f"ms, p99 {number(fair['p99_ms'])} ms, the longest {number(fair['max_ms'])} ms. A connection at rest weighs "
+        f"{number(data['idle']['kb_each'])} KB.",
+        "",
+        f"With 1,000 endpoints instead of 10, a pick costs {spread(picks['pick_many_to_few'])} × as much, a request "
+        f"{spread(picks['many_to_few'])} ×: no more is done, but what is touched lies further apart in memory, a "
+        "socket for each endpoint included.",
+        "",
+    ]
+
+
 SECTIONS: dict[str, Section] = {
     "sidecar": sidecar,
     "clients": clients,
+    "crowd": crowd,
     "hot_path": hot_path,
     "storm": storm,
     "balancersim": balancersim,

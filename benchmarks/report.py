@@ -67,6 +67,10 @@ def goals(found: Results) -> Iterator[Goal]:
         yield from _breaker_goal(found["hot_path"])
     if "clients" in found:
         yield from _client_goals(found["clients"]["rows"])
+    if "crowd" in found:
+        ratio, weight = found["crowd"]["starving"]["ratio"], found["crowd"]["idle"]["kb_each"]
+        yield "1,000 tasks at once: p99 ÷ p50", "under 5", f"{ratio:.2f}", ratio < 5.0
+        yield "a connection at rest", "under 20 KB", f"{weight:.1f} KB", weight < 20.0
     cell = _cell(found.get("sidecar"), "none", 32)
     against = cell["ours_to"].get("aiohttp → Envoy") if cell else None
     if against:
@@ -139,8 +143,8 @@ MEASURES = (("per_second", "requests/s", True), ("p99_ms", "p99", False), ("cpu_
 
 
 MISSED = {
-    "the bare floor": "the floor chooses no endpoint, keeps no statistics and makes no `httpx.Response`; with uvloop it "
-    "is quicker still, and what we do in Python stays.",
+    "the bare floor": "the floor chooses no endpoint, keeps no statistics and makes no `httpx.Response`; with uvloop "
+    "it is quicker still, and what we do in Python stays.",
     "`MeshClient`, uvloop": "pyreqwest sends and reads in Rust; with uvloop what remains in Python is what limits us.",
     "`MeshClient` ÷ `import httpx`": "it imports httpx, and then some eighty small modules of ours.",
 }

@@ -15,8 +15,6 @@ from inspect import isawaitable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import anyio
-
 from .runtime import RING, SYSTEM, Runtime, alarms_of
 
 R = TypeVar("R")
@@ -134,8 +132,12 @@ async def race(entry: Entry[R], run: Runtime) -> R:
         else:
             await _on_anyio(entry, heat, run)
     except BaseException:
-        with anyio.CancelScope(shield=True):
-            await _discard(entry, [*heat.late, *heat.good()])
+        thrown = [*heat.late, *heat.good()]
+        if thrown:
+            import anyio  # here and below: seldom needed, and slow to load
+
+            with anyio.CancelScope(shield=True):
+                await _discard(entry, thrown)
         raise
     if heat.late:
         await _discard(entry, heat.late)
@@ -233,6 +235,8 @@ async def _bring_home(tasks: dict[asyncio.Task[R], int]) -> None:
 
 
 async def _on_anyio(entry: Entry[R], heat: Heat[R], run: Runtime) -> None:
+    import anyio
+
     async with anyio.create_task_group() as group:
         over = anyio.Event()
 

@@ -16,6 +16,7 @@ SHORT: dict[str, list[str]] = {
     "balancersim": ["--fast", "--only", "hedged"],
     "balancers": ["--fast"],
     "clients": ["--get", "--loop", "asyncio", "--concurrency", "8", "--seconds", "0.1", "--rounds", "1"],
+    "crowd": ["--fast"],
     "hot_path": ["--fast", "--rounds", "2"],
     "import_time": ["--fast", "--rounds", "1"],
     "routing": ["--fast"],
@@ -47,7 +48,9 @@ def test_every_script_has_a_short_form_here() -> None:
 
 
 PLAIN = [
-    name for name in ("balancersim", "balancers", "clients", "routing", "wire") if (BENCHMARKS / f"{name}.py").exists()
+    name
+    for name in ("balancersim", "balancers", "clients", "crowd", "routing", "wire")
+    if (BENCHMARKS / f"{name}.py").exists()
 ]
 
 
