@@ -48,7 +48,7 @@ bench: $(VENV)/.bench
 # Everything, into benchmarks/results: about half an hour. Then `make bench-docs`.
 bench-all: $(VENV)/.bench
 	mkdir -p $(RESULTS)
-	for name in import_time hot_path scale sidecar storm; do \
+	for name in import_time hot_path scale sidecar storm crowd; do \
 	  $(BIN)/python benchmarks/$$name.py --json $(RESULTS)/$$name.json || exit 1; done
 	for name in routing balancers balancersim; do \
 	  $(BIN)/python benchmarks/$$name.py --json > $(RESULTS)/$$name.json || exit 1; done

@@ -5,9 +5,9 @@
 A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream has the other core to itself: nginx
 with one worker if it is installed and we may start it, else the server of `wire.py`. The last column says how busy it
 was: far from 100 %, or it is the upstream that was measured. "rawproto+deadline" is the floor: about the least that a
-correct client in Python can do. "MeshClient" has three endpoints (three ports of the one upstream), the default
-balancer, a circuit breaker, failure accrual, a retry budget, a deadline per call and per try; "+metrics" a subscribed
-listener that counts.
+correct client in Python can do; it writes the JSON of each POST, as the others must. "MeshClient" has three endpoints
+(three ports of the one upstream), the default balancer, a circuit breaker, failure accrual, a retry budget, a deadline
+per call and per try; "+metrics" a subscribed listener that counts.
 
 Each measurement runs in a process of its own, rounds are interleaved, the table shows medians, and ratios within the
 same round with their range: how many times the floor's (aiohttp's) requests per second, and the floor's CPU per request
@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from _upstream import free_ports, wait_for
 from wire import ANSWER, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
@@ -40,7 +41,7 @@ DATA = {"text": "x" * 10_000}
 FLOOR, OURS, AIOHTTP = "rawproto+deadline", "MeshClient", "aiohttp"
 
 
-def mesh(ports: list[int]) -> Any:
+def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
     """A mesh with all that a mesh file switches on by default, and a deadline."""
     from meshlib import CircuitBreaker, Cluster, Endpoint, Mesh, Service, Snapshot
     from meshlib.balancing import Ward, make
@@ -51,7 +52,7 @@ def mesh(ports: list[int]) -> Any:
     from meshlib.routing.table import Service as Routed
 
     made = Mesh()
-    endpoints = [Endpoint("127.0.0.1", port) for port in ports]
+    endpoints = [Endpoint(host, port) for host, port in zip(hosts or ["127.0.0.1"] * len(ports), ports, strict=True)]
     cluster = Cluster("bench", make("default", "bench", endpoints, ward=Ward("bench")), [CircuitBreaker(name="bench")])
     budget = RetryBudget(name="bench")
     pipeline = service_pipeline("bench", made.runtime, timeout=5.0, per_try_timeout=2.0, budget=budget)
@@ -83,7 +84,7 @@ def meshed(*, fast: bool = True, metrics: bool = False, two: bool = False) -> An
 
 
 async def rawproto(ports: list[int], post: bool) -> tuple[Once, Once]:
-    return await floor(ports[0], post)
+    return await floor(ports[0], post, lambda: json.dumps(DATA).encode())
 
 
 async def aiohttp(ports: list[int], post: bool) -> tuple[Once, Once]:
@@ -201,7 +202,7 @@ class Upstream:
         nginx = shutil.which("nginx")
         self.kind = "nginx" if nginx is not None and hasattr(os, "getuid") and os.getuid() == 0 else "wire.py"
         if self.kind == "nginx":
-            self.ports = [18080, 18081, 18082]
+            self.ports = free_ports(3)
             body = ANSWER.partition(b"\r\n\r\n")[2].decode()
             listens = "".join(f"listen 127.0.0.1:{port} backlog=1024;" for port in self.ports)
             config = (
@@ -213,7 +214,7 @@ class Upstream:
             path = Path(self._folder.name) / "nginx.conf"
             path.write_text(config)
             self._child = subprocess.Popen([str(nginx), "-c", str(path)], preexec_fn=lambda: pin(1))
-            time.sleep(0.7)
+            wait_for(f"http://127.0.0.1:{self.ports[0]}/")
         else:
             script = str(Path(__file__).with_name("wire.py"))
             self._child = subprocess.Popen([sys.executable, script, "--serve"], stdout=subprocess.PIPE, text=True)

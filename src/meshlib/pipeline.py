@@ -2,8 +2,8 @@
 
 The recommended order, outermost first (four tiers, see the docs):
 
-    Fallback, Timeout, Retry, Hedge          service: once per logical call
-    CircuitBreaker, throttle, rate limit, Bulkhead      cluster: once per attempt
+    RequestCache, SingleFlight, Fallback, Timeout, Retry, Hedge      service: once per logical call
+    CircuitBreaker, throttle, rate limit, AdaptiveLimit, Bulkhead    cluster: once per attempt
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from .call import AsyncStep, Classifier, R, Step, raised
 from .policies._gate import Gate
 from .policies._guard import guard
 from .policies._loop import Loop, check_repeatable, pack
+from .policies._order import senseless
 from .policies._within import bounded, bounded_async, within, within_async
-from .policies.fallback import Fallback
-from .policies.retry import Retry
 from .policies.timeout import Timeout
 from .runtime import SYSTEM, Runtime
 
@@ -130,17 +129,6 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
             if tier < tiers[at] and (tier, tiers[at]) != (0, 2):
                 outside, inside = f"{policy.name!r} ({_TIERS[tiers[at]]})", f"{other.name!r} ({_TIERS[tier]})"
                 raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
-            sense = _senseless(policy, other)
+            sense = senseless(policy, other)
             if sense:
                 warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=3)
-
-
-def _senseless(outer: Policy, inner: Policy) -> str | None:
-    judges = getattr(outer, "judges", False) or getattr(outer, "repeats", False)
-    if judges and isinstance(inner, Fallback) and inner.on is None:
-        return "the fallback hides each failure from it; put the fallback outside"
-    if isinstance(outer, Retry) and isinstance(inner, Retry):
-        return "attempts multiply; one retry in a chain is enough"
-    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds < inf:
-        return "the inner limit can never be reached"
-    return None

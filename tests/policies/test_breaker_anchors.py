@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from math import inf
 from typing import Any
 
@@ -286,6 +287,40 @@ def test_polly_one_manual_control_drives_many_breakers_and_those_to_come() -> No
     assert second.state == DISABLED
 
 
+def test_a_breaker_that_joins_a_switch_while_it_is_thrown_ends_where_the_switch_is() -> None:
+    control, joining = ManualControl(), threading.Event()
+    control.force_open()
+
+    class Slow(ManualClock):
+        asked = 0
+
+        def now(self) -> float:
+            self.asked += 1
+            if self.asked == 2:  # once for the initial state, and then for the move that the switch demands
+                joining.set()
+                resetting.join(0.05)  # the other thread, if it can, resets everybody now
+            return super().now()
+
+    def reset() -> None:
+        joining.wait(5.0)
+        control.reset()
+
+    resetting = threading.Thread(target=reset)
+    resetting.start()
+    late = CircuitBreaker(initial="closed", control=control, runtime=Slow())
+    resetting.join()
+    assert late.state == CLOSED
+
+
+def test_a_listener_may_throw_the_switch_that_moved_its_breaker() -> None:
+    control = ManualControl()
+    breakers = [CircuitBreaker(control=control, runtime=ManualClock()) for _ in range(3)]
+    for breaker in breakers:
+        breaker.subscribe(lambda event: control.reset() if event.after == FORCED_OPEN else None)
+    control.force_open()
+    assert [breaker.state for breaker in breakers] == [CLOSED] * 3
+
+
 def test_polly_a_slice_begins_with_its_first_call_and_leaves_after_the_whole_period() -> None:
     breaker = CircuitBreaker(
         trip=FailureRate(1.0, window=10.0, buckets=10, minimum_calls=2, aligned=False), runtime=ManualClock()
@@ -339,6 +374,15 @@ def test_hystrix_a_cancelled_trial_does_not_stick() -> None:
 def test_failsafe_alternating_with_three_of_four_never_opens() -> None:
     assert played(CircuitBreaker(trip=FailureCount(3, calls=4)), "SF" * 20).state == CLOSED
     assert played(CircuitBreaker(trip=FailureCount(2, calls=4)), "SFSF").state == OPEN
+
+
+def test_failsafe_the_rate_reads_from_the_first_call_on() -> None:
+    breaker = CircuitBreaker("failsafe", trip=FailureCount(5, calls=10))
+    assert breaker.failure_rate(0.0) == -1.0
+    look = played(breaker, "SFSFSFS").metrics(0.0)
+    assert (look.calls, look.failures, round(look.failure_rate, 2)) == (7, 3, 0.43)
+    look = played(breaker, "FSSSFSSSFSSSFSS").metrics(0.0)
+    assert (look.calls, look.failures, look.failure_rate) == (10, 2, 0.2)
 
 
 def test_failsafe_n_in_a_period() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from math import inf
 from typing import Any
 
@@ -212,6 +214,64 @@ def test_a_decorator_finds_the_key_in_the_functions_arguments() -> None:
     assert asyncio.run(download(9)) == 9
     with pytest.raises(RateLimited):
         asyncio.run(download(2))
+
+
+def test_every_kind_of_function_is_limited_by_key_and_stays_what_it_is() -> None:
+    def limited() -> RateLimit:
+        return RateLimit(1, per=3600.0, burst=1, key=lambda user: user)
+
+    def plain(user: str) -> str:
+        return user
+
+    async def coroutine(user: str) -> str:
+        return user
+
+    def generator(user: str, times: int = 2) -> Iterator[str]:
+        """Twice."""
+        for _ in range(times):
+            yield user
+
+    async def stream(user: str) -> AsyncIterator[str]:
+        got = yield user
+        yield got or "nothing"
+
+    async def drain(stream: Any) -> list[str]:
+        return [await stream.__anext__(), await stream.asend("sent")]
+
+    def ways(limit: RateLimit) -> dict[Any, Callable[[str], Any]]:
+        made = {fn: limit(fn) for fn in (plain, coroutine, generator, stream)}
+        return {
+            plain: made[plain],
+            coroutine: lambda user: asyncio.run(made[coroutine](user)),
+            generator: lambda user: list(made[generator](user)),
+            stream: lambda user: asyncio.run(drain(made[stream](user))),
+        }
+
+    assert inspect.iscoroutinefunction(limited()(coroutine))
+    assert inspect.isgeneratorfunction(limited()(generator))
+    assert inspect.isasyncgenfunction(limited()(stream))
+    assert limited()(generator).__doc__ == "Twice."
+    for fn, answer in ((plain, "ann"), (coroutine, "ann"), (generator, ["ann"] * 2), (stream, ["ann", "sent"])):
+        call = ways(limited())[fn]
+        assert call("ann") == answer
+        with pytest.raises(RateLimited, match="'ann'"):
+            call("ann")
+        call("ben")
+
+
+def test_an_async_generator_waits_for_its_permit_without_blocking_the_loop() -> None:
+    clock = Clock()
+
+    @RateLimit(1, burst=1, max_wait=10.0, permits=lambda: 1, runtime=clock)
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
+    async def main() -> None:
+        for _ in range(3):
+            assert [item async for item in stream()] == [1]
+
+    asyncio.run(main())
+    assert clock.slept == pytest.approx([1.0, 1.0])
 
 
 def test_a_pipeline_finds_the_key_in_the_call() -> None:

@@ -71,6 +71,12 @@ def check(document: Document, model: MeshModel, before: Loaded | None = None) ->
             expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
+        origin = settings.endpoints_from.cluster if settings.endpoints_from is not None else None
+        if origin is not None:
+            other = model.clusters.get(origin)
+            if other is None or (other.endpoints_from is not None and other.endpoints_from.cluster is not None):
+                expected = f"expected a cluster with endpoints of its own, found {origin!r}"
+                raise document.error(("clusters", name, "endpoints_from", "cluster"), expected)
         if before is None or not before.same(name, settings):
             check_cluster(document, name, settings)
 

@@ -81,18 +81,23 @@ class MatchModel(Model):
 
 
 class KeyModel(Model):
-    """What a sticky split hashes: one of the four, or `key: true` for the key that the caller gives."""
+    """What is hashed: one of the four, or `key: true` for the key that the caller gives. See `StickyKey`."""
 
     header: str | None = None
     cookie: str | None = None
     query: str | None = None
     label: str | None = None
     key: Literal[True] | None = None
+    terminal: bool = False
+    ttl: Seconds | None = Field(None, ge=0)  # of a cookie
+    path: str = "/"  # of a cookie
 
     @model_validator(mode="after")
     def _one(self) -> KeyModel:
         if sum(value is not None for value in (self.header, self.cookie, self.query, self.label, self.key)) != 1:
             raise ValueError("expected one of header, cookie, query, label and key")
+        if self.ttl is not None and self.cookie is None:
+            raise ValueError("ttl: expected with a cookie only")
         return self
 
 

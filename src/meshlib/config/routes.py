@@ -151,10 +151,10 @@ def sticky(model: StickyModel | None) -> Sticky | None:
 
 def _key(model: KeyModel) -> StickyKey:
     if model.key:
-        return StickyKey("key")
+        return StickyKey("key", terminal=model.terminal)
     kinds: tuple[KeyKind, ...] = ("header", "cookie", "query", "label")
     kind = next(kind for kind in kinds if getattr(model, kind) is not None)
-    return StickyKey(kind, getattr(model, kind))
+    return StickyKey(kind, getattr(model, kind), terminal=model.terminal, ttl=model.ttl, path=model.path)
 
 
 def _edit(model: HeaderEditModel | None) -> HeaderEdit | None:

@@ -38,6 +38,8 @@ _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 class Answer:
     """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
 
+    Answers that say the same share one list of headers: look at it, and leave it as it is.
+
     `source` is the connection; with the reader from which the body is still to come, if it is streamed. `heard` is when
     (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once. `plain`: it is known
     to carry no cookie, no content coding and no `Location`.
@@ -152,9 +154,15 @@ class Reader:
         if known and data.startswith(known) and not self._not_as_get:
             # Servers repeat themselves, byte for byte, within the second that `Date` names.
             status, reason, version, headers, length, self.reusable, plain = self._meaning
-            self.answer = answer = Answer(status, reason, version, headers.copy())
+            self.answer = answer = Answer(status, reason, version, headers)
             answer.plain = plain
-            return self._begin_length(data[len(known) :], length)
+            body = data[len(known) :]
+            if len(body) != length:
+                return self._begin_length(body, length)
+            self._state = _DONE
+            self.parts.append(body)
+            self.held = length
+            return True
         end = data.find(b"\r\n\r\n", 0, SLICE) + 4
         line = _status(data)
         if end < 4 or line is None:
@@ -197,7 +205,7 @@ class Reader:
         if length >= 0:
             if end <= LONGEST_KNOWN:
                 self._known = data[:end]
-                self._meaning = status, reason, version, headers.copy(), length, self.reusable, plain
+                self._meaning = status, reason, version, headers, length, self.reusable, plain
             return self._begin_length(body, length)
         if not chunked:
             self._state = _UNTIL_CLOSE

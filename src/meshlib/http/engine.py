@@ -26,12 +26,12 @@ from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
 from .actions import act, act_sync, edited, policies_for
-from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .learn import learn, listen
 from .mirror import Mirrors
 from .pipeline import unhedged
+from .session import key_of, set_session
 from .stream import AsyncGuarded, Held, SyncGuarded
 
 E = TypeVar("E", bound="Engine")
@@ -101,7 +101,7 @@ class Engine:
         sticky, outlier = cluster.sticky, cluster.outlier
         if outlier is not None and start >= outlier.due:
             outlier.tick(start, self._random)
-        key = None if sticky is None else sticky.hash(exchange.route)
+        key = None if sticky is None else key_of(sticky, exchange)
         balancer = cluster.balancer
         endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
         if balancer.rate:
@@ -112,6 +112,8 @@ class Engine:
 
     def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
         """After a pick: the balancer may want to know more about some of its endpoints."""
+        from .caretaker import Caretaker  # few balancers want any
+
         Caretaker.of(self.mesh).probe(cluster, balancer)
 
     def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:
@@ -135,6 +137,9 @@ class Engine:
         attempt.what.decision = attempt.decision
         if balancer.listens:
             listen(balancer, endpoint, response, attempt.heard)
+        sticky = attempt.cluster.sticky
+        if sticky is not None and sticky.session is not None:
+            set_session(sticky.session, attempt.what, response)
         if attempt.later is None:
             self._leave(attempt, self._classify(attempt, response, None), response)
         else:

@@ -25,7 +25,6 @@ from ..policies.breaker import CircuitBreaker
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
-from ._faults import WireError
 from .actions import edited
 from .engine import AsyncEngine
 from .exchange import Attempt
@@ -94,10 +93,11 @@ class LeanEngine(AsyncEngine):
                 passed = gate.generation if gate.admits else gate.enter(start)
             endpoint = balancer.pick(self._random, start)
             permit = endpoint.enter(start)
+            asked = exchange.ask(endpoint, cluster, left)
             try:
-                answer = await exchange.ask(endpoint, cluster, left)
-            except WireError as error:
-                exchange.complain(error, left, start + left)
+                answer = await asked[0]
+            except BaseException as error:
+                answer = await exchange.rescue(error, asked, left, start + left)
             end = self.now()
             heard = answer.heard or end
             response = exchange.answered(answer)

@@ -9,21 +9,18 @@ is a private clone of the request with the endpoint's address; the caller only e
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError
 from ..mesh import Mesh
-from ..parking import task_parking
+from ..parking import ThreadParking, task_parking
 from ..runtime import Expired
 from .beneath import running_loop
 from .door import door_of, streaming
 from .engine import AsyncEngine, SyncEngine
 from .exchange import Attempt
 from .family import Family
-from .fast_road import Lane
-from .lean import Lean
 from .road import carry, carry_sync
 
 GRACE = 5.0  # seconds that a closing client gives to its requests
@@ -48,6 +45,9 @@ class AsyncMeshed:
         def _init_transport(self, **settings: Any) -> Any:
             if settings.get("transport") is not None:
                 return super()._init_transport(**settings)
+            from .fast_road import Lane  # with the first client, not with the first import
+            from .lean import Lean
+
             lib = self._family.lib
             settings = _with_context(lib, settings)
             transport = super()._init_transport(**settings)
@@ -110,11 +110,6 @@ class AsyncMeshed:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
             except Expired:
                 pass
-
-    @property
-    def _lean(self) -> Lean | None:
-        door = door_of(self)
-        return door.lean if door.fast else None
 
     async def _close_pools(self) -> None:
         lane = door_of(self).lane
@@ -210,7 +205,7 @@ class SyncMeshed:
 
     def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(threading.Event) if door.engine is not None else None
+        idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
 

@@ -42,12 +42,14 @@ class Gate:
     timed: bool = False
     judges: bool = False
     """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
+    measures: bool = False
+    """Whether it learns from how long answers take: then nothing that waits or repeats belongs inside of it."""
     asks_call: bool = False
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
     def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)
-        self.classify = classify
+        self.classify = _check.function("classify", classify, "the call, the result and the error")
         self.runtime = runtime
         self.port = Port()
         self.admits = False
@@ -112,10 +114,11 @@ class Gate:
     async def _enter_async(self, run: Runtime) -> int:
         return self.enter(run.now())
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         """Lines of `_guard`'s template that this kind of gate writes in its own way.
 
-        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait.
+        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait, and
+        `args` those of the guarded function.
         """
         return {}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..call import IGNORED, SUCCESS, Call, Classifier, Verdict, raised
 from ..runtime import Runtime
-from ._written import check_function, compiled, kind_of, parameters, written
+from ._written import ANY, check_function, compiled, kind_of, parameters, written
 
 if TYPE_CHECKING:
     from ._gate import Gate
@@ -36,7 +36,7 @@ _ASYNC_GENERATOR = """\
 async def guarded({params}):
     _stream = _fn({args})
     _start = _now()
-    _permit = await _enter_async(_run)
+    {enter}
     try:
         _item = await _stream.__anext__()
         while True:
@@ -94,20 +94,23 @@ def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
     """`fn` behind `gate`. Raises TypeError for what cannot be guarded."""
     check_function(fn)
     kind = kind_of(fn)
-    params, args = parameters(fn)
+    # What is asked about the call (its key, its cost) is asked with the arguments as the caller wrote them.
+    params, args = (ANY, ANY) if gate.asks_call else parameters(fn)
     wait = "await " if kind == "coroutine" else ""
-    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait, "_run")}
+    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait, "_run", args)}
     if kind == "function":
         lines["settle"] = _LATER + lines["settle"]
     call = f"yield from _fn({args})" if kind == "generator" else f"{wait}_fn({args})"
+    if kind == "async generator":
+        lines.setdefault("enter", "_permit = await _enter_async(_run)")
     template = _ASYNC_GENERATOR if kind == "async generator" else _FUNCTION
     source = template.format(def_="async def" if wait else "def", params=params, args=args, call=call, **lines)
-    return written(fn, source, {**_scope(fn, gate, run, judge), **gate._names(bool(wait))})
+    return written(fn, source, {**_scope(fn, gate, run, judge), **gate._names(bool(wait))}, params)
 
 
 def layer(step: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier, wait: str = "") -> Callable[..., Any]:
     """The same as a layer of a pipeline: what goes down is one `Call`. `wait` is "await " or nothing."""
-    lines = {**_lines(gate, judge, "_call"), **gate._lines(wait, "_run, _call.deadline")}
+    lines = {**_lines(gate, judge, "_call"), **gate._lines(wait, "_run, _call.deadline", "_call")}
     lines["settle"] = _STREAMED + lines["settle"]
     def_ = "async def" if wait else "def"
     code = compiled(_FUNCTION.format(def_=def_, params="_call", call=f"{wait}_fn(_call)", **lines))

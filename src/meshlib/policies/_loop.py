@@ -40,7 +40,11 @@ class Loop:
     """May wait and may call again. One object may guard functions, pipelines and clients at once."""
 
     tier = "service"
+    # What a pipeline asks about the order of its policies:
     repeats: bool = False  # may send more than one attempt, beneath which a limit per try belongs
+    races: bool = False  # sends attempts beside each other
+    shares: bool = False  # equal calls are one run
+    hides: bool = False  # turns failures into answers
 
     def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)

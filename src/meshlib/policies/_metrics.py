@@ -57,7 +57,7 @@ def look(
         calls=held.calls,
         failures=held.bad,
         slow_calls=_totals(slow, probes, now).bad if slow else 0,
-        failure_rate=_share(failed, probes, now) if isinstance(failed, FailureRate) else -1.0,
+        failure_rate=_share(failed, probes, now) if failed else -1.0,
         slow_call_rate=_share(slow, probes, now) if slow else -1.0,
         consecutive_failures=run(trips),
         rejected=rejected,

@@ -110,28 +110,22 @@ def tried(
     quick = isinstance(budget, RetryBudget)
     deposit = "pass" if budget is None else _QUICK_DEPOSIT if quick else _DEPOSIT
     source = _source(_RETRY, fn, inner, deposit=deposit)
-    ours = {
-        "_step": getattr(budget, "step", None),
-        "_fn": fn,
-        "_slow": slow,
-        "_rest": rest,
-        "_budget": budget,
-        "_begin": begin,
-        "_now": now,
-    }
-    return written(fn, source, {**_SCOPE, **ours})
+    paying = {"_budget": budget, "_step": getattr(budget, "step", None), "_now": now}
+    ours = {"_fn": fn, "_slow": slow, "_rest": rest, "_begin": begin}
+    return written(fn, source, {**_SCOPE, **paying, **ours}, parameters(fn)[0])
 
 
 def rescued(fn: F, slow: F, rescue: Callable[[Call, Exception], Any], *, inner: bool) -> F:
     """`fn`, and `rescue(call, error)` in its place when it fails."""
-    return written(fn, _source(_FALLBACK, fn, inner), {**_SCOPE, "_fn": fn, "_slow": slow, "_rescue": rescue})
+    ours = {"_fn": fn, "_slow": slow, "_rescue": rescue}
+    return written(fn, _source(_FALLBACK, fn, inner), {**_SCOPE, **ours}, parameters(fn)[0])
 
 
 def timed(fn: F, slow: F, seconds: float, late: Late, run: Runtime) -> F:
     """`fn`, given `seconds`; `late(error, due)` makes what is raised of a TimeoutError, or of a late answer."""
     template = _TIMEOUT_ASYNC if is_coroutine_function(fn) else _TIMEOUT
     ours = {"_fn": fn, "_slow": slow, "_seconds": seconds, "_late": late, "_now": run.now, "_until": run.until}
-    return written(fn, _source(template, fn, True), {**_SCOPE, **ours})
+    return written(fn, _source(template, fn, True), {**_SCOPE, **ours}, parameters(fn)[0])
 
 
 def _source(template: str, fn: Callable[..., Any], inner: bool, **lines: str) -> str:

@@ -17,7 +17,7 @@ from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
-_ANY = "*args, **kwargs"
+ANY = "*args, **kwargs"
 # Names that the templates use as they are. Those of their own begin with an underscore.
 _OURS = frozenset(
     {"type", "BaseException", "Exception", "GeneratorExit", "StopAsyncIteration", "IndexError", "ValueError"}
@@ -25,16 +25,13 @@ _OURS = frozenset(
 _serial = count(1)
 
 
-def written(fn: F, source: str, scope: dict[str, Any]) -> F:
-    """A wrapper of `fn`: the function that `source` defines, with `scope` for its globals.
-
-    Its parameters must be those that `parameters(fn)` says.
-    """
+def written(fn: F, source: str, scope: dict[str, Any], params: str) -> F:
+    """A wrapper of `fn`: the function that `source` defines with the parameters `params`, `scope` being its globals."""
     name = getattr(fn, "__name__", "guarded")
     code = compiled(source).replace(co_name=name, co_qualname=getattr(fn, "__qualname__", name))
     wrapper = FunctionType(code, scope)
     functools.update_wrapper(wrapper, fn)
-    if isinstance(fn, FunctionType) and parameters(fn)[0] != _ANY:
+    if isinstance(fn, FunctionType) and params != ANY:
         wrapper.__defaults__, wrapper.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
     return cast("F", wrapper)
 
@@ -80,7 +77,7 @@ def parameters(fn: Any) -> tuple[str, str]:
     The names that we use ourselves begin with an underscore: a function that does so too is called with whatever comes.
     """
     if not isinstance(fn, FunctionType):
-        return _ANY, _ANY
+        return ANY, ANY
     code = fn.__code__
     names = iter(code.co_varnames)
     plain = [next(names) for _ in range(code.co_argcount)]
@@ -88,7 +85,7 @@ def parameters(fn: Any) -> tuple[str, str]:
     star = [next(names)] if code.co_flags & CO_VARARGS else []
     stars = [next(names)] if code.co_flags & CO_VARKEYWORDS else []
     if any(name.startswith("_") or name in _OURS for name in (*plain, *only, *star, *stars)):
-        return _ANY, _ANY
+        return ANY, ANY
     # The defaults written here only say which parameters have one. The values are the function's own.
     required = len(plain) - len(fn.__defaults__ or ())
     params = [name if i < required else f"{name}=None" for i, name in enumerate(plain)]

@@ -74,6 +74,7 @@ class AdaptiveLimit(Places):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(
         self,
@@ -113,8 +114,8 @@ class AdaptiveLimit(Places):
         self._share_out()
         if isinstance(self.limit, FixedLimit):
             self.limit.notify(self._settled)
-        self.partition_of = partition_of
-        self.bypass = bypass
+        self.partition_of = _check.function("partition_of", partition_of, "the call")
+        self.bypass = _check.function("bypass", bypass, "the call")
         self.asks_call = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 
@@ -264,6 +265,7 @@ class Partition(WaitingGate):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)
