@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from _upstream import free_ports, wait_for
 from wire import ANSWER, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
@@ -201,7 +202,7 @@ class Upstream:
         nginx = shutil.which("nginx")
         self.kind = "nginx" if nginx is not None and hasattr(os, "getuid") and os.getuid() == 0 else "wire.py"
         if self.kind == "nginx":
-            self.ports = [18080, 18081, 18082]
+            self.ports = free_ports(3)
             body = ANSWER.partition(b"\r\n\r\n")[2].decode()
             listens = "".join(f"listen 127.0.0.1:{port} backlog=1024;" for port in self.ports)
             config = (
@@ -213,7 +214,7 @@ class Upstream:
             path = Path(self._folder.name) / "nginx.conf"
             path.write_text(config)
             self._child = subprocess.Popen([str(nginx), "-c", str(path)], preexec_fn=lambda: pin(1))
-            time.sleep(0.7)
+            wait_for(f"http://127.0.0.1:{self.ports[0]}/")
         else:
             script = str(Path(__file__).with_name("wire.py"))
             self._child = subprocess.Popen([sys.executable, script, "--serve"], stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import _harness as harness
 from _charts import DOCS
-from _sections import SECTIONS, Charts, spread, table
+from _sections import SECTIONS, Charts, slower, spread, table
 
 Results = dict[str, dict[str, Any]]
 Goal = tuple[str, str, str, bool]  # what, asked for, found, met
@@ -176,15 +176,9 @@ def losses(found: Results) -> Iterator[str]:
 
 
 def _slower_policies(data: dict[str, Any]) -> Iterator[str]:
-    for section, way in dict.fromkeys((entry["section"], entry["way"]) for entry in data["table"]):
-        cells = [e for e in data["table"] if (e["section"], e["way"]) == (section, way) and "added_ns" in e]
-        if not cells:
-            continue
-        ours = cells[0]
-        for other in cells:
-            if not other["row"].startswith("meshlib") and other["added_ns"] < ours["added_ns"]:
-                who = "a closure written by hand" if other["row"] == "closure" else other["row"]
-                yield f"{section.capitalize()}, {way}: {who} takes {other['added_ns']:,} ns, ours {ours['added_ns']:,}."
+    for section in dict.fromkeys(entry["section"] for entry in data["table"]):
+        for sentence in slower([entry for entry in data["table"] if entry["section"] == section]):
+            yield f"{section.capitalize()}: {sentence}"
 
 
 def _cell(data: dict[str, Any] | None, fault: str, at_once: int) -> dict[str, Any] | None:

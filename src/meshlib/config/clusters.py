@@ -71,7 +71,7 @@ def ward(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtime 
     random = (lambda: 0.0) if runtime is None else runtime.random
     backoff = partial(equal_jittered, *model.backoff, random)
     backoff()
-    return Ward(name, accrual=lambda: Unified(backoff, **settings))
+    return Ward(name, accrual=lambda: Unified(backoff, **settings), longest=model.backoff[1])
 
 
 def outlier(model: ClusterModel) -> OutlierDetection | None:

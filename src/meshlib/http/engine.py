@@ -57,7 +57,8 @@ class Engine:
 
     def decide(self, exchange: Exchange) -> Decision | None:
         """Where the first attempt goes; None: the mesh does not know the host, and the road beneath takes it."""
-        decision = self.mesh.current.routes.resolve(exchange.route, self._random)
+        exchange.picture = picture = self.mesh.current
+        decision = picture.routes.resolve(exchange.route, self._random)
         if decision is not None:
             if decision.cluster is None and decision.route.outside:
                 return None
@@ -67,7 +68,7 @@ class Engine:
 
     def _begin(self, exchange: Exchange) -> tuple[Service, Call]:
         """Tier 1: the service, and the call under the deadline that is in force where the request was made."""
-        services, decision = self.mesh.current.services, exchange.decision
+        services, decision = exchange.picture.services, exchange.decision
         service = services.get(exchange.service) or services.get(ANY)
         if service is None or decision.refused is not None:
             raise NoEndpoint(exchange.service, decision.refused or "the mesh no longer has this service")
@@ -84,9 +85,9 @@ class Engine:
         exchange: Exchange = call.what
         exchange.attempts += 1
         snapshot = self.mesh.current
-        decision = (
-            exchange.decision if exchange.attempts == 1 else snapshot.routes.resolve(exchange.route, self._random)
-        )
+        # Rules and clusters are of one picture, or a call could be sent by the old rules to the new endpoints.
+        decided = exchange.attempts == 1 and snapshot is exchange.picture
+        decision = exchange.decision if decided else snapshot.routes.resolve(exchange.route, self._random)
         exchange.newest = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
             raise NoEndpoint(exchange.service, (decision and decision.refused) or "no route leads to a cluster")

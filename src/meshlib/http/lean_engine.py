@@ -61,7 +61,7 @@ class LeanEngine(AsyncEngine):
         self._key = object()
 
     async def call(self, exchange: LeanExchange) -> Any:  # type: ignore[override]
-        start, decision, snapshot = exchange.start, exchange.decision, self.mesh.current
+        start, decision, snapshot = exchange.start, exchange.decision, exchange.picture
         service, cluster = snapshot.services.get(exchange.service), snapshot.clusters.get(decision.cluster)
         outer = deadline.current()
         if service is None or cluster is None or start >= outer:

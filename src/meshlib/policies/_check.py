@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from math import inf, isfinite
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def seconds(field: str, value: Any, *, zero: bool = False, infinite: bool = False) -> float:
@@ -38,6 +40,19 @@ def number(field: str, value: Any, *, least: float = -inf) -> float:
     if not isfinite(result) or result < least:
         raise ValueError(f"{field}={value!r}: expected {wanted}")
     return result
+
+
+def function(field: str, value: T, of: str) -> T:
+    """Something that can be called with what `of` says, or None."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{field}={value!r}: expected a function of {of}")
+    return value
+
+
+def at_most(field: str, value: float, bound: str, most: float) -> None:
+    """Two settings of which the first must not be above the second."""
+    if value > most:
+        raise ValueError(f"{field}={value!r}: expected at most {bound}={most!r}")
 
 
 def name(value: Any) -> str:

@@ -114,8 +114,8 @@ class AdaptiveLimit(Places):
         self._share_out()
         if isinstance(self.limit, FixedLimit):
             self.limit.notify(self._settled)
-        self.partition_of = partition_of
-        self.bypass = bypass
+        self.partition_of = _check.function("partition_of", partition_of, "the call")
+        self.bypass = _check.function("bypass", bypass, "the call")
         self.asks_call = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 

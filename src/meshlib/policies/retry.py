@@ -88,12 +88,12 @@ class Retry(Loop):
         self.backoff = recipe("backoff", backoff)
         self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
         self.on = None if on is None else _predicate("on", on)
-        self.retry_result = retry_result
+        self.retry_result = _check.function("retry_result", retry_result, "the result")
         self.rejections = rejections
-        self.unsent = unsent
-        self.retry_after = retry_after
+        self.unsent = _check.function("unsent", unsent, "the error")
+        self.retry_after = _check.function("retry_after", retry_after, "the error or result")
         self.retry_after_max = _check.seconds("retry_after_max", retry_after_max, zero=True)
-        self.discard = discard
+        self.discard = _check.function("discard", discard, "the result")
         self.spent = spent
         self.stop = stop
         self.wait = wait

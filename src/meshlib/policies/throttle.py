@@ -205,7 +205,7 @@ class Throttle(Gate):
         self.by = by if by is not None else SreThrottle()
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
-        self.chance = runtime.random if chance is None else chance
+        self.chance = runtime.random if chance is None else _check.function("chance", chance, "nothing")
         self._ask, self._record = self.by.ask, self.by.record
         self._lock = RLock()
         self._rejected = 0
