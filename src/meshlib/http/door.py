@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., None])
 
+
+class Sending:
+    """One `client.send`, with all its redirects and steps of an auth flow."""
+
+    __slots__ = ("exchanges", "stream")
+
+    def __init__(self, stream: bool) -> None:
+        self.stream = stream
+        self.exchanges: list[Exchange] = []  # so far
+
+
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
-streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
+sending: ContextVar[Sending | None] = ContextVar("meshlib.sending", default=None)
 
 
 class Door:
@@ -30,6 +41,7 @@ class Door:
 
     __slots__ = (
         "busy",
+        "closed",
         "closing",
         "default",
         "engine",
@@ -52,7 +64,8 @@ class Door:
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
         self.idle: Any = None  # to be set when there are none
-        self.closing = False
+        self.closing = False  # no new requests
+        self.closed = False  # nor any further attempt at those that were under way
         self.fast = True
         self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
         self.lean: Lean | None = None  # and its path around httpx's models
@@ -62,11 +75,12 @@ class Door:
         self.engine = kind.of(mesh) if mesh is not None else None
 
     def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
-        if self.closing:
+        of = sending.get()
+        if self.closing and (of is None or not of.exchanges):  # what has begun may take its further steps
             raise RuntimeError("Cannot send a request, as the client has been closed.")
         engine: Engine = self.engine
         # A response hook is shown the response before its body is read, as in httpx: then it is read later.
-        hooked, stream = bool(client.event_hooks["response"]), streaming.get()
+        hooked, stream = bool(client.event_hooks["response"]), of is None or of.stream
         return Exchange(
             request,
             self.family,
@@ -77,10 +91,25 @@ class Door:
             start=engine.now(),
         )
 
+    def begin(self, exchange: Exchange) -> None:
+        self.busy.add(exchange)
+        of = sending.get()
+        if of is not None:
+            of.exchanges.append(exchange)
+
+    def answered(self, exchange: Exchange) -> None:
+        """An exchange is over, but the `send` that it belongs to may go on to the next one."""
+        if sending.get() is None:
+            self.done(exchange)
+
     def done(self, exchange: Exchange) -> None:
         self.busy.discard(exchange)
         if self.idle is not None and not self.busy:
             self.idle.set()
+
+    def all_done(self, whole: Sending) -> None:
+        while whole.exchanges:  # emptied: connections remember the context that they were opened in
+            self.done(whole.exchanges.pop())
 
     def drain(self, signal: Callable[[], Any]) -> Any:
         """Take no more requests. What to wait for until none is under way; None if none is."""
@@ -107,6 +136,8 @@ class Door:
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
+        if self.closed:
+            raise self.cut_off(attempt)
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
         endpoint = attempt.endpoint
@@ -123,6 +154,10 @@ class Door:
         cookies.extract_cookies(response)
         response.default_encoding = encoding
         return response
+
+    def cut_off(self, attempt: Attempt) -> MeshError:
+        """What an attempt ends with that outlives its client. It is no evidence about the server, and the last one."""
+        return MeshError(f"{attempt.what.service}: the client was closed before the answer had come")
 
     def dressed(self, error: Any, exchange: Exchange) -> Any:
         """The error to be raised for `error`: of the client's family, with the request and where it happened."""

@@ -25,7 +25,7 @@ from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
-from .actions import act, act_sync, edited, policies_for
+from .actions import DECISION, act, act_sync, decided, edited, policies_for
 from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Attempt, Exchange
@@ -131,7 +131,8 @@ class Engine:
     def _answered(self, attempt: Attempt, response: Any) -> None:
         endpoint, balancer = attempt.endpoint, attempt.cluster.balancer
         assert endpoint is not None
-        attempt.what.decision = attempt.decision
+        if not attempt.decision.plain:
+            decided(attempt, response)
         if balancer.listens:
             listen(balancer, endpoint, response, attempt.heard)
         if attempt.later is None:
@@ -208,7 +209,7 @@ class AsyncEngine(Engine):
                 self.finished(call, None, error)
                 raise
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
         return service.pipeline.over_async(self._bind, keeps_deadline=True)
@@ -264,7 +265,7 @@ class SyncEngine(Engine):
                 self.finished(call, None, error)
                 raise
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _bind(self, call: Call) -> Any:
         attempt = self._choose(call)

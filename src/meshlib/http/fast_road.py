@@ -14,7 +14,7 @@ from asyncio import _get_running_loop as _asyncio_loop
 from typing import Any, Final
 
 from ..balancing import Endpoint
-from ._faults import WireError
+from ._faults import PoolClosed, WireError
 from ._pool import How, Pool
 from ._reader import Answer
 from ._request import request_bytes
@@ -82,17 +82,26 @@ class Station:
         for pool in pools:
             await pool.aclose()
 
+    def drain(self) -> None:
+        """The same from any thread, without haste: what is busy finishes first."""
+        if self._process == os.getpid() and not self.loop.is_closed():
+            for pool in list(self._pools.values()):
+                self.loop.call_soon_threadsafe(pool.drain)
+
+    __del__ = drain  # of a client that was dropped and not closed
+
 
 class Lane:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_context", "_keepalive", "_station", "_stations", "_way", "family")
+    __slots__ = ("_closed", "_context", "_keepalive", "_station", "_stations", "_way", "family")
 
     def __init__(self, family: Family, transport: Any, tls: Any, keepalive: float | None) -> None:
         self.family = family
         self._context = tls
         self._keepalive = keepalive
         self._way = Way(family, transport)
+        self._closed = False
         self._station: Station | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
 
@@ -136,6 +145,8 @@ class Lane:
         return station.pool(endpoint, name)
 
     def _arrive(self) -> Station:
+        if self._closed:
+            raise PoolClosed("the client was closed")
         loop = asyncio.get_running_loop()
         for other in [other for other in self._stations if other.is_closed()]:
             self._stations.pop(other, None)
@@ -146,12 +157,16 @@ class Lane:
         return station
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        loop = _asyncio_loop()
+        """Close the connections of the running loop, have other loops close theirs, and open no more."""
+        self._closed = True
         self._station = None
-        station = None if loop is None else self._stations.pop(loop, None)
-        if station is not None:
-            await station.aclose()
+        stations, self._stations = self._stations, {}
+        loop = _asyncio_loop()
+        own = None if loop is None else stations.pop(loop, None)
+        for station in stations.values():
+            station.drain()
+        if own is not None:
+            await own.aclose()
 
 
 class Carrier:

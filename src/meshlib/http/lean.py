@@ -14,11 +14,12 @@ from asyncio import _get_running_loop as _asyncio_loop
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import DeadlineExceeded, MeshError
+from ..errors import DeadlineExceeded, MeshError, Rejected
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._reader import Answer
+from .beneath import let_others_run
 from .classify import EARLY
 from .lean_engine import LeanEngine
 from .lean_plan import LeanExchange, Plan
@@ -187,27 +188,30 @@ class Lean:
         engine = LeanEngine.of(door.engine.mesh)
         door.busy.add(exchange)
         try:
-            response = await engine.send(exchange)
-        except (MeshError, self._family.lib.RequestError) as error:
-            dressed = door.dressed(error, exchange)
-            if dressed is error:
-                raise
-            raise dressed from error.__cause__
+            try:
+                response = await engine.send(exchange)
+            except (MeshError, self._family.lib.RequestError) as error:
+                if isinstance(error, Rejected):
+                    await let_others_run()
+                dressed = door.dressed(error, exchange)
+                if dressed is error:
+                    raise
+                raise dressed from error.__cause__
+            if type(response) is not self._family.LazyResponse:
+                return door.finish(
+                    response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
+                )
+            response._took = engine.now() - exchange.start
+            if response._sets_cookies:
+                client.cookies.extract_cookies(response)
+            if response.status_code in _REDIRECTS:
+                # httpx's own steps decide what follows, beginning with the answer that is here already.
+                request = response.request
+                request._meshlib_answer = response
+                return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
+            return response
         finally:
             door.done(exchange)
-        if type(response) is not self._family.LazyResponse:
-            return door.finish(
-                response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
-            )
-        response._took = engine.now() - exchange.start
-        if response._sets_cookies:
-            client.cookies.extract_cookies(response)
-        if response.status_code in _REDIRECTS:
-            # httpx's own steps decide what follows, beginning with the answer that is here already.
-            request = response.request
-            request._meshlib_answer = response
-            return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
-        return response
 
     async def attempt(self, attempt: Attempt) -> Any:
         """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
@@ -238,6 +242,8 @@ class Lean:
                 by=by,
             )
         except WireError as error:
+            if self._door.closed:
+                raise self._door.cut_off(attempt) from error
             told = error.told(self._family.lib, exchange.request)
             if isinstance(error, _LATE) and run.now() >= deadline - EARLY:
                 raise DeadlineExceeded(exchange.service, limit=left) from told

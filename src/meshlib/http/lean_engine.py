@@ -13,6 +13,7 @@ from ..mesh import Service
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry
 from ..policies.timeout import Timeout
+from .actions import decided
 from .engine import AsyncEngine
 
 _PUNCTUAL: Final = (Timeout, Retry, Hedge)
@@ -45,7 +46,8 @@ class LeanEngine(AsyncEngine):
         except BaseException as error:
             self._failed(attempt, error)
             raise
-        exchange.decision = attempt.decision
+        if not attempt.decision.plain:
+            decided(attempt, response)
         verdict = self._classify(attempt, response, None)
         if self.mesh.port.listeners or verdict is not SUCCESS:
             self._leave(attempt, verdict, response)
