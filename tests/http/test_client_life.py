@@ -31,10 +31,9 @@ pytestmark = pytest.mark.anyio
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"
 
 
-@pytest.fixture(params=WIRED, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
-    return found
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
 
 
 async def until(condition: Any) -> None:

@@ -28,10 +28,9 @@ from meshlib.policies.deadline import deadline
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=WIRED, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
-    return found
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
 
 
 @pytest.fixture(scope="module")
