@@ -236,7 +236,7 @@ async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: An
 @pytest.mark.parametrize("script", [_silent, _dripping])
 async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, script: Any) -> None:
     with served(script) as slow, served(answering()) as quick:
-        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25)
+        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25, attempts=6)
         async with door.open(mesh, timeout=60.0) as client:
             for _ in range(2):
                 assert (await client.get("http://users/")).text == "ok"
@@ -516,3 +516,50 @@ def test_cancelled_requests_leave_no_sockets_behind() -> None:
 
     with served(slow) as server:
         asyncio.run(main(server.port))
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections"),
+    [({"max_keepalive_connections": 0}, 6), ({"keepalive_expiry": 0.0}, 6), ({}, 1)],
+    ids=["none may rest", "none may rest for long", "usual"],
+)
+async def test_no_more_connections_rest_than_the_caller_allows(
+    door: Door, limits: dict[str, Any], connections: int
+) -> None:
+    with served(answering()) as server:
+        async with door.open(mesh_of(server.port), limits=door.lib.Limits(**limits)) as client:
+            for _ in range(6):
+                assert (await client.get("http://users/")).text == "ok"
+    assert len(server.peers) == connections
+
+
+def test_a_process_that_may_open_no_more_files_makes_its_calls_wait(anyio_backend: str) -> None:
+    """As httpx does by its limit of 100 connections; on the fast lane there is none unless it is asked for."""
+    script = """
+        import resource, sys
+        sys.path.insert(0, sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+        import anyio
+        from doors import mesh_of
+        from meshlib import MeshClient
+        answers = []
+        async def ask(client):
+            answers.append((await client.get("http://users/")).text)
+        async def main():
+            async with MeshClient(mesh=mesh_of(int(sys.argv[1])), timeout=60.0) as client:
+                async with anyio.create_task_group() as group:
+                    for _ in range(300):
+                        group.start_soon(ask, client)
+        anyio.run(main, backend=sys.argv[3])
+        assert answers == ["ok"] * 300
+    """
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.02)
+            await peer.send(OK)
+
+    with served(slow, backlog=500) as server:
+        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parent)]
+        subprocess.run([*command, anyio_backend], check=True, timeout=60)

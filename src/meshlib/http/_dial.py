@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl as _ssl
+from errno import EMFILE, ENFILE
 from ipaddress import ip_address
 from typing import Any, Final
 
-from meshlib.http._faults import ConnectError, ConnectTimeout
+from meshlib.http._faults import ConnectError, ConnectTimeout, NoSocket
 from meshlib.http._wire import Connection
 
 EYEBALLS_DELAY: Final = 0.25  # seconds between attempts at different addresses (RFC 8305, section 5)
 _A_DAY: Final = 86_400.0  # asyncio itself would end a TLS handshake after 60 s; here only the caller's limit counts
+_EXHAUSTED: Final = (EMFILE, ENFILE)
 
 
 class Dialer:
@@ -45,6 +47,8 @@ class Dialer:
                 raise
             if isinstance(error, TimeoutError) and clock.expired():
                 raise ConnectTimeout(f"{self.name}: no connection within {limit} s") from error
+            if error.errno in _EXHAUSTED:
+                raise NoSocket(f"{self.name}: {error}") from error
             raise ConnectError(f"{self.name}: {error}") from error
 
     async def _connect(self, connection: Connection) -> None:

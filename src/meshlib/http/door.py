@@ -53,6 +53,7 @@ class Door:
         "limit",
         "mesh",
         "pools",
+        "usual",
     )
 
     def __init__(self, family: Family) -> None:
@@ -62,6 +63,7 @@ class Door:
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
+        self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
         self.idle: Any = None  # to be set when there are none
         self.closing = False  # no new requests
@@ -119,20 +121,28 @@ class Door:
         self.idle = signal()
         return self.idle if self.busy else None
 
-    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
-        """The client's default transport, which the mesh's own connections shall resemble."""
+    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> Any:
+        """The client's default transport, which the mesh's own connections shall resemble. Returns their limits."""
         lib = self.family.lib
         usual = lib.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own default
         limits = settings.get("limits") or usual
-        if limits != usual and limits.max_connections is not None:
-            self.limit = Limit(limits.max_connections, lib)
-        unlimited = lib.Limits(
-            max_connections=None, max_keepalive_connections=None, keepalive_expiry=limits.keepalive_expiry
+        if limits.max_connections is not None:
+            # httpx counts connections, and one of HTTP/2 carries up to a hundred requests.
+            limit = Limit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
+            if limits == usual:
+                self.usual = limit
+            else:
+                self.limit = limit
+        ours = lib.Limits(
+            max_connections=None,
+            max_keepalive_connections=None if limits == usual else limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
         )
-        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
+        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": ours}
         self.default = transport
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
         self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
+        return ours
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
@@ -144,7 +154,7 @@ class Door:
         assert endpoint is not None
         if self.fast and self.lane is not None and self.lane.takes(attempt.what):
             return self.lane.transport(attempt.what, endpoint, wire), self.limit
-        return self.pools.transport(wire, endpoint, loop), self.limit
+        return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
         """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""

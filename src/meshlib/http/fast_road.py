@@ -32,12 +32,15 @@ _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 class Station:
     """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
 
-    __slots__ = ("__weakref__", "_keepalive", "_pools", "_process", "_refs", "loop", "tls")
+    __slots__ = ("__weakref__", "_keepalive", "_most_idle", "_pools", "_process", "_refs", "loop", "tls")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
+    ) -> None:
         self.loop = loop
         self.tls = tls
         self._keepalive = keepalive
+        self._most_idle = most_idle  # connections to an endpoint
         self._process = os.getpid()
         self._pools: dict[tuple[int, str], Pool] = {}  # by the endpoint's id, which is its own while it lives
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
@@ -64,6 +67,7 @@ class Station:
             uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
             ssl=self.tls if name else None,
             server_hostname=name or None,
+            max_keepalive=self._most_idle,
             keepalive_expiry=self._keepalive,
         )
         return pool
@@ -94,26 +98,28 @@ class Station:
 class Lane:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_closed", "_context", "_keepalive", "_station", "_stations", "_way", "family")
+    __slots__ = ("_closed", "_context", "_limits", "_station", "_stations", "_way", "family")
 
-    def __init__(self, family: Family, transport: Any, tls: Any, keepalive: float | None) -> None:
+    def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
         self.family = family
         self._context = tls
-        self._keepalive = keepalive
+        self._limits = limits
         self._way = Way(family, transport)
         self._closed = False
         self._station: Station | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
 
     @classmethod
-    def of(cls, family: Family, transport: Any, settings: dict[str, Any]) -> Lane | None:
-        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same."""
+    def of(cls, family: Family, transport: Any, settings: dict[str, Any], limits: Any) -> Lane | None:
+        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same.
+
+        `limits` are those of the connections to one endpoint.
+        """
         if type(transport) is not family.lib.AsyncHTTPTransport or not hasattr(transport, "_pool"):
             return None
         if settings.get("http2", False) or not settings.get("http1", True):
             return None
-        limits = settings.get("limits")
-        return cls(family, transport, settings["verify"], limits.keepalive_expiry if limits else 5.0)
+        return cls(family, transport, settings["verify"], limits)
 
     def open(self) -> bool:
         """Whether we are on asyncio, and nothing has been put between the client and the network."""
@@ -152,7 +158,9 @@ class Lane:
             self._stations.pop(other, None)
         station = self._stations.get(loop)
         if station is None:
-            station = self._stations.setdefault(loop, Station(loop, self._context, self._keepalive))
+            limits = self._limits
+            station = Station(loop, self._context, limits.keepalive_expiry, limits.max_keepalive_connections)
+            station = self._stations.setdefault(loop, station)
         self._station = station
         return station
 

@@ -51,8 +51,8 @@ class AsyncMeshed:
             settings = _with_context(lib, settings)
             transport = super()._init_transport(**settings)
             door = door_of(self)
-            door.remember(settings, transport, lib.AsyncHTTPTransport)
-            door.lane = Lane.of(door.family, transport, settings)
+            limits = door.remember(settings, transport, lib.AsyncHTTPTransport)
+            door.lane = Lane.of(door.family, transport, settings, limits)
             door.lean = None if door.lane is None else Lean(door, door.lane, type(self))
             return transport
 
