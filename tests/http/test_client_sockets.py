@@ -109,6 +109,22 @@ async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(do
     assert server.requests == []
 
 
+async def test_another_clients_http2_does_not_spread_through_a_shared_context(door: Door, trust: Trust) -> None:
+    context, _ = trust.server("users", alpn=("h2", "http/1.1"))
+    spoken: list[Any] = []
+
+    async def script(peer: Peer) -> None:
+        spoken.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await once(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")(peer)
+
+    with served(script, ssl=context) as server:
+        async with door.open(mesh_of(server.port), verify=trust.client) as client:
+            for _ in range(3):
+                assert (await client.get("https://users/")).text == "ok"
+                trust.client.set_alpn_protocols(["h2", "http/1.1"])  # as httpcore does for a client with http2=True
+    assert spoken == ["http/1.1"] * 3
+
+
 async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door, trust: Trust) -> None:
     context, asked = trust.server("users-v2.internal")
     with served(answering(), ssl=context) as server:

@@ -22,8 +22,6 @@ class Dialer:
     def __init__(
         self, host: str, port: int, *, uds: str | None, ssl: _ssl.SSLContext | None, server_hostname: str | None
     ) -> None:
-        if ssl is not None:
-            ssl.set_alpn_protocols(["http/1.1"])  # as httpcore does
         self._host = host
         self._port = port
         self._uds = uds
@@ -62,6 +60,7 @@ class Dialer:
         await loop.create_connection(lambda: connection, self._host, self._port, **eyeballs)
 
     async def _start_tls(self, connection: Connection, context: _ssl.SSLContext) -> None:
+        context.set_alpn_protocols(["http/1.1"])  # each time: another client of this context may want HTTP/2
         transport = await connection.loop.start_tls(
             connection.transport,
             connection,
