@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import time
 from collections.abc import Callable
 from threading import Lock
@@ -25,7 +26,7 @@ def closure_rate(fn: Any) -> Any:
                 raise ConnectionError("limited")
             full_at = after
 
-    if asyncio.iscoroutinefunction(fn):
+    if inspect.iscoroutinefunction(fn):
 
         async def guarded_async(x: Any) -> Any:
             take()

@@ -46,7 +46,7 @@ def plain_call() -> float:
     return per_call(run, 200_000)
 
 
-def measure(name: str, size: int) -> dict[str, float]:
+def measure(name: str, size: int, repeats: int) -> dict[str, float]:
     members, random = fleet(size), Random(1).random
     balancer = make(name, "bench", members)
     for step, member in enumerate(members):
@@ -69,7 +69,11 @@ def measure(name: str, size: int) -> dict[str, float]:
             balancer.update(carry(balancer.endpoints, changed))
 
     times = 300 if name.endswith("scan") else 20_000
-    return {"pick": per_call(picks, times), "report": per_call(reports, 20_000), "update": per_call(updates, 3, 3)}
+    return {
+        "pick": per_call(picks, times, repeats),
+        "report": per_call(reports, 20_000, repeats),
+        "update": per_call(updates, 3, min(repeats, 3)),
+    }
 
 
 def bytes_each(size: int = 10_000) -> float:
@@ -88,9 +92,10 @@ def bytes_each(size: int = 10_000) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--fast", action="store_true", help="only the smaller sizes")
+    parser.add_argument("--fast", action="store_true", help="only the smaller sizes, once")
     options = parser.parse_args()
-    results = {name: {size: measure(name, size) for size in (SIZES[:2] if options.fast else SIZES)} for name in NAMES}
+    sizes, repeats = (SIZES[:2], 1) if options.fast else (SIZES, 5)
+    results = {name: {size: measure(name, size, repeats) for size in sizes} for name in NAMES}
     call, memory = plain_call(), bytes_each()
     if options.json:
         sys.stdout.write(json.dumps({"call": call, "bytes": memory, "ns": results}, indent=1) + "\n")

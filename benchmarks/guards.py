@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Row:
 def closure_breaker(fn: Any) -> Any:
     run, until = 0, 0.0
 
-    if asyncio.iscoroutinefunction(fn):
+    if inspect.iscoroutinefunction(fn):
 
         async def guarded_async(x: Any) -> Any:
             nonlocal run, until
@@ -73,7 +73,7 @@ def closure_breaker(fn: Any) -> Any:
 
 
 def closure_retry(fn: Any) -> Any:
-    if asyncio.iscoroutinefunction(fn):
+    if inspect.iscoroutinefunction(fn):
 
         async def guarded_async(x: Any) -> Any:
             for attempt in (1, 2, 3):
@@ -102,7 +102,7 @@ def closure_bulkhead(fn: Any) -> Any:
     places = [0] * 100
     take, put = places.pop, places.append
 
-    if asyncio.iscoroutinefunction(fn):
+    if inspect.iscoroutinefunction(fn):
 
         async def guarded_async(x: Any) -> Any:
             take()

@@ -30,7 +30,7 @@ from meshlib import CircuitBreaker, Hedge, Pipeline, Retry, RetryBudget, Throttl
 from meshlib.balancing import Endpoint, Ward, make
 from meshlib.call import FAILURE, IGNORED, SUCCESS, Call
 from meshlib.policies.throttle import SreThrottle
-from meshlib.runtime import SYSTEM, Expired
+from meshlib.runtime import Expired
 
 SERVERS, WORKERS, CLIENTS, OFFERED, WORK = 10, 4, 40, 300.0, 0.1
 TRIGGER, HEALED, END = 30.0, 45.0, 125.0
@@ -67,7 +67,6 @@ class VirtualRuntime:
         self.now = loop.time
         self.random = random.random
         self.sleep_async = asyncio.sleep
-        self.signal = SYSTEM.signal
 
     def sleep(self, seconds: float) -> None:
         raise RuntimeError("nothing here is sync")

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["servers.plugin"]
+
+# The same examples in each run, and no opinion about how long one takes: what fails, fails for everybody, also on a
+# slow machine. `pytest --hypothesis-profile default` looks for new ones.
+settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

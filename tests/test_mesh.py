@@ -10,6 +10,7 @@ import anyio.to_thread
 import pytest
 
 from meshlib import Mesh, Snapshot
+from meshlib.events import Event, SnapshotPublished
 from meshlib.routing.table import RouteTable, Service
 
 
@@ -28,6 +29,50 @@ def test_a_change_that_raises_changes_nothing() -> None:
         mesh.publish(lambda now: replace(now, version=1 // 0))
     assert mesh.current is before
     assert mesh.publish(lambda now: now).version == 1
+
+
+def test_a_listener_of_a_publication_may_publish() -> None:
+    mesh, heard = Mesh(), list[int]()
+
+    def listen(event: Event) -> None:
+        assert isinstance(event, SnapshotPublished)
+        heard.append(event.version)
+        if event.version < 3:
+            mesh.publish(lambda now: now)
+
+    mesh.subscribe(listen)
+    mesh.publish(lambda now: now)
+    assert (heard, mesh.version) == ([1, 2, 3], 3)
+
+
+def test_what_a_change_sets_off_is_published_before_it_and_not_lost() -> None:
+    mesh, made = Mesh(), list[str]()
+
+    def change(now: Snapshot) -> Snapshot:
+        if not made:
+            made.append("inner")
+            mesh.publish(lambda now: replace(now, clusters={"inner": None}))  # type: ignore[dict-item]
+        return replace(now, clusters={**now.clusters, "outer": None})  # type: ignore[dict-item]
+
+    def publish() -> None:
+        mesh.publish(change)
+
+    writer = threading.Thread(target=publish, daemon=True)
+    writer.start()
+    writer.join(5.0)
+    assert not writer.is_alive()
+    assert (list(mesh.current.clusters), mesh.version) == (["inner", "outer"], 2)
+
+
+def test_changes_that_set_off_changes_for_ever_are_an_error() -> None:
+    mesh = Mesh()
+
+    def change(now: Snapshot) -> Snapshot:
+        mesh.publish(lambda now: now)
+        return now
+
+    with pytest.raises(RuntimeError, match="each change publishes another one"):
+        mesh.publish(change)
 
 
 def test_writers_from_many_threads_lose_nothing() -> None:

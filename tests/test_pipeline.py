@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from meshlib.call import Call, Classifier
 from meshlib.errors import BreakerOpen
 from meshlib.pipeline import Pipeline, PolicyOrderWarning
 from meshlib.policies.breaker import CircuitBreaker
+from meshlib.policies.bulkhead import Bulkhead
+from meshlib.policies.cache import RequestCache, SingleFlight
 from meshlib.policies.fallback import Fallback
+from meshlib.policies.hedge import Hedge
 from meshlib.policies.limiter import AdaptiveLimit
+from meshlib.policies.rate import RateLimit
 from meshlib.policies.retry import Retry
 from meshlib.policies.throttle import Throttle
 from meshlib.policies.timeout import Timeout
@@ -111,7 +116,26 @@ def test_gates_alone_hear_the_pipelines_classifier() -> None:
 
 
 def test_the_recommended_order_is_silent() -> None:
-    Pipeline(Fallback(0), Timeout(1.0, per_try=0.3), Retry(3), CircuitBreaker("users"))
+    service = RequestCache(), SingleFlight(), Fallback(0), Timeout(1.0, per_try=0.3), Retry(3), Hedge(0.1)
+    Pipeline(*service, CircuitBreaker("users"), Throttle(), RateLimit(100), AdaptiveLimit(), Bulkhead(10))
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        [Retry(), SingleFlight()],
+        [Retry(), Timeout(1.0)],
+        [Bulkhead(10), Retry()],
+        [Timeout(1.0), Fallback(0)],
+        [Retry(), Fallback(0, on=KeyError)],
+        [Timeout(1.0), Hedge(inf, on_failure=True)],
+        [Timeout(1.0), Hedge()],
+        [Timeout(9.0, per_try=1.0), Hedge(1.0, on_failure=True)],
+        [Hedge(0.1), AdaptiveLimit()],
+    ],
+)
+def test_an_order_that_is_a_choice_is_not_warned_of(policies: list[Any]) -> None:
+    Pipeline(*policies)
 
 
 def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
@@ -137,6 +161,17 @@ def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
         ([AdaptiveLimit(), Fallback(0)], "the fallback hides each failure"),
         ([Retry(name="a"), Retry(name="b")], "attempts multiply"),
         ([Timeout(1.0), Retry(), Timeout(2.0)], "can never be reached"),
+        ([Hedge(0.1), Retry()], "attempts multiply; put the hedge inside"),
+        ([Hedge(0.1, name="a"), Hedge(0.1, name="b")], "attempts multiply"),
+        ([Hedge(0.1), Fallback(0)], "the fallback hides each failure"),
+        ([Hedge(0.1), SingleFlight()], "equals the first"),
+        ([Hedge(0.1), RequestCache()], "equals the first"),
+        ([CircuitBreaker("users"), SingleFlight()], "once for each who shares it"),
+        ([Throttle(), RequestCache()], "once for each who shares it"),
+        ([AdaptiveLimit(), Retry()], "several attempts"),
+        ([AdaptiveLimit(), Hedge(0.1)], "several attempts"),
+        ([Timeout(1.0), Hedge(1.0)], "the time is over"),
+        ([Timeout(9.0, per_try=1.0), Retry(), Hedge(1.0)], "each try is over"),
     ],
 )
 def test_an_order_without_sense_is_warned_of(policies: list[Any], why: str) -> None:

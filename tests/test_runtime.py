@@ -10,9 +10,11 @@ from typing import Any
 import anyio
 import pytest
 
+from meshlib.parking import TaskParking, ThreadParking, task_parking
 from meshlib.policies.deadline import current, deadline
 from meshlib.policies.hedge import Hedge
-from meshlib.runtime import RING, SYSTEM, Alarms, Expired, Signal, alarms_of
+from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
+from meshlib.testing import ManualClock
 
 
 class Loop:
@@ -156,8 +158,17 @@ def test_a_hedge_inherits_the_deadline_of_its_call() -> None:
     asyncio.run(main())
 
 
-def test_a_signal_to_a_trio_run_that_is_over_wakes_nobody_and_raises_nothing() -> None:
-    async def main() -> Signal:
-        return SYSTEM.signal()
+def test_waking_a_task_of_a_trio_run_that_is_over_wakes_nobody_and_raises_nothing() -> None:
+    async def main() -> TaskParking:
+        return task_parking()
 
-    anyio.run(main, backend="trio").set()
+    assert not anyio.run(main, backend="trio").wake()
+    assert not anyio.run(main, backend="asyncio").wake()
+
+
+def test_a_thread_hears_whether_it_was_woken_or_its_time_was_over() -> None:
+    for run in (SYSTEM, ManualClock()):
+        parking = ThreadParking()
+        assert not parking.wait(0.001, run)
+        parking.wake()
+        assert parking.wait(60.0, run)

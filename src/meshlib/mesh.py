@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .balancing import Balancer, Endpoint
 from .events import Event, Listener, Port, SnapshotPublished
 from .named import offer, withdraw
+from .parking import TaskParking, task_parking
 from .policies.breaker import CircuitBreaker
 from .routing.request import RouteRequest
 from .routing.table import RouteTable
-from .runtime import SYSTEM, Runtime, Signal
+from .runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .policies._gate import Gate
     from .policies.budget import RetryBudget
     from .routing.split import Sticky
+
+_ROUNDS = 10  # how often a change is made again because it set off others
 
 __all__ = ["Cluster", "Endpoint", "Mesh", "RouteRequest", "Service", "Snapshot"]
 
@@ -130,8 +133,8 @@ class Mesh:
         """The caller's own labels (app, version, env …), which routing rules may ask for."""
         self.doors: dict[Any, Any] = {}
         """What the doors (`http`, `grpc`) keep for all clients of this mesh."""
-        self._publishing = Lock()
-        self._waiting: set[Signal] = set()
+        self._publishing = RLock()
+        self._waiting: set[TaskParking] = set()
         self._closers: list[Callable[[], None]] = []
         self._pipelines: dict[str, Pipeline] = {}
 
@@ -197,16 +200,23 @@ class Mesh:
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.
 
-        If `change` raises, nothing has happened. The new picture gets the next version, whatever it says itself.
+        If `change` raises, nothing has happened. The new picture gets the next version, whatever it says itself. Where
+        something that `change` sets off (a listener) publishes too, that one goes first, and `change` is asked again;
+        RuntimeError if that never ends.
         """
         with self._publishing:
-            old = self.current
-            new = change(old)
+            for _ in range(_ROUNDS):
+                old = self.current
+                new = change(old)
+                if self.current is old:
+                    break
+            else:
+                raise RuntimeError(f"{self.name}: each change publishes another one: expected `change` to return one")
             new = replace(new, version=old.version + 1)
             self.current = new
             waiting, self._waiting = self._waiting, set()
-            for signal in waiting:
-                signal.set()
+            for parking in waiting:
+                parking.wake()
             self.port.post(SnapshotPublished(self.name, new.version))
         self.port.flush()
         return new
@@ -214,15 +224,15 @@ class Mesh:
     async def newer_than(self, version: int) -> Snapshot:
         """The first picture with a version above `version`, waiting for it if need be. asyncio and trio."""
         while True:
-            signal = self.runtime.signal()
+            parking = task_parking()
             with self._publishing:
                 if self.current.version > version:
                     return self.current
-                self._waiting.add(signal)
+                self._waiting.add(parking)
             try:
-                await signal.wait()
+                await parking.wait()
             finally:
-                self._waiting.discard(signal)
+                self._waiting.discard(parking)
 
     @property
     def version(self) -> int:

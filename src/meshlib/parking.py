@@ -1,8 +1,8 @@
 """Where one waiter sleeps until somebody wakes it, whatever thread, asyncio loop or trio run either of them is in.
 
-A policy that makes callers wait (a bulkhead with a queue) is often made at import time and used under several event
-loops and threads. So nothing here belongs to the policy: each waiter brings a parking of its own kind, made in the
-very moment it has to wait.
+What makes callers wait (a bulkhead with a queue, a mesh that is asked for its next picture) is often made at import
+time and used under several event loops and threads. So nothing here belongs to it: each waiter brings a parking of its
+own kind, made in the very moment it has to wait.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class ThreadParking:
         self._lock.release()
         return True
 
-    def wait(self, seconds: float, run: Runtime = SYSTEM) -> None:
-        """Sleep until woken, at most `seconds` (`inf`: as long as it takes)."""
+    def wait(self, seconds: float, run: Runtime = SYSTEM) -> bool:
+        """Sleep until woken, at most `seconds` (`inf`: as long as it takes). False: the time was over first."""
         if run is SYSTEM or seconds == inf:
-            self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), TIMEOUT_MAX))
-        else:
-            run.sleep(seconds)  # a clock that is moved by hand: whatever it sets off happens in this very call
+            return self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), TIMEOUT_MAX))
+        run.sleep(seconds)  # a clock that is moved by hand: whatever it sets off happens in this very call
+        return self._lock.acquire(blocking=False)
 
 
 class AsyncioParking:

@@ -2,8 +2,8 @@
 
 The recommended order, outermost first (four tiers, see the docs):
 
-    Fallback, Timeout, Retry, Hedge          service: once per logical call
-    CircuitBreaker, throttle, rate limit, Bulkhead      cluster: once per attempt
+    RequestCache, SingleFlight, Fallback, Timeout, Retry, Hedge      service: once per logical call
+    CircuitBreaker, throttle, rate limit, AdaptiveLimit, Bulkhead    cluster: once per attempt
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import ParamSpec, Protocol, TypeVar
 from .call import AsyncStep, Classifier, R, Step, raised
 from .policies._gate import Gate
 from .policies._guard import guard
-from .policies._loop import check_repeatable, pack
+from .policies._loop import Loop, check_repeatable, pack
+from .policies._order import senseless
 from .policies._within import bounded, bounded_async, within, within_async
-from .policies.fallback import Fallback
-from .policies.retry import Retry
 from .policies.timeout import Timeout
 from .runtime import SYSTEM, Runtime
 
@@ -90,21 +89,19 @@ class Pipeline:
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
-        first, gates = (
-            self.policies[:1],
-            [gate for gate in self.policies if isinstance(gate, Gate) and not gate.asks_call],
-        )
-        if len(gates) == len(self.policies):
-            return self._gated(fn, gates)
-        # What is alone above gates needs no `Call` before something fails.
-        if isinstance(first[0], Retry) and len(gates) == len(self.policies) - 1:
+        at = next((at for at, policy in enumerate(self.policies) if isinstance(policy, Gate)), len(self.policies))
+        loops, gates = self.policies[:at], self.policies[at:]
+        plain = [gate for gate in gates if isinstance(gate, Gate) and not gate.asks_call]
+        short = [loop for loop in loops if isinstance(loop, Loop) and loop.short(self.classify)]
+        if len(plain) < len(gates) or len(short) < len(loops):
+            return pack(fn, self.over, self.over_async)
+        # Each in the form that it has by itself, around the next: then nothing makes a `Call` before something fails.
+        if loops:
             check_repeatable(fn)
-            return first[0].guard(self._gated(fn, gates), self.runtime, self.classify)
-        return pack(fn, self.over, self.over_async)
-
-    def _gated(self, fn: Callable[P, T], gates: list[Gate]) -> Callable[P, T]:
-        for gate in reversed(gates):
+        for gate in reversed(plain):
             fn = guard(fn, gate, self.runtime, gate.classify or self.classify)
+        for loop in reversed(short):
+            fn = loop.guard(fn, self.runtime, self.classify, inner=loop is not loops[0])
         return fn
 
     def __repr__(self) -> str:
@@ -132,17 +129,6 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
             if tier < tiers[at] and (tier, tiers[at]) != (0, 2):
                 outside, inside = f"{policy.name!r} ({_TIERS[tiers[at]]})", f"{other.name!r} ({_TIERS[tier]})"
                 raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
-            sense = _senseless(policy, other)
+            sense = senseless(policy, other)
             if sense:
                 warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=3)
-
-
-def _senseless(outer: Policy, inner: Policy) -> str | None:
-    judges = getattr(outer, "judges", False) or getattr(outer, "repeats", False)
-    if judges and isinstance(inner, Fallback) and inner.on is None:
-        return "the fallback hides each failure from it; put the fallback outside"
-    if isinstance(outer, Retry) and isinstance(inner, Retry):
-        return "attempts multiply; one retry in a chain is enough"
-    if isinstance(outer, Timeout) and isinstance(inner, Timeout) and inner.seconds >= outer.seconds < inf:
-        return "the inner limit can never be reached"
-    return None

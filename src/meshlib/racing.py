@@ -27,6 +27,7 @@ class Entry(Protocol[R]):
 
     delay: float  # seconds after which the next attempt is started, if nobody has won by then
     at_once: bool  # a failed attempt is followed by the next one at once
+    last: bool  # if all fail, the outcome is that of the one that ended last, and not that of the first
 
     def attempt(self, number: int) -> Coroutine[Any, Any, R]: ...
     def allows(self, number: int) -> bool:
@@ -82,7 +83,8 @@ class Heat(Generic[R]):
             won = False
         if won:
             self._end(result, error)
-        elif number == 0 and self.winner is None:
+        elif self.winner is None and (number == 0 or self._entry.last):
+            self.late += self._kept()
             self._first = result, error
         elif error is None:
             self.late.append(cast(R, result))
@@ -96,7 +98,7 @@ class Heat(Generic[R]):
         self.late += self._kept()
 
     def _kept(self) -> list[R]:
-        """The result of the first attempt, which was kept in case that nobody wins."""
+        """The result that was kept in case that nobody wins."""
         first, self._first = self._first, None
         return [cast(R, first[0])] if first is not None and first[1] is None else []
 
@@ -115,7 +117,7 @@ class Heat(Generic[R]):
         return [cast(R, self.winner[0])] if self.winner[1] is None else []
 
     def outcome(self) -> R:
-        """The winner's; if nobody has won, the first attempt's."""
+        """The winner's; if nobody has won, the first attempt's, or that of the last one home."""
         result, error = self.winner or self._first or (None, None)
         if error is not None:
             raise error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import threading
 import time
 from asyncio import _get_running_loop as _asyncio_loop
@@ -22,14 +21,6 @@ R = TypeVar("R")
 
 class Expired(TimeoutError):
     """`until` cut the work short. A type of its own, because the work may raise a `TimeoutError` itself."""
-
-
-class Signal(Protocol):
-    """Something that one task waits for and any thread may set, once."""
-
-    def set(self) -> None: ...
-
-    async def wait(self) -> None: ...
 
 
 class Runtime(Protocol):
@@ -53,9 +44,6 @@ class Runtime(Protocol):
         A cancellation from outside stays a cancellation, also when it comes together with the deadline. A
         `TimeoutError` that `work` raises passes through as it is.
         """
-
-    def signal(self) -> Signal:
-        """A signal for the running event loop."""
 
 
 class System:
@@ -82,9 +70,6 @@ class System:
         if loop is not None:
             return _until(loop, remaining, work)
         return _until_on_trio(remaining, work)
-
-    def signal(self) -> Signal:
-        return _AsyncioSignal() if _asyncio_loop() is not None else _AnyioSignal()
 
 
 async def _until_on_trio(remaining: float, work: Coroutine[Any, Any, R]) -> R:
@@ -191,41 +176,6 @@ def alarms_of(loop: asyncio.AbstractEventLoop) -> Alarms:
     if alarms is None or alarms.loop is not loop:
         alarms = _here.alarms = Alarms(loop)
     return alarms
-
-
-class _AsyncioSignal:
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._done = self._loop.create_future()
-
-    def set(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
-
-    def _finish(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
-
-    async def wait(self) -> None:
-        await self._done
-
-
-class _AnyioSignal:
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-        self._token: Any = anyio.lowlevel.current_token()
-
-    def set(self) -> None:
-        # trio's own entry point for other threads; anyio has no call that does not wait for its result.
-        try:
-            self._token.native_token.run_sync_soon(self._event.set)
-        except sys.modules["trio"].RunFinishedError:
-            pass  # the run is over: nobody waits any more
-
-    async def wait(self) -> None:
-        await self._event.wait()
 
 
 SYSTEM: Runtime = System()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from random import Random
+from typing import TypeAlias
 
 import pytest
 
-from meshlib.balancing import Endpoint, make
+from meshlib.balancing import Balancer, Endpoint, make
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import NoEndpoint
 from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
+
+Took: TypeAlias = Callable[[Endpoint, int], float]
 
 
 def three() -> list[Endpoint]:
@@ -109,15 +114,80 @@ def test_a_cancelled_probe_gives_its_lease_back() -> None:
     assert endpoints[0] in [balancer.pick(random, 2.26) for _ in range(20)]
 
 
-def test_a_probe_that_never_comes_back_costs_the_longest_backoff() -> None:
+def test_a_probe_that_never_comes_back_bars_the_next_only_as_long_as_a_good_one_would_take() -> None:
     endpoints = three()
     balancer, random = make("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
     endpoints[0].enter(2.25)
+    assert endpoints[0] not in [balancer.pick(random, 2.5) for _ in range(20)]
+    assert endpoints[0] in [balancer.pick(random, 2.75) for _ in range(20)]  # its answer would have taken 0.1 s
+
+
+def test_a_probe_of_an_endpoint_about_which_nothing_is_known_bars_the_next_for_the_longest_backoff() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    kill(endpoints[0], 2.0)
+    assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
+    endpoints[0].enter(2.25)
     assert endpoints[0] not in [balancer.pick(random, 6.2) for _ in range(20)]
     assert endpoints[0] in [balancer.pick(random, 6.25) for _ in range(20)]
+
+
+def drive(balancer: Balancer, rate: float, since: float, until: float, took: Took) -> Counter[Endpoint]:
+    """One call after the other, `rate` per second; `took` says what the n-th call to an endpoint takes."""
+    random, calls, picks = Random(7).random, Counter[Endpoint](), Counter[Endpoint]()
+    now = 0.0
+    while now < until:
+        chosen = balancer.pick(random, now)
+        calls[chosen] += 1
+        seconds = took(chosen, calls[chosen])
+        chosen.leave(chosen.enter(now), SUCCESS, now + seconds, seconds)
+        picks[chosen] += now >= since
+        now += 1.0 / rate
+    return picks
+
+
+@pytest.mark.parametrize("rate", [1.0, 3.0, 10.0])
+@pytest.mark.parametrize("slow", [1, 4])
+def test_one_slow_answer_does_not_starve_an_endpoint_at_low_traffic(rate: float, slow: int) -> None:
+    endpoints = three()
+    balancer = make("default", "users", endpoints)
+    picks = drive(balancer, rate, 12.0, 72.0, lambda one, n: 0.42 if one is endpoints[0] and n == slow else 0.02)
+    assert min(picks[one] for one in endpoints) >= 0.7 * 60.0 * rate / 3
+
+
+def test_connections_opened_slowly_everywhere_starve_nobody() -> None:
+    endpoints = three()
+    picks = drive(make("default", "users", endpoints), 2.0, 0.0, 60.0, lambda one, n: 0.3 if n == 1 else 0.02)
+    assert min(picks[one] for one in endpoints) >= 0.7 * 40
+
+
+def test_an_endpoint_that_stays_slow_is_looked_at_now_and_then() -> None:
+    endpoints = three()
+    balancer = make("default", "users", endpoints)
+    picks = drive(balancer, 10.0, 10.0, 70.0, lambda one, n: 0.3 if one is endpoints[0] else 0.02)
+    assert 1 <= picks[endpoints[0]] <= 30
+
+
+def test_one_failure_is_forgotten_after_a_look() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0, times=1)
+    assert endpoints[0] not in [balancer.pick(random, 5.5) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 6.1) for _ in range(50)]
+
+
+def test_a_newcomer_is_tried_soon_even_where_it_is_guessed_to_be_dear() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints[:2]), Random(1).random
+    warm(endpoints[:1], took=0.02)
+    warm(endpoints[1:2], took=2.0)
+    balancer.update(endpoints)
+    picked = next(tick / 10 for tick in range(200) if balancer.pick(random, 3.0 + tick / 10) is endpoints[2])
+    assert picked < 10.0
 
 
 def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:

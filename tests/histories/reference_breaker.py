@@ -24,10 +24,11 @@ class Reference:
     state: str = "closed"
     heard: list[bool] = field(default_factory=list)  # in this state: was it a failure?
     tickets: list[Any] = field(default_factory=list)  # whose outcome will be heard
+    overdue: list[Any] = field(default_factory=list)  # and whose place another may have
     until: float = 0.0
 
     def go(self, state: str, now: float) -> None:
-        self.state, self.heard, self.tickets = state, [], []
+        self.state, self.heard, self.tickets, self.overdue = state, [], [], []
         self.until = now + (self.cooldown if state == "open" else self.longest)
 
     def pass_time(self, now: float) -> None:
@@ -42,7 +43,8 @@ class Reference:
         if self.state == "open":
             return None
         if self.state == "half_open":
-            self.tickets = [(mark, lost_at) for mark, lost_at in self.tickets if now < lost_at]
+            self.overdue += [pair for pair in self.tickets if now >= pair[1]]
+            self.tickets = [pair for pair in self.tickets if now < pair[1]]
             if len(self.tickets) >= self.at_once or len(self.tickets) + len(self.heard) >= self.probes:
                 return None
         mark = object()
@@ -53,10 +55,10 @@ class Reference:
         """`failed` is None for what is ignored."""
         if failed is not None:
             self.pass_time(now)
-        mine = [pair for pair in self.tickets if pair[0] is ticket]
+        mine = [pair for pair in self.tickets + self.overdue if pair[0] is ticket]
         if not mine:
             return
-        self.tickets.remove(mine[0])
+        (self.tickets if mine[0] in self.tickets else self.overdue).remove(mine[0])
         if failed is None:
             return
         self.heard.append(failed)

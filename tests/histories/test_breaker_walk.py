@@ -17,7 +17,7 @@ VERDICTS = {"success": (SUCCESS, False), "failure": (FAILURE, True), "ignored": 
 STEPS = ("enter", "wait", *((what, which) for what in (*VERDICTS, "lost") for which in ("oldest", "newest")))
 
 CONFIGS = {
-    "one in a row": ({"consecutive_failures": 1}, {"run": 1}, 8),
+    "one in a row": ({"consecutive_failures": 1}, {"run": 1}, 7),
     "two in a row": ({"consecutive_failures": 2}, {"run": 2}, 7),
     "two probes": ({"consecutive_failures": 1, "probes": 2}, {"run": 1, "probes": 2, "successes": 2, "at_once": 2}, 7),
     "two probes, one by one": (

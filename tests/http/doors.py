@@ -248,6 +248,3 @@ class HandClock:
 
     async def until(self, deadline: float, work: Any) -> Any:
         return await work
-
-    def signal(self) -> Any:
-        raise NotImplementedError

@@ -120,6 +120,8 @@ async def serving(*scripts: Script, uds: str | None = None, **how: Any) -> Async
         yield server
     finally:
         listener.close()
+        for _ in range(5):  # as many turns as asyncio needs to bring one that it has just accepted to `run`
+            await asyncio.sleep(0)
         for task in list(tasks):
             task.cancel()
         if tasks:

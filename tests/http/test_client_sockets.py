@@ -291,9 +291,9 @@ async def test_hundreds_of_tasks_share_one_client_with_every_policy() -> None:
                 answers.append((await client.get("http://users/")).text)
 
             async with door.open(mesh, timeout=60.0) as client, anyio.create_task_group() as group:
-                for _ in range(500):
+                for _ in range(300):
                     group.start_soon(ask, client, answers)
-        assert answers == ["ok"] * 500
+        assert answers == ["ok"] * 300
         assert max(len(one.peers), len(two.peers)) <= 50
         assert (in_flight(mesh), bulkhead.metrics().in_flight, breaker.state) == (0, 0, State.CLOSED)
 
@@ -334,7 +334,7 @@ async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None
             async with door.open(mesh, **how) as client:
 
                 async def storm(client: Any = client, rng: random.Random = rng) -> None:
-                    for _ in range(20):
+                    for _ in range(10):
                         with anyio.move_on_after(rng.uniform(0.0002, 0.02)):
                             await client.get("http://users/")
 

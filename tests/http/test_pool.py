@@ -48,6 +48,24 @@ async def fetch(pool: Pool, path: bytes = b"/", /, **how: Any) -> Answer:
     return await pool.exchange(get(path), method=b"GET", **{"replayable": True, "read": 5.0, **how})
 
 
+class Leap:
+    """The clock of the event loop, which a test puts forward instead of waiting."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def by(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+async def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
+    found, loop = Leap(), asyncio.get_running_loop()
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + found.seconds)
+    return found
+
+
 async def eventually(true: Callable[[], bool]) -> None:
     """The loop turns until it is true; a test that waits in vain ends at its own time-out."""
     while not true():
@@ -283,16 +301,18 @@ async def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
         await eventually(lambda: server.peers[0].reader.at_eof())
 
 
-async def test_the_read_timeout_starts_again_with_every_byte() -> None:
+async def test_the_read_timeout_starts_again_with_every_byte(leap: Leap) -> None:
     async def slow(peer: Peer) -> None:
         await peer.request()
         for byte in OK:
             await peer.send(bytes([byte]))
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.001)  # the other side hears of it
+            leap.by(10.0)
 
     async with serving(slow) as server:
         pool = Pool("127.0.0.1", server.port)
-        assert (await fetch(pool, read=0.15)).body == b"ok"
+        assert (await fetch(pool, read=60.0)).body == b"ok"
+        assert leap.seconds > 120.0
         await pool.aclose()
 
 
@@ -726,7 +746,7 @@ async def test_a_stream_that_breaks_raises_after_what_had_come() -> None:
         await pool.aclose()
 
 
-async def test_a_stream_times_out_only_while_somebody_waits_for_it() -> None:
+async def test_a_stream_times_out_only_while_somebody_waits_for_it(leap: Leap) -> None:
     async def stalls(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -734,9 +754,10 @@ async def test_a_stream_times_out_only_while_somebody_waits_for_it() -> None:
 
     async with serving(stalls) as server:
         pool = Pool("127.0.0.1", server.port)
-        stream = await pool.open(get(), method=b"GET", read=0.02)
-        await asyncio.sleep(0.06)
+        stream = await pool.open(get(), method=b"GET", read=60.0)
+        leap.by(61.0)
         assert await anext(stream) == b"half"
+        asyncio.get_running_loop().call_soon(leap.by, 61.0)
         with pytest.raises(ReadTimeout):
             await anext(stream)
         assert pool.active == 0

@@ -134,13 +134,13 @@ def test_the_next_response_starts_afresh() -> None:
     assert reader.take() == b"b" and reader.reusable
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000)
 @given(st.integers(0, 2**64 - 1))
 def test_agrees_with_h11_on_generated_responses(seed: int) -> None:
     fuzz_wire.once(seed)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.binary(max_size=30), max_size=5), st.booleans())
 def test_agrees_with_h11_on_any_bytes(pieces: list[bytes], closing: bool) -> None:
     fuzz_wire.agree([b"HTTP/1.1 200 OK\r\n", *[p for p in pieces if p]], b"GET", closing=closing, extra=[])

@@ -67,7 +67,7 @@ targets = st.sampled_from([b"/", b"/a?b=%20", b"*", b"/\xe9", b""]) | st.binary(
 fields = st.lists(st.tuples(names, values), max_size=4)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=700)
 @given(
     method=st.sampled_from([b"GET", b"POST", b"get", b"M-SEARCH", b"", b"G\n"]),
     target=targets,

@@ -150,9 +150,53 @@ def test_a_hung_probe_costs_one_lease_and_not_the_service() -> None:
     assert refused(breaker, 19.9).retry_after == pytest.approx(0.1)
     second = breaker.enter(20.0)
     refused(breaker, 20.0)
-    breaker.leave(hung, FAILURE, 21.0)
-    assert breaker.state == State.HALF_OPEN
     breaker.leave(second, SUCCESS, 21.0)
+    assert breaker.state == State.CLOSED
+    breaker.leave(hung, FAILURE, 22.0)
+    assert breaker.state == State.CLOSED
+
+
+def test_a_service_slower_than_the_cooldown_closes_the_breaker_by_its_first_good_answer() -> None:
+    breaker = made(consecutive_failures=1, cooldown=1.0)
+    call(breaker, FAILURE)
+    asked = [(now, breaker.enter(now)) for now in (1.0, 2.0, 3.0)]
+    began, first = asked[0]
+    breaker.leave(first, SUCCESS, began + 2.5)
+    assert breaker.state == State.CLOSED
+
+
+def test_a_service_slower_than_the_cooldown_opens_the_breaker_by_its_first_bad_answer() -> None:
+    breaker = made(consecutive_failures=1, cooldown=1.0, cooldown_factor=2.0)
+    call(breaker, FAILURE)
+    asked = [breaker.enter(now) for now in (1.0, 2.0, 3.0)]
+    breaker.leave(asked[0], FAILURE, 3.5)
+    assert breaker.state == State.OPEN
+    assert refused(breaker, 3.5).retry_after == pytest.approx(2.0)
+    for late in asked[1:]:
+        breaker.leave(late, SUCCESS, 5.0)
+    assert breaker.state == State.OPEN
+
+
+def test_overdue_probes_count_among_the_others_and_take_no_place() -> None:
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=2, probe_lease=1.0)
+    call(breaker, FAILURE)
+    slow = [breaker.enter(10.0), breaker.enter(10.0)]
+    quick = [breaker.enter(11.0), breaker.enter(11.0)]
+    refused(breaker, 11.5)
+    breaker.leave(slow[0], SUCCESS, 11.5)
+    breaker.leave(slow[0], SUCCESS, 11.5)
+    assert breaker.state == State.HALF_OPEN
+    breaker.leave(quick[1], SUCCESS, 11.6)
+    assert breaker.state == State.CLOSED
+
+
+def test_probes_that_are_lost_for_days_are_not_remembered_without_bound() -> None:
+    breaker = made(consecutive_failures=1, cooldown=1.0)
+    call(breaker, FAILURE)
+    for second in range(1, 5000):
+        last = breaker.enter(float(second))
+    assert len(breaker._probes._overdue) <= 1000
+    breaker.leave(last, SUCCESS, 5000.0)
     assert breaker.state == State.CLOSED
 
 

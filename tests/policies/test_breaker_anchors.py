@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -102,6 +103,8 @@ def test_resilience4j_three_of_four_failed_probes_reopen_and_one_of_four_closes(
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "SFF", now=5.0).state == HALF_OPEN
     assert played(breaker, "F", now=5.0).state == OPEN
+    metrics = breaker.metrics(5.0)
+    assert (metrics.failure_rate, metrics.calls, metrics.failures) == (0.75, 4, 3), "what the round said stays readable"
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "FSSS", now=5.0).state == CLOSED
 
@@ -133,6 +136,13 @@ def test_resilience4j_ignored_errors_keep_half_open_alive() -> None:
     breaker = played(r4j(), "FFFFF")
     assert played(breaker, "IIIIIIII", now=5.0).state == HALF_OPEN
     assert played(breaker, "SSSS", now=5.0).state == CLOSED
+
+
+def test_resilience4j_a_probe_that_never_returns_keeps_its_place_if_it_may() -> None:
+    breaker = played(r4j(probe_lease=inf, half_open_max=None), "FFFFF")
+    for _ in range(4):
+        breaker.enter(5.0)
+    assert refused(breaker, 1e9) is None
 
 
 def test_resilience4j_half_open_lasts_a_second_at_most() -> None:
@@ -329,6 +339,15 @@ def test_hystrix_a_cancelled_trial_does_not_stick() -> None:
 def test_failsafe_alternating_with_three_of_four_never_opens() -> None:
     assert played(CircuitBreaker(trip=FailureCount(3, calls=4)), "SF" * 20).state == CLOSED
     assert played(CircuitBreaker(trip=FailureCount(2, calls=4)), "SFSF").state == OPEN
+
+
+def test_failsafe_the_rate_reads_from_the_first_call_on() -> None:
+    breaker = CircuitBreaker("failsafe", trip=FailureCount(5, calls=10))
+    assert breaker.failure_rate(0.0) == -1.0
+    look = played(breaker, "SFSFSFS").metrics(0.0)
+    assert (look.calls, look.failures, round(look.failure_rate, 2)) == (7, 3, 0.43)
+    look = played(breaker, "FSSSFSSSFSSSFSS").metrics(0.0)
+    assert (look.calls, look.failures, look.failure_rate) == (10, 2, 0.2)
 
 
 def test_failsafe_n_in_a_period() -> None:

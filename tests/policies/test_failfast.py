@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import inf, nan
 
 import pytest
 
+from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import NoEndpoint
 from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
 from meshlib.policies.failfast import FailFast, finagle_delays
@@ -87,6 +89,70 @@ def test_as_a_gate_one_caller_is_the_attempt_and_server_errors_do_not_count() ->
         connect()
     endpoint.succeeded(0.0)
     assert connect() == "connected"
+
+
+def test_an_attempt_that_never_ends_costs_one_lease_and_not_the_endpoint() -> None:
+    endpoint = FailFast(lambda: (1.0, 2.0, 4.0), lease=10.0)
+    endpoint.failed(0.0)
+    assert endpoint.due(1.0)  # and whoever was told so crashed
+    assert [endpoint.due(now) for now in (5.0, 10.9, 11.0, 11.1)] == [False, False, True, False]
+    endpoint.ended(True, 12.0)
+    assert endpoint.available
+
+
+def test_a_caller_that_vanished_as_the_attempt_keeps_others_out_for_one_lease() -> None:
+    endpoint = FailFast(lambda: (1.0, 2.0), lease=10.0)
+    endpoint.failed(0.0)
+    vanished = endpoint.enter(1.0)
+    with pytest.raises(NoEndpoint) as caught:
+        endpoint.enter(4.0)
+    assert caught.value.retry_after == 7.0
+    second = endpoint.enter(11.0)
+    assert second not in (0, vanished)
+    endpoint.leave(second, SUCCESS, 11.5)
+    assert endpoint.available
+
+
+def test_an_attempt_that_ends_after_its_lease_brings_it_back_and_does_no_harm() -> None:
+    endpoint = FailFast(lambda: (1.0, 2.0, 4.0), lease=10.0)
+    endpoint.failed(0.0)
+    slow = endpoint.enter(1.0)
+    second = endpoint.enter(11.0)
+    endpoint.leave(slow, FAILURE, 11.5)  # older than the attempt that is under way
+    endpoint.leave(slow, IGNORED, 11.5)
+    assert endpoint.retry_at == 1.0
+    with pytest.raises(NoEndpoint):
+        endpoint.enter(11.6)
+    endpoint.leave(slow, SUCCESS, 12.0)
+    assert endpoint.enter(12.0) == 0
+    endpoint.leave(second, FAILURE, 12.1)
+    assert endpoint.available
+
+
+def test_an_attempt_that_fails_late_but_alone_goes_on_to_the_next_delay() -> None:
+    endpoint = FailFast(lambda: (1.0, 2.0), lease=10.0)
+    endpoint.failed(0.0)
+    slow = endpoint.enter(1.0)
+    endpoint.leave(slow, FAILURE, 50.0)
+    assert endpoint.retry_at == 52.0
+    with pytest.raises(NoEndpoint):
+        endpoint.enter(51.0)
+
+
+def test_an_attempt_from_before_a_recovery_says_nothing_about_the_next_illness() -> None:
+    endpoint = make(1.0, 2.0)
+    endpoint.failed(0.0)
+    old = endpoint.enter(1.0)
+    endpoint.succeeded(1.1)
+    endpoint.failed(5.0)
+    endpoint.leave(old, FAILURE, 5.5)
+    assert endpoint.retry_at == 6.0
+
+
+@pytest.mark.parametrize("lease", [0.0, -1.0, nan, inf])
+def test_a_lease_without_sense_is_refused(lease: float) -> None:
+    with pytest.raises(ValueError, match="lease="):
+        FailFast(lease=lease)
 
 
 def test_finagles_delays_are_sixteen_and_a_last_one() -> None:

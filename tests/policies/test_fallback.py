@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Verdict
+from meshlib import fallback
+from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Verdict, raised
 from meshlib.errors import BreakerOpen, DeadlineExceeded
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
@@ -144,8 +145,85 @@ async def test_async_functions_have_sync_and_async_fallbacks() -> None:
     assert await Fallback(lambda error: 8)(work)(7) == 8
 
 
+def test_a_result_that_is_no_good_is_answered_for() -> None:
+    assert [Fallback(7, failure_result=lambda result: result < 0)(lambda n: n)(n) for n in (3, -3)] == [3, 7]
+
+
+def test_a_result_that_the_pipelines_classifier_calls_a_failure_is_answered_for() -> None:
+    def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return {"ok": SUCCESS, "busy": FAILURE, "gone": FINAL, "odd": IGNORED}[str(result)]
+
+    load = Pipeline(Fallback("none"), classify=judge)(lambda said: said)
+    assert [load(said) for said in ("ok", "busy", "gone", "odd")] == ["ok", "none", "none", "odd"]
+
+
+def test_a_classifier_of_its_own_replaces_the_pipelines() -> None:
+    def mine(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return FAILURE if result == "mine" else SUCCESS
+
+    load = Pipeline(Fallback("none", classify=mine), classify=lambda *_: FAILURE)(lambda said: said)
+    assert [load("mine"), load("theirs")] == ["none", "theirs"]
+    with pytest.raises(OSError):
+        Fallback("none", classify=mine)(broken(OSError()))()
+
+
+def test_on_narrows_it_to_errors_and_failure_result_widens_it_again() -> None:
+    pipeline = {"classify": lambda call, result, error: FAILURE}
+    assert Pipeline(Fallback(7, on=KeyError), **pipeline)(lambda: "bad")() == "bad"
+    guarded = Pipeline(Fallback(7, on=KeyError, failure_result=lambda result: result == "bad"), **pipeline)
+    assert guarded(lambda: "bad")() == 7
+    assert guarded(lambda: "well")() == "well"
+
+
+def test_a_function_makes_its_answer_of_the_failing_result() -> None:
+    assert Fallback(lambda result: result * 10, failure_result=lambda result: result < 0)(lambda: -3)() == -30
+
+
+def test_a_fallback_that_cannot_answer_for_a_result_leaves_the_result() -> None:
+    failing = {"failure_result": lambda result: result < 0}
+    assert Fallback(instead=broken(ValueError()), **failing)(lambda: -3)() == -3
+    assert Fallback(stale=60.0, **failing)(lambda: -3)() == -3
+    crowded = Fallback(lambda result: guarded(), concurrency=1, **failing)
+    guarded = crowded(lambda: -3)
+    assert guarded() == -3
+    assert crowded.active == 0
+
+
+@pytest.mark.anyio
+async def test_async_functions_are_answered_for_by_their_results_too() -> None:
+    async def work(n: int) -> int:
+        return n
+
+    async def other(n: int) -> int:
+        return -n
+
+    guarded = fallback(instead=other, failure_result=lambda result: result < 0)(work)
+    assert [await guarded(n) for n in (3, -4)] == [3, 4]
+    steps = Pipeline(Fallback(7, failure_result=lambda result: result < 0)).over_async(lambda call: work(call.what))
+    assert [await steps(Call(n)) for n in (3, -3)] == [3, 7]
+
+
+def test_the_cause_of_an_error_that_is_not_answered_for_stays() -> None:
+    def work() -> None:
+        raise OSError("down") from KeyError("why")
+
+    with pytest.raises(OSError) as error:
+        Fallback(instead=broken(ValueError("as well")))(work)()
+    assert isinstance(error.value.__cause__, KeyError)
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"value": 1, "instead": print}, {"stale": -1.0}, {"value": 1, "concurrency": 0}]
+    "options",
+    [
+        {},
+        {"value": 1, "instead": print},
+        {"instead": 1},
+        {"stale": -1.0},
+        {"value": 1, "concurrency": 0},
+        {"value": 1, "failure_result": 503},
+        {"value": 1, "classify": raised, "on": KeyError},
+        {"value": 1, "classify": raised, "failure_result": bool},
+    ],
 )
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -165,4 +243,4 @@ def test_a_bad_answer_is_not_remembered_as_the_last_good_one() -> None:
             raise answer
         return answer
 
-    assert [load(), load(), load()] == ["good", "503", "good"]
+    assert [load(), load(), load()] == ["good", "good", "good"]

@@ -71,8 +71,9 @@ class Broken(Exception):
 
 
 @pytest.mark.anyio
-async def test_tasks_leave_nothing_behind() -> None:
+async def test_tasks_leave_nothing_behind(anyio_backend: str) -> None:
     gates, dice, done = Gates(), random.Random(7), 0
+    enough = CALLS if anyio_backend == "asyncio" else CALLS // 5  # the gates are the same, and trio is slower
     scopes: dict[int, anyio.CancelScope] = {}
 
     async def inner(me: int) -> None:
@@ -90,7 +91,7 @@ async def test_tasks_leave_nothing_behind() -> None:
 
     async def caller(me: int) -> None:
         nonlocal done
-        while done < CALLS:
+        while done < enough:
             with anyio.CancelScope() as scope:
                 scopes[me] = scope
                 done += 1  # also if cancelled
@@ -110,7 +111,7 @@ async def test_tasks_leave_nothing_behind() -> None:
         for me in range(TASKS):
             scopes[me] = anyio.CancelScope()
             tasks.start_soon(caller, me)
-    assert done >= CALLS
+    assert done >= enough
     gates.assert_empty()
 
 

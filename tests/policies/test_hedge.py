@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
@@ -100,6 +101,59 @@ async def test_if_all_fail_the_outcome_is_that_of_the_first(run: Runtime) -> Non
     server = Server(run, (0.05, OSError("first")), (0.0, OSError("second")))
     with pytest.raises(OSError, match="first"):
         await guarded(server, Hedge(0.01))()
+    assert server.alive == 0
+
+
+@pytest.mark.parametrize("last", [0, 1])
+async def test_if_all_fail_the_outcome_may_be_that_of_whoever_ended_last(run: Runtime, last: int) -> None:
+    begun, gone = itertools.count(), [anyio.Event(), anyio.Event()]
+    both = anyio.Event()
+
+    async def work() -> None:
+        number = next(begun)
+        try:
+            if number == 1:
+                both.set()
+            await both.wait()
+            if number == last:
+                await gone[1 - number].wait()
+                for _ in range(9):
+                    await anyio.sleep(0)
+            raise OSError(f"attempt {number}")
+        finally:
+            gone[number].set()
+
+    with pytest.raises(OSError, match=f"attempt {last}"):
+        await Pipeline(Hedge(0.001, last_failure=True), runtime=run)(work)()
+
+
+async def test_a_bad_last_answer_is_given_and_the_ones_before_are_discarded() -> None:
+    clock, thrown = ManualClock(), list[Any]()
+    server = Server(clock, (5.0, "one"), (1.0, "two"), (9.0, "three"))
+    hedge = Hedge(1.0, extras=2, last_failure=True, discard=thrown.append)
+    call = Pipeline(hedge, runtime=clock, classify=lambda *_: FAILURE)(server.__call__)
+    assert await call() == "three"
+    assert thrown == ["two", "one"]
+
+
+async def test_each_extra_attempt_has_its_own_delay() -> None:
+    clock, begun = ManualClock(), list[float]()
+
+    async def work() -> str:
+        begun.append(clock.now())
+        await clock.sleep_async(60.0)
+        return "done"
+
+    hedge = Hedge({1: 1.0, 2: 3.0, 3: inf}.__getitem__, extras=4)
+    assert await Pipeline(hedge, runtime=clock)(work)() == "done"
+    assert begun == [0.0, 1.0, 4.0]
+    assert hedge.hedge_after(0.0, 2) == 3.0
+
+
+async def test_a_delay_without_sense_ends_the_race_with_its_error(run: Runtime) -> None:
+    server = Server(run, (0.1, "slow"), (0.1, "slow"))
+    with pytest.raises(ValueError, match=r"delay\(2\)=-1"):
+        await guarded(server, Hedge(lambda extra: 0.0 if extra == 1 else -1, extras=2))()
     assert server.alive == 0
 
 
@@ -212,6 +266,14 @@ def learnt(load: float, *latencies: float) -> float:
     return hedge.hedge_after(3.0)
 
 
+def test_what_is_learnt_and_how_often_can_be_said() -> None:
+    hedge = Hedge(max_extra_load=0.5, window=3.0, refresh=1.0, minimum_calls=1)
+    assert hedge.hedge_after(0.0) == inf
+    hedge.record(0.2, 0.0)
+    assert hedge.hedge_after(1.0) == 0.2
+    assert hedge.hedge_after(4.0) == inf, "forgotten"
+
+
 def test_the_delay_is_learnt_as_in_finagle() -> None:
     mostly_quick = [0.05] * 90 + [0.1] * 10
     assert learnt(0.01, *mostly_quick) == 0.1
@@ -220,6 +282,22 @@ def test_the_delay_is_learnt_as_in_finagle() -> None:
     assert learnt(0.05, *[0.0002] * 50) == 0.001, "at least the minimum"
     assert learnt(0.05, *[5.0] * 50) == inf, "too slow to be worth it"
     assert learnt(0.05, *[0.05] * 9) == inf, "too few calls"
+
+
+async def test_a_bad_answer_teaches_nothing_about_latency() -> None:
+    clock = ManualClock()
+    hedge = Hedge(max_extra_load=0.5, minimum_calls=1)
+    answers = [(0.1, "good")] * 5 + [(0.001, "bad")] * 20
+    ask = Server(clock, *answers)
+
+    def classify(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return Verdict.FAILURE if result == "bad" else Verdict.SUCCESS
+
+    call = Pipeline(hedge, runtime=clock, classify=classify)(ask.__call__)
+    for _ in answers:
+        await call()
+    clock.advance(3.0)
+    assert hedge.hedge_after(clock.now()) == pytest.approx(0.1)
 
 
 def test_old_latencies_are_forgotten() -> None:

@@ -217,3 +217,13 @@ def test_shares_above_the_whole_are_refused() -> None:
         AdaptiveLimit(partitions={"a": 0.6, "b": 0.5})
     with pytest.raises(ValueError, match=r"^partitions: expected no max_wait"):
         AdaptiveLimit(partitions={"a": 0.6}, max_wait=1.0)
+
+
+def test_a_limit_that_is_set_by_hand_counts_at_once() -> None:
+    limit = FixedLimit(10)
+    gate = AdaptiveLimit(limit, partitions={"batch": 0.3, "live": 0.7})
+    gate.enter(0.0, "batch")
+    limit.settle(20)
+    metrics = gate.metrics()
+    assert (metrics.limit, metrics.in_flight, metrics.partitions["batch"].limit) == (20, 1, 6)
+    assert metrics.partitions["batch"].in_flight == 1

@@ -74,6 +74,7 @@ def test_vegas_wants_a_round_trip() -> None:
 
 def test_aimd_grows_by_one_under_load_and_backs_off_by_a_tenth() -> None:
     assert AIMD(min_limit=1, initial=10).limit == 10
+    assert AIMD(min_limit=0, max_limit=21, initial=21).update(0.0, 0.001, 11) == 21
     assert AIMD(min_limit=1, initial=10).update(0.0, 0.001, 10) == 11
     assert AIMD(min_limit=1, initial=10).update(0.0, 0.001, 4) == 10
     assert AIMD(min_limit=1, initial=30).update(0.0, 0.001, 0, True) == 27

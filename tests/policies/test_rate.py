@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from math import inf
 from typing import Any
 
@@ -214,6 +216,64 @@ def test_a_decorator_finds_the_key_in_the_functions_arguments() -> None:
         asyncio.run(download(2))
 
 
+def test_every_kind_of_function_is_limited_by_key_and_stays_what_it_is() -> None:
+    def limited() -> RateLimit:
+        return RateLimit(1, per=3600.0, burst=1, key=lambda user: user)
+
+    def plain(user: str) -> str:
+        return user
+
+    async def coroutine(user: str) -> str:
+        return user
+
+    def generator(user: str, times: int = 2) -> Iterator[str]:
+        """Twice."""
+        for _ in range(times):
+            yield user
+
+    async def stream(user: str) -> AsyncIterator[str]:
+        got = yield user
+        yield got or "nothing"
+
+    async def drain(stream: Any) -> list[str]:
+        return [await stream.__anext__(), await stream.asend("sent")]
+
+    def ways(limit: RateLimit) -> dict[Any, Callable[[str], Any]]:
+        made = {fn: limit(fn) for fn in (plain, coroutine, generator, stream)}
+        return {
+            plain: made[plain],
+            coroutine: lambda user: asyncio.run(made[coroutine](user)),
+            generator: lambda user: list(made[generator](user)),
+            stream: lambda user: asyncio.run(drain(made[stream](user))),
+        }
+
+    assert inspect.iscoroutinefunction(limited()(coroutine))
+    assert inspect.isgeneratorfunction(limited()(generator))
+    assert inspect.isasyncgenfunction(limited()(stream))
+    assert limited()(generator).__doc__ == "Twice."
+    for fn, answer in ((plain, "ann"), (coroutine, "ann"), (generator, ["ann"] * 2), (stream, ["ann", "sent"])):
+        call = ways(limited())[fn]
+        assert call("ann") == answer
+        with pytest.raises(RateLimited, match="'ann'"):
+            call("ann")
+        call("ben")
+
+
+def test_an_async_generator_waits_for_its_permit_without_blocking_the_loop() -> None:
+    clock = Clock()
+
+    @RateLimit(1, burst=1, max_wait=10.0, permits=lambda: 1, runtime=clock)
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
+    async def main() -> None:
+        for _ in range(3):
+            assert [item async for item in stream()] == [1]
+
+    asyncio.run(main())
+    assert clock.slept == pytest.approx([1.0, 1.0])
+
+
 def test_a_pipeline_finds_the_key_in_the_call() -> None:
     limit = RateLimit(1, per=3600.0, burst=1, key=lambda call: call.what)
     step = limit.wrap(lambda call: call.what, SYSTEM, raised)
@@ -238,6 +298,16 @@ def test_a_flood_of_keys_shares_one_bucket_and_gives_nobody_a_full_one() -> None
     assert admitted == 10 + 1
     assert limit.metrics(0.0).keys == 10
     assert not any(limit.take(0.0, key) == 0 for key in range(1000))
+
+
+def test_a_key_that_finds_a_place_after_the_flood_begins_with_what_it_used_of_the_shared_bucket() -> None:
+    limit = RateLimit(1, burst=2, max_keys=1)
+    limit.enter(0.0, "old")
+    limit.enter(0.5, "late")
+    limit.enter(0.5, "late")  # both tokens of the shared bucket
+    with pytest.raises(RateLimited):
+        limit.enter(1.0, "late")  # "old" has made room
+    assert limit.take(1.5, "late") == 0
 
 
 @pytest.mark.parametrize(

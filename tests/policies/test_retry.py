@@ -427,3 +427,11 @@ async def test_async_functions_are_retried_alike() -> None:
     retry = Retry(3, backoff=[0.1, 0.2], retry_result=lambda result: result == 503, discard=close)
     assert await Pipeline(retry, runtime=clock)(ask)(7) == "ok"
     assert (clock.slept, thrown) == ([0.1, 0.2], [503])
+
+
+def test_a_last_result_that_is_no_good_may_become_an_error() -> None:
+    retry = Retry(3, backoff=0, retry_result=lambda result: result < 0, spent=lambda result: LookupError(result))
+    answers = iter([-1, -2, -3])
+    with pytest.raises(LookupError, match="-3"):
+        retry(lambda: next(answers))()
+    assert retry(lambda: 1)() == 1

@@ -12,8 +12,9 @@ import pytest
 from meshlib.errors import DeadlineExceeded
 from meshlib.pipeline import Pipeline
 from meshlib.policies.cache import RequestCache, SingleFlight, request_scope
-from meshlib.policies.collapse import collapse
+from meshlib.policies.collapse import _Line, collapse
 from meshlib.policies.deadline import deadline
+from meshlib.policies.timeout import Timeout
 from meshlib.testing import ManualClock
 
 
@@ -338,3 +339,149 @@ def test_a_thread_waits_no_longer_than_its_deadline() -> None:
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         collapse(**options)
+
+
+@pytest.mark.anyio
+async def test_an_async_caller_waits_no_longer_than_its_deadline_and_the_others_get_their_answers() -> None:
+    clock, batches, results = ManualClock(), list[list[int]](), list[Any]()
+
+    @collapse(within=0.01, runtime=clock)
+    async def load(ids: list[int]) -> list[int]:
+        batches.append(ids)
+        await clock.sleep_async(1.0)
+        return [id * 10 for id in ids]
+
+    async def call(id: int, seconds: float) -> None:
+        with deadline(seconds, runtime=clock):
+            try:
+                results.append((await load(id), clock.now()))
+            except DeadlineExceeded as error:
+                results.append((error.by, error.sent, clock.now()))
+
+    async with anyio.create_task_group() as group:
+        for id, seconds in ((1, 0.005), (2, 0.5), (3, 60.0)):
+            group.start_soon(call, id, seconds)
+    assert results[:2] == [("load", False, 0.005), ("load", True, 0.5)]
+    assert results[2][0] == 30
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("shared", ["collapse", "single flight"])
+async def test_the_short_deadline_of_the_one_who_runs_it_is_not_the_others(shared: str) -> None:
+    clock, runs, results = ManualClock(), list[int](), list[Any]()
+
+    @Pipeline(Timeout(30.0), runtime=clock)
+    async def send() -> None:
+        await clock.sleep_async(1.0)
+
+    async def many(ids: list[int]) -> list[int]:
+        runs.append(1)
+        await send()
+        return [7 for _ in ids]
+
+    async def one(id: int) -> int:
+        return (await many([id]))[0]
+
+    load: Any = collapse(runtime=clock)(many) if shared == "collapse" else SingleFlight(runtime=clock)(one)
+
+    async def call(seconds: float) -> None:
+        with deadline(seconds, runtime=clock):
+            try:
+                results.append(await load(7))
+            except DeadlineExceeded:
+                results.append("late")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, 0.5)
+        group.start_soon(call, 60.0)
+    assert sorted(map(str, results)) == ["7", "late"]
+
+
+def test_a_thread_that_leads_a_batch_goes_away_at_its_deadline() -> None:
+    with deadline(0.01), pytest.raises(DeadlineExceeded) as caught:
+        collapse(within=60.0)(lambda ids: ids)(1)
+    assert not caught.value.sent
+
+
+def test_a_thread_that_goes_away_leaves_the_batch_to_the_others() -> None:
+    first, results = Barrier(2), list[Any]()
+
+    @collapse(within=0.1)
+    def load(ids: list[int]) -> list[int]:
+        return [id * 10 for id in ids]
+
+    def hurried() -> None:
+        with deadline(0.02):
+            first.wait()
+            try:
+                load(1)
+            except DeadlineExceeded:
+                results.append(0)
+
+    thread = Thread(target=hurried)
+    thread.start()
+    first.wait()
+    results.append(load(2))
+    thread.join()
+    assert sorted(results) == [0, 20]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_is_over_sends_nothing() -> None:
+    clock = ManualClock()
+    many = Work(clock)
+    load = collapse(runtime=clock)(many.__call__)
+    with deadline(0.0, runtime=clock), pytest.raises(DeadlineExceeded):
+        await load(1)
+    with deadline(0.0), pytest.raises(DeadlineExceeded):
+        collapse()(lambda ids: ids)(1)
+    assert not many.runs
+
+
+@pytest.mark.anyio
+async def test_methods_are_gathered_for_each_object_apart() -> None:
+    clock, batches = ManualClock(), list[tuple[str, list[int]]]()
+
+    class Users:
+        __slots__ = ("name",)  # not weakly referable, and told apart by identity
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        @collapse(runtime=clock)
+        async def load(self, ids: list[int]) -> dict[int, str]:
+            batches.append((self.name, sorted(ids)))
+            return {id: f"{self.name} {id}" for id in ids}
+
+        @collapse(max_batch=1)
+        def read(self, ids: list[int]) -> list[str]:
+            return [f"{self.name} {id}" for id in ids]
+
+    ours, theirs = Users("ours"), Users("theirs")
+    results: list[str] = []
+
+    async def call(users: Users, id: int) -> None:
+        results.append(await users.load(id))
+
+    async with anyio.create_task_group() as group:
+        for users, id in ((ours, 1), (theirs, 1), (ours, 2)):
+            group.start_soon(call, users, id)
+    assert sorted(results) == ["ours 1", "ours 2", "theirs 1"]
+    assert sorted(batches) == [("ours", [1, 2]), ("theirs", [1])]
+    assert ours.read(3) == "ours 3"
+
+
+def test_a_batch_that_everybody_left_is_not_kept() -> None:
+    line: _Line[int, int] = _Line(100, 60.0)
+    owner = (object(),)
+    batch = line.join(owner, 1, 0.0)
+    assert line.join(owner, 2, 0.0) is batch
+    line.leave(batch)
+    assert line.join(owner, 3, 0.0) is batch
+    for _ in range(2):
+        line.leave(batch)
+    assert not line._open
+    assert line.join(owner, 4, 0.0).items == {4: 0}

@@ -114,6 +114,23 @@ async def test_a_hanging_server_opens_the_breaker_beneath(policy: Timeout) -> No
 
 
 @pytest.mark.anyio
+async def test_a_hanging_server_opens_the_breaker_of_a_decorator_beneath() -> None:
+    clock = ManualClock()
+    breaker = CircuitBreaker("users", consecutive_failures=3, runtime=clock)
+
+    @breaker
+    async def hang() -> None:
+        await clock.sleep_async(60.0)
+
+    for call in (Timeout(0.5, runtime=clock)(hang), Pipeline(Timeout(0.5), runtime=clock)(hang)):
+        with pytest.raises(DeadlineExceeded):
+            await call()
+    with deadline(0.5, runtime=clock), pytest.raises(DeadlineExceeded):
+        await Retry(1, runtime=clock)(hang)()
+    assert breaker.state == "open"
+
+
+@pytest.mark.anyio
 async def test_a_caller_who_leaves_in_time_is_no_evidence() -> None:
     breaker = CircuitBreaker("users", consecutive_failures=1)
 

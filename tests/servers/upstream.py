@@ -47,6 +47,7 @@ def upstreams(*names: str) -> Iterator[list[Upstream]]:
 def _running(upstream: Upstream) -> Iterator[Upstream]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from math import inf
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from meshlib.call import Call
 from meshlib.pipeline import Pipeline
@@ -63,6 +65,35 @@ async def test_time_waits_for_tasks_that_are_busy_with_each_other() -> None:
         group.start_soon(clock.sleep_async, 60.0)
         assert await chatter() == 0.0
     assert clock.now() == 60.0
+
+
+@pytest.mark.anyio
+async def test_time_waits_for_busy_tasks_on_a_slow_machine() -> None:
+    clock = ManualClock()
+
+    async def busy() -> float:
+        for _ in range(3):
+            time.sleep(0.03)  # the turn of the event loop takes long: that is no reason to go on without us
+            await checkpoint()
+        return clock.now()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(clock.sleep_async, 60.0)
+        await checkpoint()
+        assert await busy() == 0.0
+
+
+@pytest.mark.anyio
+async def test_time_goes_on_without_a_task_that_never_waits() -> None:
+    clock = ManualClock()
+
+    async def spin() -> None:
+        while clock.now() < 60.0:
+            await checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(spin)
+        await clock.sleep_async(60.0)
 
 
 @pytest.mark.anyio

@@ -98,6 +98,14 @@ class Shop:
     async def buy(self, order: str) -> int:
         return 1
 
+    @collapse()
+    async def price(self, items: list[str]) -> dict[str, float]:
+        return {}
+
+    @collapse()
+    def stock(self, items: list[str]) -> list[int]:
+        return []
+
     @Retry(2)
     def sell(self, order: str) -> int:
         return 1
@@ -121,6 +129,8 @@ async def main() -> None:
     assert_type(aitems(1), AsyncIterator[str])
     coroutine_4: Coroutine[Any, Any, int] = Shop().buy("a")
     assert_type(await coroutine_4, int)
+    assert_type(await Shop().price("a"), float)
+    assert_type(Shop().stock("a"), int)
     assert_type(Shop().sell("a"), int)
     assert_type(await asyncio.create_task(hedged("a")), bytes)
     assert_type(await asyncio.create_task(shared("a")), bytes)

@@ -1,4 +1,6 @@
-"""Both type checkers must see a decorated function as if it were not decorated."""
+"""Both type checkers must see what they are told in this folder: decorated functions keep their type, clients have
+that of their family.
+"""
 
 import subprocess
 import sys
@@ -8,25 +10,14 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+# mypy reads three SDKs: a minute on a slow machine, seconds once it has a cache.
+MYPY = ["mypy", "--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={ROOT / '.mypy_cache/typing'}"]
 
 
-@pytest.mark.parametrize(
-    "checker",
-    [
-        [
-            "mypy",
-            "--strict",
-            "--warn-unused-ignores",
-            "--config-file=",
-            "--follow-imports=silent",
-            "--cache-dir=/dev/null",
-        ],
-        ["pyright", "--pythonpath", sys.executable],
-    ],
-    ids=["mypy", "pyright"],
-)
-def test_decorated_functions_keep_their_type(checker: list[str]) -> None:
-    command = [sys.executable, "-m", *checker, str(HERE / "decorated.py")]
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("checker", [MYPY, ["pyright", "--pythonpath", sys.executable]], ids=["mypy", "pyright"])
+def test_type_checkers_see_what_they_are_told(checker: list[str]) -> None:
+    command = [sys.executable, "-m", *checker, str(HERE / "decorated.py"), str(HERE / "clients.py")]
     environment = {"PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin", "MYPYPATH": str(ROOT / "src")}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

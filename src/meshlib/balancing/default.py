@@ -1,16 +1,17 @@
 """Who gets the next call, if nobody said how to choose: the rule that is hard to fool.
 
-Three endpoints are drawn by weight, and the cheapest is taken: latency × (calls in flight + 1)^1.5, where latency rises
+Five endpoints are drawn by weight, and the cheapest is taken: latency × (calls in flight + 1)^1.5, where latency rises
 at once and falls slowly. On top of that,
 
 * failures are part of the price, so an endpoint that fails fast looks dear and not cheap;
 * a late answer counts by its age; once it is overdue, the endpoint is left alone without waiting for the answer;
 * an ill endpoint is probed by one call per backoff and is back, with a clean sheet, after one good answer;
 * an endpoint without data costs what is typical here, and with every unanswered call much more;
+* an endpoint of which nothing was heard for a while is looked at again, and what was extraordinary is forgotten;
 * if a server reports its load, its own requests in flight, from all clients, count instead of ours;
 * when too few are well, all are used (panic), but never without looking at somebody well.
 
-A pick looks at three endpoints, however many there are. docs/balancing.md tells what each part is good for.
+A pick looks at five endpoints, however many there are. docs/balancing.md tells what each part is good for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that 
 
 
 class Default(Roster):
-    """Power of three choices over latency, load and failures, with suspension of the overdue.
+    """Power of `choices` over latency, load and failures, with suspension of the overdue.
 
     `reports` says that servers write load reports into their answers. `rate` is for clusters whose servers answer
     probes for them: how many to send per pick (3 is Prequal's).
@@ -36,7 +37,9 @@ class Default(Roster):
 
     name = "default"
 
-    def __init__(self, *args: Any, reports: bool = False, rate: float = 0.0, **settings: Any) -> None:
+    def __init__(self, *args: Any, choices: int = 5, reports: bool = False, rate: float = 0.0, **settings: Any) -> None:
+        self.choices = _check.count("choices", choices)
+        self._fresh = tuple(draw % 3 == 0 for draw in range(choices))  # a random number has 53 bits: enough for three
         self.rate = _check.number("rate", rate, least=0.0)
         self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
@@ -52,40 +55,37 @@ class Default(Roster):
         endpoints, n = picture.endpoints, picture.size
         if n < 4 or avoid:
             return self._pick_few(picture, random, now, avoid)
+        equal = picture.equal
         for _ in range(4):
-            if picture.equal:  # three draws from one random number, which has 53 bits
-                x = random() * n
-                i = int(x)
-                x = (x - i) * n
-                j = int(x)
-                a, b, c = endpoints[i], endpoints[j], endpoints[int((x - j) * n)]
-            else:
-                a, b, c = picture.draw(random), picture.draw(random), picture.draw(random)
-            least = a.price if now <= a.late_at else a.reckon(now)
-            price = b.price if now <= b.late_at else b.reckon(now)
-            if price < least - ALIKE:
-                a, least = b, price
-            price = c.price if now <= c.late_at else c.reckon(now)
-            if price < least - ALIKE:
-                a, least = c, price
-            if self._warming and a in self._warming and not self._warm(a, random, now):
+            best, least, x, i = endpoints[0], inf, 0.0, 0
+            for fresh in self._fresh:
+                if equal:
+                    x = (random() if fresh else x - i) * n
+                    i = int(x)
+                    one = endpoints[i]
+                else:
+                    one = picture.draw(random)
+                price = one.price if now <= one.late_at else one.reckon(now)
+                if price < least - ALIKE:
+                    best, least = one, price
+            if self._warming and best in self._warming and not self._warm(best, random, now):
                 continue
-            if a.well:  # another thread may have found out meanwhile, and late_at been set after it
-                return a
+            if best.well and least < inf:  # another thread may have found out meanwhile, and late_at been set after it
+                return best
         return self._rescue(random, now, avoid)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         endpoint.hear(report, now)
 
     def _pick_few(self, picture: Picture, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
-        """Up to three endpoints are all looked at, from a random one on; of more, three that are not to be avoided."""
+        """Up to three endpoints are all looked at, from a random one on; of more, a few that are not to be avoided."""
         endpoints, n = picture.endpoints, picture.size
         best, least = None, inf
         if n < 4 and picture.equal:
             start = int(random() * n) if n else 0
             some: Sequence[Endpoint] = endpoints[start:] + endpoints[:start] if start else endpoints
         else:
-            some = [picture.draw(random) for _ in range(min(n, 12))]
+            some = [picture.draw(random) for _ in range(min(n, 4 * self.choices))]
         for one in some:
             if not avoid or one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)

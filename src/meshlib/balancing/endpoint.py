@@ -105,7 +105,7 @@ class Endpoint(Record):
                 self.ward = Ward()
             self._oldest = now
             if self.well and self.stamp != -inf:
-                self.late_at = now + self.cost
+                self.late_at = now + self.peak
         if not self.well:
             self._enter_ill(permit)
         return permit
@@ -139,8 +139,8 @@ class Endpoint(Record):
             if started == _HEARD:
                 self._reprice()
                 return
-            if permit & 7 == 1:  # the first and every eighth: plenty to know what is usual in the cluster
-                self.ward.observe(took)
+            if permit & 7 == 2 or permit < 16:  # some first and every eighth: plenty to know what is usual here
+                self.ward.observe(took, permit == 1)
             self._answered(permit, took, now)
         else:
             if verdict is not IGNORED:
@@ -156,14 +156,25 @@ class Endpoint(Record):
         if not self.well:
             return inf
         ward = self.ward
-        pending = (len(self._waiting) + len(self._open)) * self.scale + 1.0
+        calls = len(self._waiting) + len(self._open)
         if self.stamp == -inf:
-            return log((ward.typical or 1.0) * pending) + now / ward.decay + CROWD * log(pending)
+            price = ward.guess + now / ward.decay
+            if calls:
+                return price + (1.0 + CROWD) * log(calls * self.scale + 1.0)
+            if self._met == inf:
+                self._met = now
+            return price - (now - self._met) / ward.recheck  # it shall not wait for long until somebody tries it
         age = now - self._oldest
+        if age == -inf:
+            quiet = now - (self.stamp if self.report is None else max(self.stamp, self.report.at))
+            if not calls and quiet > (2.0 * ward.recheck if self.run else ward.recheck):
+                self._forgive(now)
+            return self.price
         if age > self.patience and ward.may_suspend():
             self.fall_ill("slow", f"no answer for {age:.3f} s", now)
             return inf
-        return max(self.price, log(max(age, 1e-9)) + now / ward.decay + CROWD * log(pending))
+        late = log(max(age, 1e-9)) + now / ward.decay + CROWD * log(calls * self.scale + 1.0)
+        return max(self.price, late)
 
     def _blame(self, permit: int, took: float, now: float) -> None:
         self._failed(took, now)
@@ -222,6 +233,8 @@ class Endpoint(Record):
             illness.held = tuple(other for other in illness.held if other != by)
             if not illness.held:
                 self.run = 0
+                if self.accrual is not None:
+                    self.accrual.revived(now)
                 self._recover()
                 ward.discharge(self, illness, now)
         ward.port.flush()
@@ -263,7 +276,7 @@ class Endpoint(Record):
                 self._recover()
                 # Each relapse weighs like so many failures, until good answers outweigh it.
                 self._bad = RELAPSE * min(illness.relapses, 4)
-                self.cost = took
+                self.cost = self.peak = took
                 self._answered(permit, took, now)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:

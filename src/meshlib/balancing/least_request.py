@@ -7,14 +7,14 @@ from typing import Any
 from ..policies import _check
 from .endpoint import Endpoint
 from .roster import Picture, Random, Roster
+from .turns import Turns
 
 
 class LeastRequest(Roster):
     """Equal weights: of `choices` draws *with replacement*, whoever has the fewest calls in flight, the first on a tie.
 
-    Unequal weights: by weight ÷ (calls in flight + 1)^`active_request_bias`, each of the `choices` drawn by weight and
-    the one with the largest remaining weight taken; bias 0 leaves the weights alone. (Envoy keeps a queue of deadlines
-    here, whose weights are read when an endpoint had its turn; drawing needs no queue and forgets nothing.)
+    Unequal weights: everybody in turn, where each turn moves an endpoint's deadline on by 1 ÷ its present weight, and
+    that is weight ÷ (calls in flight + 1)^`active_request_bias`. With a bias of 0 calls in flight do not count.
     """
 
     name = "least_request"
@@ -22,18 +22,22 @@ class LeastRequest(Roster):
     def __init__(self, *args: Any, choices: int = 2, active_request_bias: float = 1.0, **settings: Any) -> None:
         self.choices = _check.count("choices", choices)
         self.active_request_bias = _check.number("active_request_bias", active_request_bias, least=0.0)
+        self._turns = Turns(self.weight)
         super().__init__(*args, **settings)
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        if not picture.equal:
+            return self._turns.next(picture)
         best = picture.draw(random)
-        if picture.equal or self.active_request_bias:
-            for _ in range(self.choices - 1):
-                other = picture.draw(random)
-                if self.load(other, now) < self.load(best, now):
-                    best = other
+        for _ in range(self.choices - 1):
+            other = picture.draw(random)
+            if other.pending < best.pending:
+                best = other
         return best
 
+    def weight(self, endpoint: Endpoint) -> float:
+        """The weight of the next turn: the configured one (0 counts as 1), divided by the load."""
+        return (endpoint.weight or 1.0) / float((endpoint.pending + 1.0) ** self.active_request_bias)
+
     def load(self, endpoint: Endpoint, now: float) -> float:
-        """Calls in flight with the bias, in units of the endpoint's weight."""
-        pending = (len(endpoint._waiting) + len(endpoint._open)) * endpoint.scale
-        return pending if endpoint.scale == 1.0 else float((pending + 1.0) ** self.active_request_bias)
+        return 1.0 / self.weight(endpoint)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..policies import _check
+from .bounded import Bound
 from .endpoint import Endpoint
 from .hashing import hash64
 from .roster import Picture, Random, Roster
@@ -28,11 +29,12 @@ def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
     skips = [hash64(one.address, 1) % (size - 1) + 1 for one in endpoints]
     targets = [0.0] * len(endpoints)
     slots = array("i", [-1]) * size
+    order = sorted(range(len(endpoints)), key=lambda index: endpoints[index].address)  # in whichever order they come
     left, turn = size, 0
     while left:
         turn += 1
-        for index, weight in enumerate(weights):
-            if turn * weight < targets[index]:
+        for index in order:
+            if turn * weights[index] < targets[index]:
                 continue
             targets[index] += heaviest
             place, skip = places[index], skips[index]
@@ -49,12 +51,14 @@ def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
 class Maglev(Roster):
     """The endpoint in slot key mod `size` (a prime); without a key, a random slot.
 
-    An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key.
+    An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key. With
+    `bound` an overloaded endpoint's keys move on as well, see `Bound`.
     """
 
     name = "maglev"
 
-    def __init__(self, *args: Any, size: int = 65_537, **settings: Any) -> None:
+    def __init__(self, *args: Any, size: int = 65_537, bound: float | None = None, **settings: Any) -> None:
+        self.bound = None if bound is None else Bound(bound)
         self.size = _check.count("size", size, least=2)
         if size > LARGEST or any(size % divisor == 0 for divisor in range(2, int(size**0.5) + 1)):
             raise ValueError(f"size={size!r}: expected a prime up to {LARGEST}")
@@ -72,4 +76,6 @@ class Maglev(Roster):
         key = int(random() * 2**64) if key is None else key
         if attempt:
             key = hash64(key.to_bytes(8, "little"), attempt)
-        return (known or picture).endpoints[slots[key % self.size]]
+        picture = known or picture
+        found = picture.endpoints[slots[key % self.size]]
+        return found if self.bound is None or attempt else self.bound.settle(picture, found, key)

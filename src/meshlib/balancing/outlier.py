@@ -6,7 +6,7 @@ each other and lets an ejected one rest for a time that grows with repeats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf, sqrt
 from threading import RLock
 
@@ -33,16 +33,18 @@ class Tally:
 class OutlierDetection:
     """Ejects endpoints by runs of failures at once, and by comparison at each `sweep` (call it every `interval` s).
 
-    Numbers are Envoy's, shares are 0–1. `enforce` names the criteria that eject; the others are only counted in
-    `detected`. `max_ejected` is the largest share of the cluster that may be out; with `always_one` (gRPC's rule, and
-    ours) one may be out in any case: Envoy's default of 10 % would never eject the one bad endpoint of three.
+    Numbers are Envoy's, shares are 0–1. `enforce` names the criteria that eject, or maps each to the share of its
+    detections that do (Envoy's enforcing_…, drawn at random); all are counted in `detected`. `max_ejected` is the
+    largest share of the cluster that may be out; with `always_one` (gRPC's rule, and ours) one may be out in any case:
+    Envoy's default of 10 % would never eject the one bad endpoint of three.
     `stdev_factor`, with population deviation: a lone bad endpoint of n stands √(n - 1) deviations below the mean, so
     the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets,
     refused connections) apart; without, they count as 5xx. `jitter` is the most that is added at random to an ejection.
 
     `a50` follows gRPC where it differs: the failure share must exceed the threshold (Envoy: reach it), ejections stop
-    once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), and the multiplier falls at
-    every sweep (Envoy: only after a whole interval back in the rotation).
+    once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), the multiplier falls at
+    every sweep (Envoy: only after a whole interval back in the rotation) and has no upper bound, and a sweep readmits
+    last, whose time is over (Envoy: first, also whose time ends with it).
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class OutlierDetection:
         failure_volume: int = 50,
         split: bool = False,
         a50: bool = False,
-        enforce: Collection[str] = ("5xx", "local", "success_rate"),
+        enforce: Collection[str] | Mapping[str, float] = ("5xx", "local", "success_rate"),
     ) -> None:
         self.consecutive_5xx = _check.count("consecutive_5xx", consecutive_5xx, least=0)
         self.consecutive_gateway = _check.count("consecutive_gateway", consecutive_gateway, least=0)
@@ -91,7 +93,8 @@ class OutlierDetection:
         known = {"5xx", "gateway", "local", "success_rate", "failure_percentage"}
         if not set(enforce) <= known:
             raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(sorted(known))}")
-        self.enforce = frozenset(enforce)
+        shares = enforce.items() if isinstance(enforce, Mapping) else [(criterion, 1.0) for criterion in enforce]
+        self.enforce = {name: _check.ratio(f"enforce[{name!r}]", share, zero=True) for name, share in shares}
         self.detected: dict[str, int] = dict.fromkeys(sorted(known), 0)
         self.enforced: dict[str, int] = dict.fromkeys(sorted(known), 0)
         self.overflow = 0  # ejections that `max_ejected` did not allow
@@ -184,17 +187,23 @@ class OutlierDetection:
             self._tallies = {}
 
     def _sweep(self, now: float, random: Callable[[], float]) -> None:
-        for endpoint, tally in self._tallies.items():
-            if tally.ejected_at is not None:
-                if now >= tally.until:
-                    self._readmit(endpoint, tally, now)
-            elif tally.multiplier and (self.a50 or tally.back_at is None or now - tally.back_at >= self.interval):
-                tally.multiplier -= 1
+        if not self.a50:
+            self._sweep_rested(now)
         judged = [(e, t) for e, t in self._tallies.items() if t.ejected_at is None]
         self._sweep_success(judged, now, random)
         self._sweep_failures([(e, t) for e, t in judged if t.ejected_at is None], now, random)
+        if self.a50:
+            self._sweep_rested(now)
         for tally in self._tallies.values():
             tally.good = tally.total = 0
+
+    def _sweep_rested(self, now: float) -> None:
+        for endpoint, tally in self._tallies.items():
+            if tally.ejected_at is not None:
+                if now > tally.until or (now == tally.until and not self.a50):
+                    self._readmit(endpoint, tally, now)
+            elif tally.multiplier and (self.a50 or tally.back_at is None or now - tally.back_at >= self.interval):
+                tally.multiplier -= 1
 
     def passed_health_check(self, endpoint: Endpoint, now: float) -> None:
         """An active check succeeded: that readmits at once (Envoy's default)."""
@@ -228,10 +237,11 @@ class OutlierDetection:
         if not allowed and not (self.always_one and out == 0):
             self.overflow += 1
             return
-        if criterion not in self.enforce:
+        share = self.enforce.get(criterion, 0.0)
+        if share == 0.0 or (share < 1.0 and random() >= share):
             return
         self.enforced[criterion] += 1
-        if tally.multiplier * self.base_ejection < self.max_ejection + self.base_ejection:
+        if self.a50 or tally.multiplier * self.base_ejection < self.max_ejection + self.base_ejection:
             tally.multiplier += 1
         rest = min(self.base_ejection * tally.multiplier, self.max_ejection) + self.jitter * random()
         tally.ejected_at, tally.until = now, now + rest

@@ -25,6 +25,7 @@ class Record:
         "_bad",
         "_base",
         "_calls",
+        "_met",
         "_oldest",
         "_open",
         "_srtt",
@@ -35,6 +36,7 @@ class Record:
         "burden",
         "cost",
         "late_at",
+        "peak",
         "price",
         "report",
         "scale",
@@ -54,8 +56,10 @@ class Record:
         self._base = 0.0  # the part of the price that does not depend on the calls in flight
         self.scale = 1.0  # the mean weight of the cluster ÷ ours
         self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
-        self.burden = 0.0  # the same plus the price of the recent failures
+        self.peak = 0.0  # the same, but forgiving: what was bad once is forgotten after `recheck` seconds of silence
+        self.burden = 0.0  # that plus the price of the recent failures
         self.stamp = -inf  # of the last observation
+        self._met = inf  # without data: when it was first considered for a call
         self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
         self._srtt = self._swing = 0.0  # smoothed latency and its mean deviation, in seconds
         self.report: LoadReport | None = None  # the server's newest word about its own load
@@ -102,18 +106,25 @@ class Record:
         elapsed = now - self.stamp
         kept = exp(-elapsed / decay) if elapsed > 0.0 else 1.0
         cost = self.cost
-        self.cost = cost = took if took > cost else took + (cost - took) * kept
+        self.cost = took if took > cost else took + (cost - took) * kept
+        cost = self.peak
+        usual = self._srtt
+        if usual:
+            off = took - usual
+            if off > 0.0:  # one answer that is far off makes what is usual half as long again, and no longer
+                self._srtt = usual + (off * 0.125 if off < 4.0 * usual else usual * 0.5)
+                self._swing += (off - self._swing) * 0.25
+            else:
+                self._srtt = usual + off * 0.125
+                self._swing -= (off + self._swing) * 0.25
+        elif kept:  # the first call may have opened the connection: what is usual, the second tells
+            self._srtt = cost = took
+            self._swing = took * 0.5
+        self.peak = cost = took if took > cost else took + (cost - took) * kept
         self._calls = calls = self._calls * kept + 1.0
         if self._bad:
             self._bad = bad = self._bad * kept
             cost += ward.penalty * bad / (calls + 1.0)
-        if self._srtt:
-            off = took - self._srtt
-            self._srtt += off * 0.125
-            self._swing += ((off if off > 0.0 else -off) - self._swing) * 0.25
-        else:
-            self._srtt = took
-            self._swing = took * 0.5
         self.burden = cost
         self.stamp = now
         if self.report is not None:
@@ -143,7 +154,8 @@ class Record:
         ward = self.ward
         elapsed = now - self.stamp
         kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
-        self.cost = cost = max(took, self.cost * kept)
+        self.cost = max(took, self.cost * kept)
+        self.peak = cost = max(took, self.peak * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
         self.burden = cost = cost + ward.penalty * bad / (calls + 1.0)
@@ -159,8 +171,22 @@ class Record:
             self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
-        self.burden = self.cost
+        self.burden = self.peak
         self.well = True
+
+    def _forgive(self, now: float) -> None:
+        """Nothing was heard for a while, and nothing is under way: look again, and hold nothing extraordinary against
+        it.
+
+        Without this, one slow answer (a new connection), or one failure, would keep it from calls until its price has
+        faded, which at a low rate is half of a minute. What is usual for it still counts.
+        """
+        ward = self.ward
+        self.peak = peak = min(self.peak, self._srtt or ward.typical or self.peak)
+        self._bad = bad = self._bad * 0.25 if self._bad > 1.0 else 0.0
+        self.burden = burden = peak + ward.penalty * bad / (self._calls + 1.0)
+        self._base = self.price = min(self.price, log(burden or 1e-9) + self.stamp / ward.decay)
+        self.late_at = inf  # until something is heard
 
     def _reprice(self) -> None:
         """price = log(burden) + stamp ÷ decay + CROWD × log(calls in flight, in units of the weight, + 1).
@@ -176,7 +202,8 @@ class Record:
             if pending < 0:
                 self._told += pending
         if self.well and self.stamp != -inf:
-            self.late_at = self._oldest + self.cost
+            oldest = self._oldest
+            self.late_at = self.stamp + self.ward.recheck if oldest == inf else oldest + self.peak
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:

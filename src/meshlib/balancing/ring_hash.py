@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from ..policies import _check
+from .bounded import Bound
 from .endpoint import Endpoint
 from .hashing import hash64
 from .roster import Picture, Random, Roster
@@ -45,7 +46,8 @@ class RingHash(Roster):
     """The endpoint whose entry is the first at or after the key, around the ring; without a key, a random place.
 
     Ill and avoided endpoints are skipped clockwise, so their keys spread and come back to them later. With `bound`
-    (1.25: nobody more than 25 % above the mean of calls in flight) an overloaded endpoint's keys move on as well.
+    (1.25: nobody more than a quarter above the mean of calls in flight) an overloaded endpoint's keys move on as well,
+    see `Bound`.
     """
 
     name = "ring_hash"
@@ -55,7 +57,7 @@ class RingHash(Roster):
     ) -> None:
         self.minimum = _check.count("minimum", minimum)
         self.maximum = _check.count("maximum", maximum, least=minimum)
-        self.bound = None if bound is None else _check.number("bound", bound, least=1.0)
+        self.bound = None if bound is None else Bound(bound)
         self._ring: tuple[Picture | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)
 
@@ -67,29 +69,22 @@ class RingHash(Roster):
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, hashes, owners = self._ring
-        endpoints = (known or picture).endpoints
-        at = bisect_left(hashes, int(random() * 2**64) if key is None else key) if hashes else 0
+        picture = known or picture
+        if key is None:
+            key = int(random() * 2**64)
+        found = self._around(picture.endpoints, owners, bisect_left(hashes, key) if hashes else 0, attempt)
+        return found if self.bound is None or attempt else self.bound.settle(picture, found, key)
+
+    @staticmethod
+    def _around(endpoints: Sequence[Endpoint], owners: Sequence[int], at: int, attempt: int) -> Endpoint:
+        """The first that is well, after as many others as there were attempts."""
         seen: dict[int, None] = {}
-        limit = self._limit(picture, random)
         for step in range(len(owners)):
             owner = owners[(at + step) % len(owners)]
             if owner not in seen:
                 seen[owner] = None
-                endpoint = endpoints[owner]
-                if len(seen) > attempt and endpoint.well and endpoint.pending * endpoint.scale < limit:
-                    return endpoint
+                if len(seen) > attempt and endpoints[owner].well:
+                    return endpoints[owner]
                 if len(seen) >= 16 + attempt:
-                    break  # so much of the neighbourhood is ill or full: leave it to the way out
+                    break  # so much of the neighbourhood is ill: leave it to the way out
         return endpoints[next(iter(seen))]
-
-    def _limit(self, picture: Picture, random: Random) -> float:
-        """How many calls in flight (in units of weight) an endpoint may have before its keys move on.
-
-        The mean is taken over all, or over 64 drawn ones if there are more.
-        """
-        if self.bound is None:
-            return float("inf")
-        few = picture.size <= 64
-        some = picture.endpoints if few else [picture.endpoints[int(random() * picture.size)] for _ in range(64)]
-        mean = (sum(one.pending for one in some) + few) / len(some)
-        return max(1.0, float(ceil(self.bound * mean)))

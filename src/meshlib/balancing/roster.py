@@ -29,13 +29,18 @@ class Picture:
     __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        weighty = tuple(e for e in endpoints if e.weight > 0.0)
-        self.endpoints = weighty or tuple(endpoints)  # a weight of 0 means: only if nobody else is left
-        self.size = len(self.endpoints)
-        weights = [e.weight for e in weighty] or [1.0] * self.size
+        members = tuple(endpoints)
+        weights = [e.weight for e in members]
+        if weights and min(weights) == 0.0 < max(weights):  # a weight of 0 means: only if nobody else is left
+            members = tuple(e for e in members if e.weight > 0.0)
+            weights = [e.weight for e in members]
+        self.endpoints = members
+        self.size = len(members)
         self.equal = not weights or min(weights) == max(weights)
-        self.ends = list(accumulate(weights))
-        self.total = self.ends[-1] if weights else 0.0
+        if self.equal:
+            weights = [weights[0] or 1.0] * self.size if weights else []
+        self.ends = [] if self.equal else list(accumulate(weights))
+        self.total = sum(weights)
         self.mean = self.total / self.size if weights else 1.0
 
     def draw(self, random: Random) -> Endpoint:
@@ -100,8 +105,9 @@ class Roster:
         self._picture = picture = Picture(endpoints)
         if self.probing:
             ward.keep(picture.endpoints)
+        mean = 0.0 if picture.equal else picture.mean
         for endpoint in picture.endpoints:
-            endpoint.scale = picture.mean / endpoint.weight if endpoint.weight else 1.0
+            endpoint.scale = mean / endpoint.weight if mean and endpoint.weight else 1.0
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call. `key` is the hash of what makes calls stick together, `avoid` holds endpoints
@@ -215,15 +221,12 @@ def carry(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint
     Weight, labels, zone and priority are taken over; calls in flight, latency, illness and connections stay. Of two
     with the same address the last counts.
     """
-    old = {endpoint.address: endpoint for endpoint in known}
+    old = {endpoint.address: endpoint for endpoint in known}.get
     result: dict[str, Endpoint] = {}
     for new in seen:
-        endpoint = old.get(new.address)
-        if endpoint is None:
-            result[new.address] = new
-        else:
-            if endpoint is not new:
-                endpoint.weight, endpoint.labels = new.weight, new.labels
-                endpoint.zone, endpoint.priority = new.zone, new.priority
-            result[new.address] = endpoint
+        address = new.address
+        result[address] = endpoint = old(address, new)
+        if endpoint is not new:
+            endpoint.weight, endpoint.labels = new.weight, new.labels
+            endpoint.zone, endpoint.priority = new.zone, new.priority
     return tuple(result.values())

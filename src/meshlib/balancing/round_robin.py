@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heapreplace
 from itertools import count
-from threading import Lock
 
 from .endpoint import Endpoint
 from .roster import Picture, Random, Roster
+from .turns import Turns
 
 
 class RoundRobin(Roster):
@@ -21,19 +20,10 @@ class RoundRobin(Roster):
 
     def __init__(self, *args: object, **settings: object) -> None:
         self._turn = count().__next__
-        self._lock = Lock()
-        self._heap: tuple[Picture | None, list[tuple[float, int, Endpoint]]] = (None, [])
+        self._turns = Turns(lambda endpoint: endpoint.weight or 1.0)
         super().__init__(*args, **settings)  # type: ignore[arg-type]
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if picture.equal:
             return picture.endpoints[self._turn() % picture.size]
-        with self._lock:
-            known, heap = self._heap
-            if known is not picture:
-                heap = [(1.0 / one.weight, place, one) for place, one in enumerate(picture.endpoints)]
-                heapify(heap)
-                self._heap = (picture, heap)
-            deadline, place, endpoint = heap[0]
-            heapreplace(heap, (deadline + 1.0 / (endpoint.weight or 1.0), place, endpoint))
-            return endpoint
+        return self._turns.next(picture)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
+from math import inf, log
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -76,11 +76,13 @@ class Ward:
         "due",
         "failure_share",
         "failures",
+        "guess",
         "lock",
         "name",
         "patience",
         "penalty",
         "port",
+        "recheck",
         "sick",
         "size",
         "slack",
@@ -101,6 +103,7 @@ class Ward:
         failure_share: float = 0.5,
         volume: float = 10.0,
         penalty: float = 5.0,
+        recheck: float = 2.0,
         backoff: tuple[float, float] = (0.25, 4.0),
         accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
@@ -113,6 +116,7 @@ class Ward:
         self.failure_share = _check.ratio("failure_share", failure_share)
         self.volume = _check.number("volume", volume, least=1.0)
         self.penalty = _check.seconds("penalty", penalty, zero=True)
+        self.recheck = _check.seconds("recheck", recheck)
         first, longest = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
         if longest < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
@@ -124,6 +128,7 @@ class Ward:
         self.version = 0  # grows whenever somebody falls ill or recovers
         self.due = inf  # when the next probe is due
         self.typical = self._swing = 0.0  # smoothed time of an answer from any endpoint, and its deviation
+        self.guess = 0.0  # the logarithm of it, or of one second
         self.patience = inf  # for endpoints about which nothing is known yet
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
@@ -147,16 +152,25 @@ class Ward:
                     if not endpoint.illness.held:
                         self._schedule(endpoint, endpoint.illness, endpoint.illness.again)
 
-    def observe(self, took: float) -> None:
-        """An answer took `took` seconds, whoever gave it."""
-        if self.typical:
-            off = took - self.typical
-            self.typical += off / 16
-            self._swing += (abs(off) - self._swing) / 8
+    def observe(self, took: float, first: bool = False) -> None:
+        """An answer took `took` seconds, whoever gave it. The `first` of an endpoint may have opened a connection:
+        such times count only as long as there are no others, and then the least of them."""
+        typical, swing = self.typical, self._swing
+        if swing:
+            if first:
+                return
+            off = took - typical
+            typical += min(off, typical) / 16 if off > 0.0 else off / 8
+            swing += (abs(off) - swing) / 8
+        elif first:
+            typical = min(took, typical or took)
         else:
-            self.typical, self._swing = took, took / 2
-        rough = 1.0 + 10.0 * self._swing / (self.typical or 1.0)
-        self.patience = self.typical + max(self.deviations * self._swing * rough, self.slack)
+            typical, swing = took, took / 2
+        self.typical, self._swing = typical, swing
+        self.guess = log(typical or 1.0)
+        if swing:
+            rough = 1.0 + 10.0 * swing / (typical or 1.0)
+            self.patience = typical + max(self.deviations * swing * rough, self.slack)
 
     def may_suspend(self) -> bool:
         """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""
@@ -171,8 +185,9 @@ class Ward:
         """Whom a balancer shall ask next in order to see whether it is well; `None` if nobody is due.
 
         Whoever is returned counts as being probed, and the next backoff runs from now on. There is one probe at a
-        time, but one that never comes back bars the way no longer than the longest backoff. The waits are shortened
-        at random by up to a tenth, so that many clients do not probe in step.
+        time, but one that has not come back when its answer would be too late to be a good one does not bar the way any
+        longer: the next goes when its backoff is over. The waits are shortened at random by up to a tenth, so that many
+        clients do not probe in step.
         """
         self._credit = credit = min(1.0, self._credit + _CREDIT)
         if now < self.due or credit < 1.0:
@@ -189,7 +204,8 @@ class Ward:
                 illness.state, illness.claimed, illness.probe = "probing", True, 0
                 illness.again = now + self.wait(illness.level) * (1.0 - 0.1 * random())
                 illness.level += 1
-                self._schedule(endpoint, illness, max(illness.again, now + self._backoff[1]))
+                patience = min(illness.bound(illness.since + 1, endpoint.patience, self.typical), self._backoff[1])
+                self._schedule(endpoint, illness, max(illness.again, now + patience))
                 self.port.post(EndpointProbed(self.name, endpoint.address))
             self.due = self._queue[0][0] if self._queue else inf
         self.port.flush()

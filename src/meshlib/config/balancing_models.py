@@ -13,10 +13,10 @@ from .values import Model, Ratio, Seconds
 
 EVERY = ("slow_start", "aggression", "overprovisioning", "zone", "callers", "zone_weights", "nearest")
 OWN: dict[str, tuple[str, ...]] = {
-    "default": ("rate", "reports"),
+    "default": ("choices", "rate", "reports"),
     "least_request": ("choices", "active_request_bias"),
     "ring_hash": ("minimum", "maximum", "bound"),
-    "maglev": ("size",),
+    "maglev": ("size", "bound"),
     "aperture": ("peers", "place", "least", "low", "high", "smooth"),
     "prequal": ("rate", "removals", "delta", "size", "age", "hot"),
     "reported_weights": ("blackout", "expiration", "period", "penalty"),

@@ -23,13 +23,15 @@ from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.budget import RetryBudget
+from ..routing.table import Service as Rules
 from .clusters import balancer, check_cluster, checks, layered, outlier, ward
 from .document import Document, Place
-from .endpoints import endpoint
+from .endpoints import NOBODY, endpoint
 from .models import ClusterModel, MeshModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
-from .routes import EGRESS, RoutePolicies, clusters_of, live_clusters, route_table, sticky
+from .route_models import RouteModel
+from .routes import EGRESS, NO_POLICIES, RoutePolicies, clusters_of, live_clusters, route_table, sticky
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,14 @@ class Loaded:
     document: Document
     model: MeshModel
     endpoints: Mapping[str, Sequence[Endpoint]]
+
+    def known(self, cluster: str) -> dict[str, Endpoint]:
+        """The endpoints of a cluster by address."""
+        return {endpoint.address: endpoint for endpoint in self.endpoints.get(cluster, ())}
+
+    def same(self, cluster: str, model: ClusterModel) -> bool:
+        """Is this the very model that was read then? Then all that follows from it is known to be good."""
+        return self.model.clusters.get(cluster) is model
 
 
 Key: TypeAlias = tuple[str, str]  # a section of the file, and a name in it
@@ -54,6 +64,7 @@ class Built:
     checks: dict[str, tuple[Any, Checks]] = field(default_factory=dict)
     gates: dict[Key, Made] = field(default_factory=dict)
     budgets: dict[Key, tuple[BudgetModel, RetryBudget]] = field(default_factory=dict)
+    rules: dict[str, tuple[ServiceModel, RoutePolicies, Rules]] = field(default_factory=dict)
 
 
 class Builder:
@@ -64,6 +75,8 @@ class Builder:
         self._before = Built()
         self._now = Built()
         self._outliers: set[OutlierDetection] = set()
+        self.loaded: Loaded | None = None
+        """What the last picture was built from."""
 
     def snapshot(self, loaded: Loaded) -> Snapshot:
         """The picture that `loaded` describes. Raises `ConfigError`."""
@@ -72,15 +85,23 @@ class Builder:
         pipelines = {name: self._pipeline(name, loaded) for name in model.pipelines}
         models = services_of(model)
         services = {name: self._service(name, service, loaded.document) for name, service in models.items()}
-        routes = route_table(loaded.document, model, self._route_policies(loaded.document, models, services))
+        policies = self._route_policies(loaded.document, models, services)
+        kept = self._kept_rules(models, policies)
+        routes = route_table(loaded.document, model, policies, kept, names=services)
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
         now.services = {name: (models[name], service) for name, service in services.items()}
         now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
-        self._before = now
+        now.rules = {
+            name: (models[name], policies.get(name, NO_POLICIES), rules) for name, rules in routes.services.items()
+        }
+        before, self._before, last, self.loaded = self._before, now, self.loaded, loaded
         for name, cluster in clusters.items():  # only now, when nothing can go wrong any more
+            members = loaded.endpoints[name]
+            if last is not None and last.endpoints.get(name) is members and before.clusters[name][1] is cluster:
+                continue
             # Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
-            cluster.balancer.update(carry(cluster.balancer.endpoints, loaded.endpoints[name]))
+            cluster.balancer.update(carry(cluster.balancer.endpoints, members))
         return Snapshot(
             routes=routes,
             services=MappingProxyType(services),
@@ -121,7 +142,7 @@ class Builder:
         guards = self._gates_of("clusters", name, model, loaded.document)
         self._check(name, model)
         known, coming = old.balancer.endpoints if old is not None else (), loaded.endpoints[name]
-        unchanged = before is not None and _without_members(before) == _without_members(model)
+        unchanged = before is model or (before is not None and _without_members(before) == _without_members(model))
         if old is not None and unchanged and layered(known) == layered(coming):
             return old
         kept = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
@@ -151,20 +172,37 @@ class Builder:
 
     def _route_policies(
         self, document: Document, models: Mapping[str, ServiceModel], services: Mapping[str, Service]
-    ) -> RoutePolicies:
+    ) -> dict[str, RoutePolicies]:
         """For the rules with policies of their own: the service as such a rule has it, under the service's budget."""
-        found: dict[tuple[str, int], Service] = {}
+        found: dict[str, RoutePolicies] = {}
         for name, model in models.items():
-            budget = services[name].budget
+            before, kept, _ = self._before.rules.get(name, (None, NO_POLICIES, None))
+            same = before is model and self._before.services[name][1] is services[name]
+            own: dict[int, Service] = {}
             for index, route in enumerate(model.routes):
                 if route.policies is not None:
-                    found[name, index] = services[route.policies]
+                    own[index] = services[route.policies]
                 elif route.per_try_timeout is not None or route.retry is not None:
-                    given = ("timeout", "per_try_timeout", "retry")
-                    own = {field: getattr(route, field) for field in given if getattr(route, field) is not None}
                     with _at(document, *place_of(name), "routes", index):
-                        found[name, index] = self._compiled(name, model.model_copy(update=own), budget)
+                        own[index] = kept[index] if same else self._for_rule(name, model, route, services[name].budget)
+            if own:
+                found[name] = own
         return found
+
+    def _for_rule(self, name: str, model: ServiceModel, route: RouteModel, budget: RetryBudget | None) -> Service:
+        given = ("timeout", "per_try_timeout", "retry")
+        own = {field: getattr(route, field) for field in given if getattr(route, field) is not None}
+        return self._compiled(name, model.model_copy(update=own), budget)
+
+    def _kept_rules(
+        self, models: Mapping[str, ServiceModel], policies: Mapping[str, RoutePolicies]
+    ) -> dict[str, Rules]:
+        """The compiled rules of services of which nothing has changed."""
+        return {
+            name: rules
+            for name, (model, known, rules) in self._before.rules.items()
+            if models.get(name) is model and policies.get(name, NO_POLICIES) == known
+        }
 
     def _compiled(self, name: str, model: ServiceModel, budget: RetryBudget | None) -> Service:
         retry = model.retry
@@ -229,19 +267,24 @@ class Builder:
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
     """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
     egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    named = {ANY: model.dtab.policies} if model.dtab is not None else {}
+    named = {} if model.dtab is None else {ANY: model.dtab.policies}
+    if model.dtab is not None:
+        named |= {one.prefix: one.policies for one in model.dtab.names}
     return {**egress, **named, **model.services}
 
 
 def place_of(service: str) -> Place:
     """Where the file speaks of a service."""
-    return (EGRESS,) if service == EGRESS else ("services", service)
+    return (EGRESS,) if service == EGRESS else ("dtab",) if service[:1] in (ANY, "/") else ("services", service)
 
 
-def check(document: Document, model: MeshModel) -> None:
-    """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`."""
+def check(document: Document, model: MeshModel, before: Loaded | None = None) -> None:
+    """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`.
+
+    Clusters that were found good `before` are not looked at again.
+    """
     for name, service in services_of(model).items():
-        if model.dtab is not None and service is model.dtab.policies:
+        if model.dtab is not None and name not in model.services and service is not model.egress:
             continue  # its clusters are the namers' business
         beyond = service is model.egress
         base: Place = (EGRESS,) if beyond else ("services", name)
@@ -261,7 +304,8 @@ def check(document: Document, model: MeshModel) -> None:
             expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
             raise document.error(("services", name), expected)
     for name, settings in model.clusters.items():
-        check_cluster(document, name, settings)
+        if before is None or not before.same(name, settings):
+            check_cluster(document, name, settings)
 
 
 @contextmanager
@@ -275,12 +319,14 @@ def _at(document: Document, *place: str | int) -> Iterator[None]:
         raise document.error(place, str(error)) from None
 
 
-def static_endpoints(document: Document, name: str, model: ClusterModel) -> list[Endpoint]:
-    """The endpoints that stand in the cluster itself. Raises `ConfigError`."""
+def static_endpoints(
+    document: Document, name: str, model: ClusterModel, known: Mapping[str, Endpoint] = NOBODY
+) -> list[Endpoint]:
+    """The endpoints that stand in the cluster itself; those of `known` that stay as they were. Raises `ConfigError`."""
     found = []
     for index, one in enumerate(model.endpoints):
         try:
-            found.append(endpoint(one))
+            found.append(endpoint(one, known))
         except ValueError as error:
             raise document.error(("clusters", name, "endpoints", index), str(error)) from None
     return found

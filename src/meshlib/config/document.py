@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import ConfigError
+from .plain_yaml import WHOLE, Place, documents, dotted, lines
 
-Place = tuple[str | int, ...]
-MOST_PLACES = 2_000_000
+__all__ = ["Document", "Place", "dotted", "parse", "parse_all", "read", "read_all"]
+
+
+class Lines:
+    """Where everything stands in a text, found out when it is asked for: reading twice is dearer than reading once."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._found: list[dict[Place, int]] | None = None
+
+    def of(self, number: int) -> Mapping[Place, int]:
+        """The lines of a text's document, the first of which is 0."""
+        if self._found is None:
+            self._found = lines(self._text, self._file)
+        return self._found[number]
 
 
 class Document:
-    """A parsed file: `data`, and the line (from 1) of each place in it."""
+    """A parsed file: `data`, and the line (from 1) of each place in it.
 
-    def __init__(self, file: str, data: Any, lines: dict[Place, int]) -> None:
+    What an alias stands for has no lines of its own: there, the line of the alias counts.
+    """
+
+    def __init__(self, file: str, data: Any, lines: Mapping[Place, int] | tuple[Lines, int]) -> None:
         self.file = file
         self.data = data
-        self.lines = lines
+        self._lines = lines
+
+    @property
+    def lines(self) -> Mapping[Place, int]:
+        if isinstance(self._lines, tuple):
+            text, number = self._lines
+            self._lines = text.of(number)
+        return self._lines
+
+    def line(self, place: Place) -> int:
+        """The line of `place`, or of the nearest place around it that the file has."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
 
     def error(self, place: Place, expected: str) -> ConfigError:
-        """An error at `place`, or at the nearest place around it that the file has."""
-        nearest = place
-        while nearest and nearest not in self.lines:
-            nearest = nearest[:-1]
-        return ConfigError(dotted(place), expected, file=self.file, line=self.lines.get(nearest, 1))
-
-
-def dotted(place: Place) -> str:
-    """`services.users.split`, or `clusters.a.endpoints[2]`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
-    return text.removeprefix(".") or "(the whole file)"
+        """An error at `place`."""
+        return ConfigError(dotted(place), expected, file=self.file, line=self.line(place))
 
 
 def read(path: Path) -> Document:
@@ -45,9 +66,10 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError("(the whole file)", f"cannot be read: {error.strerror or error}", file=file) from None
+        raise ConfigError(WHOLE, f"cannot be read: {error.strerror or error}", file=file) from None
     except UnicodeDecodeError as error:
-        raise ConfigError("(the whole file)", f"expected UTF-8 text: {error.reason}", file=file) from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(WHOLE, f"expected UTF-8 text: {error.reason}", file=file, line=line) from None
 
 
 def read_all(path: Path) -> list[Document]:
@@ -59,53 +81,11 @@ def parse(text: str, file: str) -> Document:
     """Parse YAML text of one document; `file` is the name for errors."""
     found = parse_all(text, file)
     if len(found) > 1:
-        where = found[1].lines.get((), 1)
-        raise ConfigError("(the whole file)", "not YAML: expected a single document", file=file, line=where)
+        raise ConfigError(WHOLE, "not YAML: expected a single document", file=file, line=found[1].line(()))
     return found[0] if found else Document(file, None, {})
 
 
 def parse_all(text: str, file: str) -> list[Document]:
     """Parse YAML text of any number of documents."""
-    found: list[Document] = []
-    loader = yaml.SafeLoader("")
-    try:
-        loader = yaml.SafeLoader(text)
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # there was one
-            lines: dict[Place, int] = {}
-            _note_lines(node, (), lines, file, depth=0)
-            found.append(Document(file, loader.construct_document(node), lines))
-    except ConfigError:
-        raise
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = error.problem or error.context or "no YAML"
-        raise ConfigError(
-            "(the whole file)", f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else None
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("(the whole file)", f"not YAML: {error}", file=file) from None
-    finally:
-        loader.dispose()
-    return found
-
-
-def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], file: str, depth: int) -> None:
-    lines[place] = node.start_mark.line + 1
-    if depth > 60 or len(lines) > MOST_PLACES:  # aliases can make a short text very deep or very large
-        raise ConfigError(dotted(place), "too deep or too large", file=file, line=lines[place])
-    if isinstance(node, yaml.SequenceNode):
-        for index, child in enumerate(node.value):
-            _note_lines(child, (*place, index), lines, file, depth + 1)
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, child in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            if name in seen and name != "<<":
-                raise ConfigError(
-                    dotted((*place, name)), "found twice, expected once", file=file, line=key.start_mark.line + 1
-                )
-            seen.add(name)
-            _note_lines(child, (*place, name), lines, file, depth + 1)
-            lines[(*place, name)] = key.start_mark.line + 1
+    where = Lines(text, file)
+    return [Document(file, data, (where, number)) for number, data in enumerate(documents(text, file))]

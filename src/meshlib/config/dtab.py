@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..errors import ConfigError
 from ..routing.binding import Interpreter
 from ..routing.dtab import Dtab
@@ -17,14 +20,15 @@ from ..routing.identify import (
 from ..routing.namer import Namer, RewritingNamer, SourceNamer
 from ..routing.override import Override
 from ..routing.path import Path
+from ..routing.path_pattern import PathPattern
 from .document import Document, Place
 from .models import IdentifierModel, MeshModel, NamerModel
 
 PLACE: Place = ("dtab",)
 
 
-def dtab_router(document: Document, model: MeshModel) -> DtabRouter | None:
-    """The router that the `dtab` section describes. Raises `ConfigError`."""
+def dtab_router(document: Document, model: MeshModel, policies: Mapping[str, Any]) -> DtabRouter | None:
+    """The router that the `dtab` section describes; `policies` are those of names by prefix. Raises `ConfigError`."""
     section = model.dtab
     if section is None:
         return None
@@ -35,6 +39,8 @@ def dtab_router(document: Document, model: MeshModel) -> DtabRouter | None:
             Interpreter(table, namers=namers),
             identifiers=[_identifier(one) for one in section.identifiers],
             override=Override(user=section.override, context=section.trust_context),
+            policies=[(PathPattern(one.prefix), policies.get(one.prefix)) for one in section.names],
+            clusters=model.clusters,
         )
     except ConfigError as error:
         raise document.error((*PLACE, "entries"), error.expected) from None

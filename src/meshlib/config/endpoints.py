@@ -3,50 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..balancing import Endpoint
-from .document import Document, read
+from ..balancing.endpoint import NO_LABELS
+from .document import Document, Place
 from .errors import first_error
 from .models import EndpointModel
 
 _ONE = TypeAdapter(EndpointModel)
+NOBODY: Mapping[str, Endpoint] = {}
 
 
-def read_endpoints(path: Path) -> list[Endpoint]:
+def endpoints_of(document: Document, known: Mapping[str, Endpoint] = NOBODY) -> list[Endpoint]:
     """All endpoints of a file. Raises `ConfigError`.
 
     Either a list of "host:port" and {address, weight, labels, zone, priority}, or Prometheus' list of
-    {targets: [...], labels: {...}}; both kinds may stand in one list.
+    {targets: [...], labels: {...}}; both kinds may stand in one list. Those of `known` (by address) that are still
+    what they were are the same objects.
     """
-    document = read(path)
     data = document.data if document.data is not None else []
     if not isinstance(data, list):
         raise document.error((), f"expected a list of endpoints, found {type(data).__name__}")
     found: list[Endpoint] = []
     for index, item in enumerate(data):
         if isinstance(item, Mapping) and "targets" in item:
-            found += _group(document, index, item)
+            found += _group(document, index, item, known)
+        elif isinstance(item, str):
+            found.append(_at(document, (index,), item, known))
         else:
-            found.append(_one(document, (index,), {"address": item} if isinstance(item, str) else item))
+            found.append(_one(document, (index,), item, known))
     return found
 
 
-def endpoint(model: EndpointModel) -> Endpoint:
-    """The endpoint that a model describes. Raises ValueError for an address that is none."""
-    host, port = split_address(model.address)
-    labels = dict(model.labels)
-    return Endpoint(
-        host,
-        port,
-        weight=model.weight,
-        labels=labels,
-        zone=model.zone or labels.get("zone", ""),
-        priority=model.priority,
-    )
+def endpoint(one: EndpointModel | str, known: Mapping[str, Endpoint] = NOBODY) -> Endpoint:
+    """The endpoint that a model or an address describes. Raises ValueError for an address that is none.
+
+    That of `known` if nothing about it has changed: of ten thousand most stay as they were, and each new object costs.
+    """
+    if isinstance(one, str):
+        return _made(one, 1.0, NO_LABELS, "", 0, known)
+    labels = dict(one.labels)
+    return _made(one.address, one.weight, labels, one.zone or labels.get("zone", ""), one.priority, known)
+
+
+def _made(
+    address: str, weight: float, labels: Mapping[str, str], zone: str, priority: int, known: Mapping[str, Endpoint]
+) -> Endpoint:
+    kept = known.get(address)
+    now = weight, zone, priority, labels
+    if kept is not None and (kept.weight, kept.zone, kept.priority, kept.labels) == now:
+        return kept
+    host, port = split_address(address)
+    return Endpoint(host, port, weight=weight, labels=labels, zone=zone, priority=priority)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -60,7 +71,7 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _group(document: Document, index: int, item: Mapping[str, Any]) -> list[Endpoint]:
+def _group(document: Document, index: int, item: Mapping[str, Any], known: Mapping[str, Endpoint]) -> list[Endpoint]:
     targets, labels = item["targets"], item.get("labels") or {}
     if not isinstance(targets, list):
         raise document.error((index, "targets"), f"expected a list of host:port, found {targets!r}")
@@ -70,15 +81,24 @@ def _group(document: Document, index: int, item: Mapping[str, Any]) -> list[Endp
     if not isinstance(labels, Mapping):
         raise document.error((index, "labels"), f"expected names and values, found {labels!r}")
     texts = {str(name): str(value) for name, value in labels.items()}
-    return [
-        _one(document, (index, "targets", place), {"address": target, "labels": texts})
-        for place, target in enumerate(targets)
-    ]
+    return [_at(document, (index, "targets", at), target, known, texts) for at, target in enumerate(targets)]
 
 
-def _one(document: Document, place: tuple[str | int, ...], item: Any) -> Endpoint:
+def _at(
+    document: Document, place: Place, address: Any, known: Mapping[str, Endpoint], labels: Mapping[str, str] = NO_LABELS
+) -> Endpoint:
+    """Without a model: there is but one text to be checked."""
+    if not isinstance(address, str):
+        raise document.error(place, f"expected host:port, found {address!r}")
     try:
-        return endpoint(_ONE.validate_python(item))
+        return _made(address, 1.0, labels, labels.get("zone", ""), 0, known)
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
+
+
+def _one(document: Document, place: Place, item: Any, known: Mapping[str, Endpoint]) -> Endpoint:
+    try:
+        return endpoint(_ONE.validate_python(item), known)
     except ValidationError as error:
         raise first_error(document, error, place) from None
     except ValueError as error:

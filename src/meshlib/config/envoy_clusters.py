@@ -52,8 +52,9 @@ def cluster(
         "load_assignment": {"cluster_name": name, "endpoints": _localities(endpoints)},
         "circuit_breakers": {"thresholds": [_limits(model, budget)]},
     }
-    if model.balancer.settings:
-        say(f"{name}: the settings of the balancer are left to Envoy's own")
+    rest = _settings(found, kind, model.balancer.settings)
+    if rest:
+        say(f"{name}: {', '.join(rest)} of the balancer is left to Envoy's own")
     outliers = _accrual(model) if model.outlier is None else _outliers(model.outlier)
     if outliers is not None:
         found["outlier_detection"] = outliers
@@ -66,6 +67,26 @@ def cluster(
         found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
         say(f"{name}: certificates are not checked until a validation_context is added")
     return found
+
+
+def _settings(found: dict[str, Any], kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the balancer's settings into the cluster; what Envoy cannot say is returned."""
+    own: dict[str, Any] = {}
+    if kind == "ring_hash":
+        named = {"minimum_ring_size": settings.pop("minimum", None), "maximum_ring_size": settings.pop("maximum", None)}
+        own["ring_hash_lb_config"] = {name: size for name, size in named.items() if size is not None}
+    elif kind == "maglev" and "size" in settings:
+        own["maglev_lb_config"] = {"table_size": settings.pop("size")}
+    elif kind == "least_request":
+        own["least_request_lb_config"] = config = {"choice_count": settings.pop("choices", 2)}
+        if "active_request_bias" in settings:
+            bias = {"default_value": settings.pop("active_request_bias"), "runtime_key": "least_request.bias"}
+            config["active_request_bias"] = bias
+    if "bound" in settings:
+        bound = {"hash_balance_factor": round(settings.pop("bound") * 100)}
+        found["common_lb_config"]["consistent_hashing_lb_config"] = bound
+    found |= {name: config for name, config in own.items() if config}
+    return settings
 
 
 def _is_address(endpoint: Endpoint) -> bool:

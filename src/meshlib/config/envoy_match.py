@@ -50,13 +50,16 @@ def hash_policies(sticky: Sticky, say: Callable[[str], None]) -> list[dict[str, 
     found: list[dict[str, Any]] = []
     for key in sticky.by:
         if key.kind == "header":
-            found.append({"header": {"header_name": key.name}})
+            policy: dict[str, Any] = {"header": {"header_name": key.name}}
         elif key.kind == "cookie":
-            found.append({"cookie": {"name": key.name}})
+            made_up = {} if key.ttl is None else {"ttl": f"{key.ttl:.6f}s", "path": key.path}
+            policy = {"cookie": {"name": key.name, **made_up}}
         elif key.kind == "query":
-            found.append({"query_parameter": {"name": key.name}})
+            policy = {"query_parameter": {"name": key.name}}
         else:
             say(f"sticky by {key!r}: a sidecar does not see it, and draws")
+            continue
+        found.append(policy | ({"terminal": True} if key.terminal else {}))
     return found
 
 

@@ -23,7 +23,7 @@ def first_error(
 
 
 def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseModel] | None) -> ConfigError:
-    place = prefix + tuple(step for step in problem["loc"] if _in_file(step))
+    place = _in_file(document, prefix, problem["loc"])
     if problem["type"] == "extra_forbidden":
         name = str(place[-1])
         near = get_close_matches(name, _keys_beside(model, problem["loc"]), n=1)
@@ -35,9 +35,18 @@ def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseM
     return document.error(place, f"{expected[0].lower()}{expected[1:]}{found}")
 
 
-def _in_file(step: object) -> bool:
+def _in_file(document: Document, prefix: Place, steps: Place) -> Place:
     """pydantic also names the members of a union and its own wrappers; those do not stand in the file."""
-    return not (isinstance(step, str) and ("[" in step or step.endswith("Model")))
+    here: Any = document.data
+    for step in prefix:
+        here = here[step]
+    place = list(prefix)
+    for step in steps:
+        stands = step in here if isinstance(here, dict) else isinstance(here, list) and step in range(len(here))
+        if stands or not (isinstance(step, str) and ("[" in step or step.endswith("Model"))):
+            place.append(step)
+            here = here[step] if stands else here
+    return tuple(place)
 
 
 def _keys_beside(model: type[BaseModel] | None, place: tuple[Any, ...]) -> list[str]:

@@ -95,4 +95,4 @@ class StoreReader:
 
     def _show(self, entry: Entry) -> None:
         document = parse(entry.text, f"{self._store.name}@{entry.revision}")
-        show(self._mesh, self._builder, load_document(document, Path.cwd(), {}))
+        show(self._mesh, self._builder, load_document(document, Path.cwd(), {}, self._builder.loaded))

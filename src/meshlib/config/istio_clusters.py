@@ -236,8 +236,9 @@ def _balancer(node: Node) -> dict[str, Any]:
     cookie = hashing.node("httpCookie")
     header, query = hashing.text("httpHeaderName"), hashing.text("httpQueryParameterName")
     if cookie is not None:
-        cookie.without_meaning("cookies are set by the servers, not by clients", "ttl", "path", "attributes")
-        found["sticky"] = {"cookie": cookie.named("name")}
+        cookie.without_meaning("a client keeps its cookies to itself", "attributes")
+        lasting = {name: text for name in ("ttl", "path") if (text := cookie.text(name))}
+        found["sticky"] = {"cookie": cookie.named("name"), **lasting}
     elif header or query:
         found["sticky"] = {"header": header} if header else {"query": query}
     return found

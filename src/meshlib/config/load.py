@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from .build import Builder, Loaded, check, static_endpoints
 from .document import Document, read
-from .endpoints import read_endpoints
+from .endpoints import NOBODY, endpoints_of
 from .errors import first_error
 from .manifests import are_manifests, read_manifests
 from .models import ClusterModel, MeshModel
@@ -42,45 +42,81 @@ def mesh_from_file(
     return mesh
 
 
-def load(path: Path, seen: dict[Path, Stamp] | None = None) -> Loaded:
+def load(path: Path, seen: dict[Path, Stamp] | None = None, before: Loaded | None = None) -> Loaded:
     """Read and check a mesh.yaml and the endpoints files that it names. Raises `ConfigError`.
 
-    `seen` is filled with each file's stamp from just before it was read, so that no later edit goes unnoticed.
+    `seen` is filled with each file's stamp from just before it was read, so that no later edit goes unnoticed. What is
+    written as it was `before` is taken over, not checked and built again: most changes of a large file are small.
     """
     seen = {} if seen is None else seen
     seen[path] = stamp(path)
-    return load_document(read(path), path.parent, seen)
+    return load_document(read(path), path.parent, seen, before)
 
 
-def check_text(document: Document) -> MeshModel:
+def check_text(document: Document, before: Loaded | None = None) -> MeshModel:
     """The model of a text, checked by itself alone. Raises `ConfigError`."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
     try:
-        model = MeshModel.model_validate(data)
+        model = MeshModel.model_validate(data if before is None else _with_known(data, before))
     except ValidationError as error:
         raise first_error(document, error, model=MeshModel) from None
-    check(document, model)
+    check(document, model, before)
     return model
 
 
-def load_document(document: Document, folder: Path, seen: dict[Path, Stamp]) -> Loaded:
+def _with_known(data: dict[str, Any], before: Loaded) -> dict[str, Any]:
+    """The data with the models of before in it, where the text is the same."""
+    found = dict(data)
+    for section, models in (("services", before.model.services), ("clusters", before.model.clusters)):
+        now, then = data.get(section), (before.document.data or {}).get(section)
+        if isinstance(now, dict) and isinstance(then, dict):
+            found[section] = {
+                name: models[name] if name in models and then.get(name) == value else value
+                for name, value in now.items()
+            }
+    return found
+
+
+def load_document(document: Document, folder: Path, seen: dict[Path, Stamp], before: Loaded | None = None) -> Loaded:
     """The same for a text that was read already; endpoints files are looked for in `folder`."""
-    model = check_text(document)
-    endpoints = {name: _endpoints(document, name, cluster, folder, seen) for name, cluster in model.clusters.items()}
+    model = check_text(document, before)
+    files = Files(folder, seen)
+    endpoints = {name: files.endpoints(document, name, cluster, before) for name, cluster in model.clusters.items()}
     return Loaded(document, model, endpoints)
 
 
-def _endpoints(
-    document: Document, name: str, cluster: ClusterModel, folder: Path, seen: dict[Path, Stamp]
-) -> list[Endpoint]:
-    origin = cluster.endpoints_from
-    if origin is None:
-        return static_endpoints(document, name, cluster)
-    file = folder / origin.file
-    seen[file] = stamp(file)
-    return [one for one in read_endpoints(file) if origin.labels.items() <= one.labels.items()]
+class Files:
+    """The endpoints files of one reading: each is read once, for however many clusters."""
+
+    def __init__(self, folder: Path, seen: dict[Path, Stamp]) -> None:
+        self._folder = folder
+        self._seen = seen
+        self._read: dict[Path, Document] = {}
+
+    def endpoints(
+        self, document: Document, name: str, cluster: ClusterModel, before: Loaded | None
+    ) -> Sequence[Endpoint]:
+        """Who is in a cluster. The very list of `before` if nobody came, went or changed."""
+        origin = cluster.endpoints_from
+        if before is not None and origin is None and before.same(name, cluster):
+            return before.endpoints[name]
+        known = NOBODY if before is None else before.known(name)
+        if origin is None:
+            found = static_endpoints(document, name, cluster, known)
+        else:
+            every = endpoints_of(self._document(self._folder / origin.file), known)
+            found = [one for one in every if origin.labels.items() <= one.labels.items()]
+        then = before.endpoints.get(name) if before is not None else None
+        # Endpoints are themselves and nothing else: equal lists are lists of the same objects.
+        return then if then is not None and then == found else found
+
+    def _document(self, file: Path) -> Document:
+        if file not in self._read:
+            self._seen[file] = stamp(file)
+            self._read[file] = read(file)
+        return self._read[file]
 
 
 class Reader:
@@ -91,7 +127,9 @@ class Reader:
         self._name = str(path)
         file = Path(path)
         self._read: Callable[[dict[Path, Stamp]], Loaded] = (
-            ManifestReader(path, manifests).load if are_manifests(path) else lambda seen: load(file, seen)
+            ManifestReader(path, manifests).load
+            if are_manifests(path)
+            else lambda seen: load(file, seen, self._builder.loaded)
         )
         self._builder = Builder(mesh)
         self._seen: dict[Path, Stamp] = {}

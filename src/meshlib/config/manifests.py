@@ -123,7 +123,8 @@ def read_manifests(
     items: list[Node] = []
     kinds: list[tuple[str, Node]] = []
     listeners: gateway_api.Listeners = {}
-    paths = list(paths)
+    paths, gateways = list(paths), list(gateways)
+    given = {host: [_endpoint(one) for one in behind] for host, behind in (endpoints or {}).items()}
     seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
     for path in files_of(paths):
         seen[path] = stamp(path)
@@ -132,16 +133,15 @@ def read_manifests(
             item = Node(document, (), report)
             items.append(item)
             if kind == "linkerd":
-                found |= linkerd.read(draft, item, path.parent, seen)
+                found |= linkerd.read(draft, item, path.parent, seen, gateways, given)
             elif kind == "":
                 raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
             else:
                 kinds.append((kind, item))
     # Gateways first: routes ask what they listen for.
     for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
-        _read(draft, known, routes, item, kind, namespace, list(gateways), listeners)
+        _read(draft, known, routes, item, kind, namespace, gateways, listeners)
     gateway_api.settle(draft, routes)
-    given = {host: [_endpoint(one) for one in behind] for host, behind in (endpoints or {}).items()}
     found |= istio_clusters.settle(known, draft, given)
     for item in items:
         item.close()

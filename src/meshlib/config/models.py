@@ -61,24 +61,31 @@ Accrual = Annotated[
 class EndpointModel(Model):
     address: str
     weight: float = Field(1.0, ge=0)
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     zone: str = ""
     priority: int = Field(0, ge=0)
 
 
-def _endpoint(value: Any) -> Any:
-    return {"address": value} if isinstance(value, str) else value
+def _endpoint_kind(value: Any) -> str:
+    """An address alone stays a text: ten thousand of them would be as many models."""
+    return "AddressModel" if isinstance(value, str) else "EndpointModel"
+
+
+Member = Annotated[
+    Annotated[EndpointModel, Tag("EndpointModel")] | Annotated[str, Tag("AddressModel")],
+    Discriminator(_endpoint_kind),
+]
 
 
 class EndpointsFrom(Model):
     """Endpoints that stand in a file of their own; `labels` picks those that have all of these."""
 
     file: str
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class ClusterModel(Model):
-    endpoints: tuple[Annotated[EndpointModel, BeforeValidator(_endpoint)], ...] = ()
+    endpoints: tuple[Member, ...] = ()
     endpoints_from: EndpointsFrom | None = None
     balancer: Annotated[BalancerModel, BeforeValidator(kind)] = BalancerModel()
     sticky: Sticky | None = None  # what ring_hash and maglev hash
@@ -104,7 +111,7 @@ class ClusterModel(Model):
 class ServiceModel(Model):
     hosts: tuple[str, ...] = ()
     routes: tuple[RouteModel, ...] = ()
-    split: Split = {}
+    split: Split = Field(default_factory=dict)
     sticky: Sticky | None = None
     timeout: Seconds | None = Field(None, gt=0)
     per_try_timeout: Seconds | None = Field(None, gt=0)
@@ -160,8 +167,18 @@ class IdentifierModel(Model):
     name: str = "/"
 
 
+class NamePolicies(Model):
+    """The policies of the names that `prefix` takes, such as `/svc/users` or `/svc/*/{any}`."""
+
+    prefix: str
+    policies: ServiceModel
+
+
 class DtabModel(Model):
-    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them."""
+    """Linkerd's names, for hosts that no service takes. `policies` are those of every call that goes by them.
+
+    `names` are those that have their own; of several that fit the last counts.
+    """
 
     entries: str = ""
     namers: tuple[NamerModel, ...] = (NamerModel(),)
@@ -169,13 +186,14 @@ class DtabModel(Model):
     override: bool = False  # a request may bring its own entries in `l5d-dtab`
     trust_context: bool = False  # what callers send in `l5d-ctx-dtab` counts
     policies: ServiceModel = ServiceModel()
+    names: tuple[NamePolicies, ...] = ()
 
 
 class MeshModel(Model):
-    services: dict[str, ServiceModel] = {}
-    clusters: dict[str, ClusterModel] = {}
-    pipelines: dict[str, PipelineModel] = {}
-    rollouts: dict[str, RolloutModel] = {}
+    services: dict[str, ServiceModel] = Field(default_factory=dict)
+    clusters: dict[str, ClusterModel] = Field(default_factory=dict)
+    pipelines: dict[str, PipelineModel] = Field(default_factory=dict)
+    rollouts: dict[str, RolloutModel] = Field(default_factory=dict)
     egress: Literal["allow", "refuse"] | ServiceModel = "allow"
     dtab: DtabModel | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)

@@ -128,7 +128,7 @@ class Node:
             found = found.get("value")
         try:
             return float(found)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self.error(key, f"expected a number, found {found!r}") from None
 
     def count(self, key: str, default: int | None = None) -> int | None:
@@ -151,7 +151,7 @@ class Node:
             return default
         try:
             return float(read(found))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self.error(key, f"{error}, found {found!r}") from None
 
     def texts(self, key: str) -> list[str]:

@@ -73,26 +73,31 @@ class MatchModel(Model):
     host: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     scheme: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     port: Annotated[tuple[int, ...], BeforeValidator(_listed)] = ()
-    headers: dict[str, Text] = {}
-    query: dict[str, Text] = {}
-    cookies: dict[str, Text] = {}
-    labels: dict[str, Text] = {}
+    headers: dict[str, Text] = Field(default_factory=dict)
+    query: dict[str, Text] = Field(default_factory=dict)
+    cookies: dict[str, Text] = Field(default_factory=dict)
+    labels: dict[str, Text] = Field(default_factory=dict)
     env: str | None = None
 
 
 class KeyModel(Model):
-    """What a sticky split hashes: one of the four, or `key: true` for the key that the caller gives."""
+    """What is hashed: one of the four, or `key: true` for the key that the caller gives. See `StickyKey`."""
 
     header: str | None = None
     cookie: str | None = None
     query: str | None = None
     label: str | None = None
     key: Literal[True] | None = None
+    terminal: bool = False
+    ttl: Seconds | None = Field(None, ge=0)  # of a cookie
+    path: str = "/"  # of a cookie
 
     @model_validator(mode="after")
     def _one(self) -> KeyModel:
         if sum(value is not None for value in (self.header, self.cookie, self.query, self.label, self.key)) != 1:
             raise ValueError("expected one of header, cookie, query, label and key")
+        if self.ttl is not None and self.cookie is None:
+            raise ValueError("ttl: expected with a cookie only")
         return self
 
 
@@ -137,7 +142,7 @@ class RedirectModel(Model):
 class RespondModel(Model):
     status: int = 200
     body: str = ""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 class FaultModel(Model):
@@ -151,8 +156,8 @@ class FaultModel(Model):
 
 
 class HeaderEditModel(Model):
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
+    set: dict[str, str] = Field(default_factory=dict)
+    add: dict[str, str] = Field(default_factory=dict)
     remove: tuple[str, ...] = ()
 
 
@@ -171,16 +176,16 @@ class ArmModel(Model):
 class RouteModel(Model):
     name: str = ""
     match: Annotated[tuple[MatchModel, ...], BeforeValidator(_listed)] = ()
-    split: Split = {}
+    split: Split = Field(default_factory=dict)
     sticky: Sticky | None = None
-    arms: dict[str, ArmModel] = {}
+    arms: dict[str, ArmModel] = Field(default_factory=dict)
     redirect: RedirectModel | None = None
     respond: RespondModel | None = None
     outside: bool = False
     rewrite: RewriteModel | None = None
     request_headers: HeaderEditModel | None = None
     response_headers: HeaderEditModel | None = None
-    mirror: dict[str, Ratio] = {}
+    mirror: dict[str, Ratio] = Field(default_factory=dict)
     fault: FaultModel | None = None
     timeout: Seconds | None = Field(None, gt=0)
     per_try_timeout: Seconds | None = Field(None, gt=0)

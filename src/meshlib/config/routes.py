@@ -18,22 +18,33 @@ from .dtab import dtab_router
 from .models import MeshModel, ServiceModel
 from .route_models import ArmModel, HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
 
-RoutePolicies: TypeAlias = Mapping[tuple[str, int], Any]
+RoutePolicies: TypeAlias = Mapping[int, Any]  # by the place of the rule
 NO_POLICIES: RoutePolicies = MappingProxyType({})
+NONE: Mapping[str, Any] = MappingProxyType({})
 EGRESS = "egress"
 REFUSED = "egress is refused, and no service has this name"
 
 
-def route_table(document: Document, model: MeshModel, policies: RoutePolicies = NO_POLICIES) -> RouteTable:
+def route_table(
+    document: Document,
+    model: MeshModel,
+    policies: Mapping[str, RoutePolicies] = NONE,
+    kept: Mapping[str, Service] = NONE,
+    names: Mapping[str, Any] = NONE,
+) -> RouteTable:
     """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say).
 
-    `policies` are those of the rules that have their own, by service and place of the rule.
+    `policies` are those of the rules that have their own, by service; `kept` are services that are compiled already,
+    and `names` the policies of the names that a dtab has.
     """
-    services = [_service(document, ("services", name), service, policies) for name, service in model.services.items()]
+    services = [
+        kept.get(name) or _service(document, ("services", name), service, policies.get(name, NO_POLICIES))
+        for name, service in model.services.items()
+    ]
     unknown: Service | DtabRouter | str | None = REFUSED if model.egress == "refuse" else None
     if isinstance(model.egress, ServiceModel):
-        unknown = _service(document, (EGRESS,), model.egress, policies)
-    unknown = dtab_router(document, model) or unknown
+        unknown = _service(document, (EGRESS,), model.egress, policies.get(EGRESS, NO_POLICIES))
+    unknown = dtab_router(document, model, names) or unknown
     try:
         return RouteTable(services, unknown=unknown)
     except ValueError as error:
@@ -62,7 +73,7 @@ def _service(document: Document, base: Place, model: ServiceModel, policies: Rou
     try:
         for index, route in enumerate(model.routes):
             place = (*base, "routes", index)
-            routes.append(_route(route, policies.get((name, index))))
+            routes.append(_route(route, policies.get(index)))
         place = (*base, "split")
         # A service that has rules and names no split has no default: what no rule takes is refused.
         default = Split(model.split, sticky=sticky(model.sticky)) if model.split else None if routes else Split(name)
@@ -140,10 +151,10 @@ def sticky(model: StickyModel | None) -> Sticky | None:
 
 def _key(model: KeyModel) -> StickyKey:
     if model.key:
-        return StickyKey("key")
+        return StickyKey("key", terminal=model.terminal)
     kinds: tuple[KeyKind, ...] = ("header", "cookie", "query", "label")
     kind = next(kind for kind in kinds if getattr(model, kind) is not None)
-    return StickyKey(kind, getattr(model, kind))
+    return StickyKey(kind, getattr(model, kind), terminal=model.terminal, ttl=model.ttl, path=model.path)
 
 
 def _edit(model: HeaderEditModel | None) -> HeaderEdit | None:

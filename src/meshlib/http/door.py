@@ -65,7 +65,7 @@ class Door:
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
-        self.idle: Any = None  # to be set when there are none
+        self.idle: list[Any] = []  # who is to be woken when there are none
         self.closing = False  # no new requests
         self.closed = False  # nor any further attempt at those that were under way
         self.fast = True
@@ -106,20 +106,25 @@ class Door:
 
     def done(self, exchange: Exchange) -> None:
         self.busy.discard(exchange)
-        if self.idle is not None and not self.busy:
-            self.idle.set()
+        while self.idle and not self.busy:
+            try:
+                idle = self.idle.pop()
+            except IndexError:
+                return  # another thread was quicker
+            idle.wake()
 
     def all_done(self, whole: Sending) -> None:
         while whole.exchanges:  # emptied: connections remember the context that they were opened in
             self.done(whole.exchanges.pop())
 
-    def drain(self, signal: Callable[[], Any]) -> Any:
+    def drain(self, parking: Callable[[], Any]) -> Any:
         """Take no more requests. What to wait for until none is under way; None if none is."""
         self.closing = True
         if not self.busy:
             return None
-        self.idle = signal()
-        return self.idle if self.busy else None
+        idle = parking()
+        self.idle.append(idle)
+        return idle if self.busy else None
 
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> Any:
         """The client's default transport, which the mesh's own connections shall resemble. Returns their limits."""
@@ -147,7 +152,7 @@ class Door:
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
         if self.closed:
-            raise self.cut_off(attempt)
+            raise self.cut_off(attempt.what)
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
         endpoint = attempt.endpoint
@@ -165,9 +170,9 @@ class Door:
         response.default_encoding = encoding
         return response
 
-    def cut_off(self, attempt: Attempt) -> MeshError:
+    def cut_off(self, exchange: Exchange) -> MeshError:
         """What an attempt ends with that outlives its client. It is no evidence about the server, and the last one."""
-        return MeshError(f"{attempt.what.service}: the client was closed before the answer had come")
+        return MeshError(f"{exchange.service}: the client was closed before the answer had come")
 
     def dressed(self, error: Any, exchange: Exchange) -> Any:
         """The error to be raised for `error`: of the client's family, with the request and where it happened."""

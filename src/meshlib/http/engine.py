@@ -32,6 +32,7 @@ from .exchange import Attempt, Exchange
 from .learn import learn, listen
 from .mirror import Mirrors
 from .pipeline import unhedged
+from .session import key_of, set_session
 from .stream import AsyncGuarded, Held, SyncGuarded
 
 E = TypeVar("E", bound="Engine")
@@ -100,7 +101,7 @@ class Engine:
         sticky, outlier = cluster.sticky, cluster.outlier
         if outlier is not None and start >= outlier.due:
             outlier.tick(start, self._random)
-        key = None if sticky is None else sticky.hash(exchange.route)
+        key = None if sticky is None else key_of(sticky, exchange)
         balancer = cluster.balancer
         endpoint = balancer.pick(self._random, start, key=key, avoid=exchange.tried)
         if balancer.rate:
@@ -135,6 +136,9 @@ class Engine:
             decided(attempt, response)
         if balancer.listens:
             listen(balancer, endpoint, response, attempt.heard)
+        sticky = attempt.cluster.sticky
+        if sticky is not None and sticky.session is not None:
+            set_session(sticky.session, attempt.what, response)
         if attempt.later is None:
             self._leave(attempt, self._classify(attempt, response, None), response)
         else:

@@ -141,12 +141,13 @@ class Lane:
     def transport(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Carrier:
         """What carries `wire`, one attempt of `exchange`."""
         name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
-        return Carrier(self.pool(endpoint, name), exchange)
+        return Carrier(self.pool(endpoint, name, _asyncio_loop()), exchange)
 
-    def pool(self, endpoint: Endpoint, name: str) -> Pool:
-        """The pool for `endpoint` on the running loop; `name` is whom its certificate must name ("": no TLS)."""
+    def pool(self, endpoint: Endpoint, name: str, loop: asyncio.AbstractEventLoop | None) -> Pool:
+        """The pool for `endpoint` on `loop`, which is the running one; `name` is whom its certificate must name ("":
+        no TLS)."""
         station = self._station
-        if station is None or station.loop is not _asyncio_loop():
+        if station is None or station.loop is not loop:
             station = self._arrive()
         return station.pool(endpoint, name)
 

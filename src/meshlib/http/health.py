@@ -99,26 +99,44 @@ class TcpCheck:
 class GrpcCheck:
     """Healthy if `grpc.health.v1.Health/Check` says SERVING for `service` ("": the server as a whole).
 
-    Needs grpcio; without it the constructor raises ImportError.
+    `host` is the authority that the server reads, and with `tls` whom its certificate must name, unless `tls_name` says
+    otherwise; `roots` are the authorities in PEM (None: the system's). Needs grpcio; without it the constructor raises
+    ImportError.
     """
 
-    __slots__ = ("_aio", "_credentials", "_request", "timeout")
+    __slots__ = ("_aio", "_credentials", "_options", "_request", "timeout")
 
-    def __init__(self, service: str = "", *, timeout: float = 1.0, tls: bool = False) -> None:
+    def __init__(
+        self,
+        service: str = "",
+        *,
+        host: str = "",
+        timeout: float = 1.0,
+        tls: bool = False,
+        tls_name: str | None = None,
+        roots: bytes | None = None,
+    ) -> None:
         try:
             self._aio: Any = importlib.import_module("grpc.aio")
-            self._credentials: Any = importlib.import_module("grpc").ssl_channel_credentials() if tls else None
+            grpc = importlib.import_module("grpc")
         except ImportError:
             raise ImportError("gRPC health checks need grpcio: pip install 'meshlib-client[grpc]'") from None
+        self._credentials: Any = grpc.ssl_channel_credentials(roots) if tls else None
+        # A pool of its own for each check: the shared one would wait for up to two minutes after refused connections.
+        self._options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]
+        if host:
+            self._options.append(("grpc.default_authority", host))
+        if tls and (tls_name or host):
+            self._options.append(("grpc.ssl_target_name_override", tls_name or host))
         self.timeout = timeout
         name = service.encode()
         self._request = b"\x0a" + _varint(len(name)) + name if name else b""  # HealthCheckRequest.service
 
     async def ask(self, endpoint: Endpoint, station: Station) -> Health:
         if self._credentials is None:
-            channel = self._aio.insecure_channel(endpoint.address)
+            channel = self._aio.insecure_channel(endpoint.address, self._options)
         else:
-            channel = self._aio.secure_channel(endpoint.address, self._credentials)
+            channel = self._aio.secure_channel(endpoint.address, self._credentials, self._options)
         async with channel:
             reply = await channel.unary_unary("/grpc.health.v1.Health/Check")(self._request, timeout=self.timeout)
         return PASSED if bytes(reply[:2]) == b"\x08\x01" else FAILED  # HealthCheckResponse.status = SERVING

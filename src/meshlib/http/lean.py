@@ -9,32 +9,24 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 from __future__ import annotations
 
 import importlib
-import logging
-from asyncio import _get_running_loop as _asyncio_loop
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import DeadlineExceeded, MeshError, Rejected
+from ..errors import MeshError, Rejected
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
-from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
-from ._reader import Answer
+from ._faults import WireError
 from .beneath import let_others_run
-from .classify import EARLY
 from .lean_engine import LeanEngine
-from .lean_plan import LeanExchange, Plan
-from .road import _log
+from .lean_exchange import LeanExchange
+from .lean_plan import Plan
 from .untouched import Steps
 
 if TYPE_CHECKING:
     from .door import Door
-    from .exchange import Attempt
     from .fast_road import Lane
 
 PLANS: Final = 2048  # kept per client; then all are made afresh
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
-_LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
 
 
@@ -43,24 +35,24 @@ class Lean:
 
     __slots__ = (
         "_base_url",
-        "_door",
         "_encode_json",
-        "_family",
         "_headers",
         "_labels",
-        "_lane",
-        "_log",
         "_opened",
         "_plans",
         "_steps",
         "_unset",
+        "door",
+        "family",
+        "lane",
+        "now",
     )
 
     def __init__(self, door: Door, lane: Lane, kind: type[Any]) -> None:
-        self._door = door
-        self._lane = lane
-        self._family = door.family
-        self._log = door.family.log
+        self.door = door
+        self.lane = lane
+        self.family = door.family
+        self.now = SYSTEM.now
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED
@@ -85,7 +77,7 @@ class Lean:
                 elif name == "content" and value and isinstance(value, str | bytes) and not kind:
                     kind = "content"
                 elif name == "timeout":
-                    timeout = self._family.lib.Timeout(value)
+                    timeout = self.family.lib.Timeout(value)
                 elif name == "headers" and value is not None:
                     headers = value
                 elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
@@ -93,7 +85,7 @@ class Lean:
                 ):
                     return None
         own = client.__dict__
-        door = self._door
+        door = self.door
         hooks = own["_event_hooks"]
         if (
             door.engine is None
@@ -109,7 +101,7 @@ class Lean:
             or own["_transport"] is not door.default
             or own["_state"] is not self._opened
             or door.engine.run is not SYSTEM
-            or not self._lane.open()
+            or not self.lane.open()
             or not self._steps.untouched(client)
         ):
             return None
@@ -142,7 +134,7 @@ class Lean:
                 return None  # httpx shall say what is wrong with them
             if plan is None:
                 return None
-        exchange = LeanExchange(client, plan, body, door, timeout or own["_timeout"], own["_default_encoding"])
+        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], own["_default_encoding"])
         decision = door.engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
@@ -176,7 +168,7 @@ class Lean:
             self._plans[key] = None
             return None
         try:
-            plan = Plan(self._family.lib, request.method, where, fields, route, request._content, (lead, tail))
+            plan = Plan(self.family.lib, request.method, where, fields, route, request._content, (lead, tail))
         except WireError:
             plan = None
         self._plans[key] = plan
@@ -184,20 +176,20 @@ class Lean:
 
     async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
-        door = self._door
+        door = self.door
         engine = LeanEngine.of(door.engine.mesh)
         door.busy.add(exchange)
         try:
             try:
                 response = await engine.send(exchange)
-            except (MeshError, self._family.lib.RequestError) as error:
+            except (MeshError, self.family.lib.RequestError) as error:
                 if isinstance(error, Rejected):
                     await let_others_run()
                 dressed = door.dressed(error, exchange)
                 if dressed is error:
                     raise
                 raise dressed from error.__cause__
-            if type(response) is not self._family.LazyResponse:
+            if type(response) is not self.family.LazyResponse:
                 return door.finish(
                     response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
                 )
@@ -212,65 +204,3 @@ class Lean:
             return response
         finally:
             door.done(exchange)
-
-    async def attempt(self, attempt: Attempt) -> Any:
-        """One attempt, as `Road` wants it. The connection keeps the deadline, so that it costs no timer of its own."""
-        exchange: LeanExchange = attempt.what
-        endpoint, deadline = attempt.endpoint, attempt.deadline
-        assert endpoint is not None
-        if not attempt.decision.plain:  # the attempt before may have been routed elsewhere
-            return await exchange.client._road(attempt)
-        run = self._door.engine.run
-        plan, body = exchange.plan, exchange.body
-        loop = _asyncio_loop()
-        assert loop is not None
-        left, by = inf, inf
-        if deadline < inf:
-            left = deadline - run.now()
-            by = loop.time() + left
-        try:
-            answer = await self._lane.pool(endpoint, exchange.name(attempt.cluster)).exchange(
-                plan.head(body),
-                body,
-                method=plan.verb,
-                connect=exchange.connect,
-                read=exchange.read,
-                write=exchange.write,
-                pool=exchange.pool,
-                replayable=exchange.repeatable,
-                keep=plan.keep,
-                by=by,
-            )
-        except WireError as error:
-            if self._door.closed:
-                raise self._door.cut_off(attempt) from error
-            told = error.told(self._family.lib, exchange.request)
-            if isinstance(error, _LATE) and run.now() >= deadline - EARLY:
-                raise DeadlineExceeded(exchange.service, limit=left) from told
-            raise told from error
-        attempt.heard = answer.heard or run.now()
-        response = self._family.LazyResponse(answer, exchange, exchange.encoding)
-        if self._log.isEnabledFor(logging.INFO):
-            _log(exchange, response)
-        if not answer.plain:
-            self._heed(exchange, answer, response)
-        return response
-
-    def _heed(self, exchange: LeanExchange, answer: Answer, response: Any) -> None:
-        """See to what most answers do not have: cookies and content codings."""
-        names = {name.lower() for name, _ in answer.headers}
-        if b"content-encoding" in names and answer.body:
-            response._content = _decoded(exchange, answer)
-        response._sets_cookies = not names.isdisjoint(_COOKIES)
-
-
-def _decoded(exchange: LeanExchange, answer: Answer) -> bytes:
-    """The body without its content codings, as the family's own response reads it."""
-    lib = exchange.family.lib
-    try:
-        whole = lib.Response(answer.status, headers=answer.headers, stream=lib.ByteStream(answer.body))
-        content: bytes = whole.read()
-    except lib.DecodingError as error:
-        error.request = exchange.request
-        raise
-    return content

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ..routing.request import RouteRequest
 from ._request import request_bytes
-from .classify import IDEMPOTENT, STATUSES
-from .exchange import Exchange
-
-if TYPE_CHECKING:
-    from ..mesh import Cluster
-    from .door import Door
+from .classify import IDEMPOTENT
 
 Field: TypeAlias = tuple[bytes, bytes]
-_PHASES: Final = ("connect", "read", "write", "pool")
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "upgrade", "expect"})
 
 
@@ -98,47 +91,3 @@ class Plan:
         )
         request.read()
         return request
-
-
-class LeanExchange(Exchange):
-    """An exchange whose httpx request is built only if somebody asks for it."""
-
-    __slots__ = ("_request", "body", "client", "connect", "encoding", "plan", "pool", "read", "write")
-
-    def __init__(self, client: Any, plan: Plan, body: bytes, door: Door, timeout: Any, encoding: Any) -> None:
-        lean = door.lean
-        assert lean is not None
-        self._request: Any = None
-        self.client = client
-        self.plan = plan
-        self.body = body
-        self.connect, self.read, self.write, self.pool = timeout.connect, timeout.read, timeout.write, timeout.pool
-        self.encoding = encoding
-        self.family = door.family
-        road: Any = lean.attempt  # it is only ever given exchanges of this kind
-        self.road = road
-        self.stream = False
-        self.plain = True
-        self.start = door.engine.now()
-        self.deadline = inf
-        self.replayable = True
-        self.repeatable = plan.repeatable
-        self.route = plan.route
-        self.service = ""
-        self.decision = None
-        self.curable = STATUSES
-        self.attempts = 0
-        self.tried = []
-        self.newest = None
-
-    @property
-    def request(self) -> Any:
-        if self._request is None:
-            self._request = self.plan.request(self.body, {phase: getattr(self, phase) for phase in _PHASES})
-        return self._request
-
-    def name(self, cluster: Cluster) -> str:
-        """Whom the endpoint's certificate must name; "" without TLS."""
-        if not self.plan.secure and not cluster.tls:
-            return ""
-        return cluster.tls_name or self.plan.host

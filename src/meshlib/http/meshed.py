@@ -9,12 +9,12 @@ is a private clone of the request with the endpoint's address; the caller only e
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError, Rejected
 from ..mesh import Mesh
+from ..parking import ThreadParking, task_parking
 from ..runtime import Expired
 from .beneath import let_others_run, running_loop
 from .door import Sending, door_of, sending
@@ -97,7 +97,7 @@ class AsyncMeshed:
                 return await carry(door.engine.run, attempt, self._find)
             except Exception as error:
                 if door.closed and not isinstance(error, MeshError):
-                    raise door.cut_off(attempt) from error
+                    raise door.cut_off(attempt.what) from error
                 raise
             finally:
                 if door.closed:  # it may have opened a connection since
@@ -118,7 +118,7 @@ class AsyncMeshed:
 
     async def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(door.engine.run.signal) if door.engine is not None else None
+        idle = door.drain(task_parking) if door.engine is not None else None
         if idle is not None:
             try:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
@@ -223,7 +223,7 @@ class SyncMeshed:
                 return carry_sync(door.engine.run, attempt, self._find)
             except Exception as error:
                 if door.closed and not isinstance(error, MeshError):
-                    raise door.cut_off(attempt) from error
+                    raise door.cut_off(attempt.what) from error
                 raise
             finally:
                 if door.closed:  # it may have opened a connection since
@@ -235,7 +235,7 @@ class SyncMeshed:
 
     def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(threading.Event) if door.engine is not None else None
+        idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
 

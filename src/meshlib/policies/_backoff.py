@@ -23,16 +23,16 @@ def constant(delay: float) -> Iterator[float]:
 
 def linear(start: float, step: float, maximum: float = inf) -> Iterator[float]:
     """start, start + step, start + 2·step … but at most `maximum`."""
-    _bounds(start, maximum)
+    _bounds(start, maximum, zero=True)
     _check.seconds("step", step, zero=True)
     return _endless(lambda n: min(maximum, start + n * step))
 
 
 def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
     """start, start·factor, start·factor² … but at most `maximum`."""
-    _bounds(start, maximum)
+    _bounds(start, maximum, zero=True)
     _check.number("factor", factor, least=1.0)
-    return _endless(lambda n: min(maximum, start * _power(factor, n)))
+    return _endless(lambda n: min(maximum, start * _power(factor, n)) if start else 0.0)
 
 
 def equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
@@ -67,7 +67,7 @@ def _decorrelated(delay: float, maximum: float, random: Random) -> Iterator[floa
 
 
 def exponential_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
-    """start, then chance times the last wait times 2^attempt, but at most `maximum`.
+    """start, then chance times the last wait times 2^attempt; `maximum` for ever once that could reach it.
 
     After Finagle's exponentialJittered, with its peculiarity: each wait is drawn from the one before it, so a small
     draw makes the next ones small too.
@@ -78,10 +78,13 @@ def exponential_jittered(start: float, maximum: float, random: Random) -> Iterat
 
 def _exponential_jittered(delay: float, maximum: float, random: Random) -> Iterator[float]:
     attempt = 1
-    while True:
+    while delay < maximum:
         yield delay
-        delay = min(maximum, random() * delay * _power(2.0, attempt))
+        most = delay * _power(2.0, attempt)
+        delay = maximum if most >= maximum else random() * most
         attempt += 1
+    while True:
+        yield maximum
 
 
 def full_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
@@ -97,14 +100,26 @@ def tower(start: float, maximum: float, jitter: float, random: Random) -> Iterat
     return _endless(lambda n: min(maximum, start * _power(2.0, n)) + random() * start * jitter)
 
 
-def spread(delays: Iterator[float], random: Random) -> Iterator[float]:
-    """Each wait times 0.75 to 1.25 (Polly's jitter for constant and linear waits)."""
-    return (delay * (0.75 + 0.5 * random()) for delay in delays)
+def uniform(low: float, high: float, random: Random) -> Iterator[float]:
+    """Anywhere between `low` and `high` (failsafe's random delay)."""
+    _check.seconds("low", low, zero=True)
+    _check.number("high", high, least=low)
+    return _endless(lambda n: low + random() * (high - low))
+
+
+def spread(delays: Iterator[float], random: Random, share: float = 0.25, seconds: float = 0.0) -> Iterator[float]:
+    """Each wait moved by at most `share` of itself and `seconds`, up or down, never below 0.
+
+    A quarter is Polly's jitter for constant and linear waits; failsafe has either (jitter factor, jitter).
+    """
+    _check.ratio("share", share, zero=True)
+    _check.seconds("seconds", seconds, zero=True)
+    return (max(0.0, delay + (2.0 * random() - 1.0) * (delay * share + seconds)) for delay in delays)
 
 
 def polly_exponential(delay: float, random: Random, maximum: float = inf) -> Iterator[float]:
     """Polly v8's decorrelated exponential jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
-    _bounds(delay, maximum)
+    _bounds(delay, maximum, zero=True)
     return _polly_exponential(delay, random, maximum)
 
 
@@ -116,7 +131,7 @@ def _polly_exponential(delay: float, random: Random, maximum: float) -> Iterator
         yield min(maximum, (reached - before) / 1.4 * delay)
         before = reached
     while True:  # beyond what a float can hold
-        yield maximum
+        yield maximum if delay else 0.0
 
 
 def resilience4j_exponential(start: float = 0.5, factor: float = 1.5, maximum: float = inf) -> Iterator[float]:
@@ -134,23 +149,29 @@ def _milliseconds(start: float, factor: float, maximum: float) -> Iterator[float
 
 
 def resilience4j_randomized(delays: Iterator[float], random: Random, factor: float = 0.5) -> Iterator[float]:
-    """Each wait between (1 - factor) and (1 + factor) of itself, in whole milliseconds (resilience4j)."""
+    """Each wait between (1 - factor) and (1 + factor) of itself, in whole milliseconds, at least 1 (resilience4j)."""
     _check.ratio("factor", factor, zero=True)
     return (_randomized(round(delay * 1000), factor, random()) / 1000 for delay in delays)
 
 
 def _randomized(delay: int, factor: float, draw: float) -> int:
     low, high = delay * (1.0 - factor), delay * (1.0 + factor)
-    return int(low + draw * (high - low + 1.0))
+    return int(max(1.0, low + draw * (high - low + 1.0)))
 
 
 def take_until(delays: Iterator[float], total: float) -> Iterator[float]:
-    """As many waits as together stay within `total` seconds."""
+    """Waits until together they have reached `total` seconds; the last one may go beyond (Finagle's takeUntil)."""
+    _check.seconds("total", total, zero=True)
+    return _until(delays, total)
+
+
+def _until(delays: Iterator[float], total: float) -> Iterator[float]:
     spent = 0.0
-    for delay in delays:
-        spent += delay
-        if spent > total:
+    while spent < total:
+        delay = next(delays, None)
+        if delay is None:
             return
+        spent += delay
         yield delay
 
 
@@ -168,7 +189,9 @@ def _power(base: float, exponent: float) -> float:
         return inf
 
 
-def _bounds(start: float, maximum: float) -> None:
-    _check.seconds("start", start)
-    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= start:
-        raise ValueError(f"maximum={maximum!r}: expected seconds, at least start={start!r}")
+def _bounds(start: float, maximum: float, *, zero: bool = False) -> None:
+    """With `zero` nothing may grow from nothing, and the maximum cut off even the start (Polly)."""
+    _check.seconds("start", start, zero=zero)
+    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= (0.0 if zero else start):
+        wanted = "seconds, 0 or more" if zero else f"seconds, at least start={start!r}"
+        raise ValueError(f"maximum={maximum!r}: expected {wanted}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Hashable
 from itertools import islice
@@ -40,7 +41,8 @@ class Bucket:
 class Keys:
     """A bucket for each of at most `most` keys. The least recently used goes when it is idle, which changes no answer.
 
-    While there is none such, new keys share one bucket: forgetting never gives anybody a full one.
+    While there is none such, new keys share one bucket, and who then finds a place of its own begins with what was left
+    in that one: neither forgetting nor remembering gives anybody more than the rate allows.
     """
 
     __slots__ = ("_buckets", "_crowd", "_most", "_rate")
@@ -63,7 +65,8 @@ class Keys:
                     break
             else:
                 return self._crowd
-        bucket = self._buckets[key] = Bucket(self._rate.fresh())
+        shared = self._crowd.rate
+        bucket = self._buckets[key] = Bucket(self._rate.fresh() if shared.idle(now) else copy.copy(shared))
         return bucket
 
     @property

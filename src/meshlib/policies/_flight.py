@@ -7,17 +7,14 @@ is cancelled takes only itself away. Callers may be in different threads and eve
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from threading import TIMEOUT_MAX, Lock
-from typing import Any, Generic, Protocol, TypeVar
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
 from ..errors import DeadlineExceeded
+from ..parking import Parking, ThreadParking, task_parking
 from ..runtime import Runtime
 
 R = TypeVar("R")
-
-
-class _Wakes(Protocol):
-    def set(self) -> None: ...
 
 
 class Flight(Generic[R]):
@@ -28,7 +25,7 @@ class Flight(Generic[R]):
     def __init__(self) -> None:
         self._lock = Lock()
         self._led = False
-        self._waiting: list[_Wakes] = []
+        self._waiting: list[Parking] = []
         self.members = 0
         self.outcome: tuple[R | None, Exception | None] | None = None
 
@@ -48,12 +45,12 @@ class Flight(Generic[R]):
             self._led = True
             return True
 
-    def wait(self, signal: _Wakes) -> bool:
-        """True: somebody else is at it, and sets `signal` at the end. False: look again."""
+    def wait(self, parking: Parking) -> bool:
+        """True: somebody else is at it, and wakes `parking` at the end. False: look again."""
         with self._lock:
             if not self._led:
                 return False
-            self._waiting.append(signal)
+            self._waiting.append(parking)
             return True
 
     def end(self, outcome: tuple[R | None, Exception | None] | None) -> None:
@@ -62,8 +59,8 @@ class Flight(Generic[R]):
             self._led = False
             self.outcome = outcome
             waiting, self._waiting = self._waiting, []
-        for signal in waiting:
-            signal.set()
+        for parking in waiting:
+            parking.wake()
 
     def result(self) -> R:
         assert self.outcome is not None
@@ -73,37 +70,22 @@ class Flight(Generic[R]):
         return result  # type: ignore[return-value]
 
 
-class ThreadSignal:
-    """A thread sleeps until it is set."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        self._lock.release()
-
-    def wait(self, seconds: float) -> bool:
-        """False: the time was over first."""
-        return self._lock.acquire(timeout=max(0.0, min(seconds, TIMEOUT_MAX)))
-
-
-async def share_async(flight: Flight[R], work: Callable[[], Coroutine[Any, Any, R]], run: Runtime) -> R:
-    """The result of `work`, which is run once for all who share the flight."""
+async def share_async(
+    flight: Flight[R], work: Callable[[], Coroutine[Any, Any, R]], deadline: float, run: Runtime
+) -> R:
+    """The result of `work`, which is run once for all who share the flight. Whoever calls keeps the `deadline`."""
     flight.join()
     try:
         while flight.outcome is None:
             if not flight.lead():
-                signal = run.signal()
-                if flight.wait(signal):
-                    await signal.wait()
+                parking = task_parking()
+                if flight.wait(parking):
+                    await parking.wait()
                 continue
             try:
                 result = await work()
             except BaseException as error:
-                flight.end((None, error) if isinstance(error, Exception) else None)
+                flight.end(_for_all(error, deadline, run))
                 raise
             flight.end((result, None))
             return result
@@ -118,17 +100,27 @@ def share(flight: Flight[R], work: Callable[[], R], deadline: float, run: Runtim
     try:
         while flight.outcome is None:
             if not flight.lead():
-                signal = ThreadSignal()
-                if flight.wait(signal) and not signal.wait(deadline - run.now()):
+                parking = ThreadParking()
+                if flight.wait(parking) and not parking.wait(deadline - run.now()):
                     raise DeadlineExceeded(by)  # somebody else has sent it meanwhile, perhaps
                 continue
             try:
                 result = work()
             except BaseException as error:
-                flight.end((None, error) if isinstance(error, Exception) else None)
+                flight.end(_for_all(error, deadline, run))
                 raise
             flight.end((result, None))
             return result
         return flight.result()
     finally:
         flight.leave()
+
+
+def _for_all(error: BaseException, deadline: float, run: Runtime) -> tuple[None, Exception] | None:
+    """What the others hear of it. That the runner was cancelled, or had less time than they have, is its own affair.
+
+    A timer may ring up to two milliseconds early (uvloop's do).
+    """
+    if not isinstance(error, Exception) or (isinstance(error, TimeoutError) and run.now() >= deadline - 0.002):
+        return None
+    return None, error

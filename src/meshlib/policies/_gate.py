@@ -17,6 +17,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._blocks import Blocks, place
 from ._guard import NO_CALL, guard, layer
+from .deadline import current
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,6 +42,8 @@ class Gate:
     timed: bool = False
     judges: bool = False
     """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
+    measures: bool = False
+    """Whether it learns from how long answers take: then nothing that waits or repeats belongs inside of it."""
     asks_call: bool = False
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
@@ -111,10 +114,11 @@ class Gate:
     async def _enter_async(self, run: Runtime) -> int:
         return self.enter(run.now())
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         """Lines of `_guard`'s template that this kind of gate writes in its own way.
 
-        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait.
+        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait, and
+        `args` those of the guarded function.
         """
         return {}
 
@@ -154,11 +158,13 @@ class Gate:
 def _too_late(call: Call, error: BaseException, now: float) -> bool:
     """Whether a cancellation came because the server let the call's own deadline pass; any other is nobody's failure.
 
-    Event loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
+    Without a pipeline nothing travels that could know the deadline: then it is the one in force where we stand. Event
+    loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
     """
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         return False
-    return call.deadline < inf and now >= call.deadline - 0.002
+    due = call.deadline if call.deadline < inf else current()
+    return due < inf and now >= due - 0.002
 
 
 class _Ready:

@@ -1,32 +1,24 @@
 """The decorator form of a gate: a wrapper with the function's own parameters, kind, name and documentation.
 
-Passing `*args, **kwargs` through costs more than a closed breaker decides in (94 against 47 ns on CPython 3.12), so
-the wrapper is written out for the parameters of the function and compiled at decoration, as `dataclasses` does for
-`__init__`; functions with the same parameters share the code. Its lines are registered with `linecache`: a traceback
-shows them.
+What is written out, and what that saves, stands in `_written`.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import linecache
 import weakref
 from collections.abc import Callable
-from inspect import CO_VARARGS, CO_VARKEYWORDS
-from itertools import count
-from types import CodeType, CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import CoroutineType, FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..call import IGNORED, SUCCESS, Call, Classifier, Verdict, raised
 from ..runtime import Runtime
+from ._written import ANY, check_function, compiled, kind_of, parameters, written
 
 if TYPE_CHECKING:
     from ._gate import Gate
 
 F = TypeVar("F", bound=Callable[..., Any])
 NO_CALL = Call(None)  # what a classifier is given where there is no pipeline, and so nothing that travels
-_serial = count(1)
 
 _FUNCTION = """\
 {def_} guarded({params}):
@@ -44,7 +36,7 @@ _ASYNC_GENERATOR = """\
 async def guarded({params}):
     _stream = _fn({args})
     _start = _now()
-    _permit = await _enter_async(_run)
+    {enter}
     try:
         _item = await _stream.__anext__()
         while True:
@@ -101,30 +93,27 @@ _JUDGED = """try:
 def guard(fn: F, gate: Gate, run: Runtime, judge: Classifier) -> F:
     """`fn` behind `gate`. Raises TypeError for what cannot be guarded."""
     check_function(fn)
-    kind = _kind(fn)
-    params, args = _parameters(fn)
+    kind = kind_of(fn)
+    # What is asked about the call (its key, its cost) is asked with the arguments as the caller wrote them.
+    params, args = (ANY, ANY) if gate.asks_call else parameters(fn)
     wait = "await " if kind == "coroutine" else ""
-    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait, "_run")}
+    lines = {**_lines(gate, judge, "_no_call"), **gate._lines(wait, "_run", args)}
     if kind == "function":
         lines["settle"] = _LATER + lines["settle"]
     call = f"yield from _fn({args})" if kind == "generator" else f"{wait}_fn({args})"
+    if kind == "async generator":
+        lines.setdefault("enter", "_permit = await _enter_async(_run)")
     template = _ASYNC_GENERATOR if kind == "async generator" else _FUNCTION
     source = template.format(def_="async def" if wait else "def", params=params, args=args, call=call, **lines)
-    name = getattr(fn, "__name__", "guarded")
-    code = _compiled(source).replace(co_name=name, co_qualname=getattr(fn, "__qualname__", name))
-    wrapper = FunctionType(code, {**_scope(fn, gate, run, judge), **gate._names(bool(wait))})
-    functools.update_wrapper(wrapper, fn)
-    if isinstance(fn, FunctionType) and params != _ANY:
-        wrapper.__defaults__, wrapper.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
-    return cast("F", wrapper)
+    return written(fn, source, {**_scope(fn, gate, run, judge), **gate._names(bool(wait))}, params)
 
 
 def layer(step: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier, wait: str = "") -> Callable[..., Any]:
     """The same as a layer of a pipeline: what goes down is one `Call`. `wait` is "await " or nothing."""
-    lines = {**_lines(gate, judge, "_call"), **gate._lines(wait, "_run, _call.deadline")}
+    lines = {**_lines(gate, judge, "_call"), **gate._lines(wait, "_run, _call.deadline", "_call")}
     lines["settle"] = _STREAMED + lines["settle"]
     def_ = "async def" if wait else "def"
-    code = _compiled(_FUNCTION.format(def_=def_, params="_call", call=f"{wait}_fn(_call)", **lines))
+    code = compiled(_FUNCTION.format(def_=def_, params="_call", call=f"{wait}_fn(_call)", **lines))
     return FunctionType(code, {**_scope(step, gate, run, judge), **gate._names(bool(wait))})
 
 
@@ -166,69 +155,3 @@ def _scope(fn: Callable[..., Any], gate: Gate, run: Runtime, judge: Classifier) 
         "_success": SUCCESS, "_ignored": IGNORED, "_start": 0.0, "_permit": 0, "_coroutine": CoroutineType,
         "_await": awaited, "_later": later,
     }  # fmt: skip
-
-
-def check_function(fn: object) -> None:
-    """Raise TypeError, saying what to do instead, for what a decorator cannot guard."""
-    if isinstance(fn, staticmethod | classmethod):
-        raise TypeError(f"{fn!r} cannot be guarded: put the decorator below @{type(fn).__name__}, next to the function")
-    if isinstance(fn, type) or not callable(fn):
-        raise TypeError(f"{fn!r} cannot be guarded: expected a function")
-
-
-def is_coroutine_function(fn: Any) -> bool:
-    """Also of callable objects and partials."""
-    return _kind(fn) == "coroutine"
-
-
-def _kind(fn: Any) -> str:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    for one in (fn, getattr(type(fn), "__call__", None)):  # noqa: B004 – what it is, not whether
-        if inspect.iscoroutinefunction(one):
-            return "coroutine"
-        if inspect.isasyncgenfunction(one):
-            return "async generator"
-        if inspect.isgeneratorfunction(one):
-            return "generator"
-    return "function"
-
-
-_ANY = "*args, **kwargs"
-
-
-def _parameters(fn: Any) -> tuple[str, str]:
-    """The parameter list to write and the argument list that passes it on; defaults are copied onto the wrapper.
-
-    The names that we use ourselves begin with an underscore: a function that does so too is called with whatever comes.
-    """
-    if not isinstance(fn, FunctionType):
-        return _ANY, _ANY
-    code = fn.__code__
-    names = iter(code.co_varnames)
-    plain = [next(names) for _ in range(code.co_argcount)]
-    only = [next(names) for _ in range(code.co_kwonlyargcount)]
-    star = [next(names)] if code.co_flags & CO_VARARGS else []
-    stars = [next(names)] if code.co_flags & CO_VARKEYWORDS else []
-    if any(name.startswith("_") or name in _OURS for name in (*plain, *only, *star, *stars)):
-        return _ANY, _ANY
-    # The defaults written here only say which parameters have one. The values are the function's own.
-    required = len(plain) - len(fn.__defaults__ or ())
-    params = [name if i < required else f"{name}=None" for i, name in enumerate(plain)]
-    if code.co_posonlyargcount:
-        params.insert(code.co_posonlyargcount, "/")
-    params += [f"*{name}" for name in star] or (["*"] if only else [])
-    params += [f"{name}=None" if name in (fn.__kwdefaults__ or ()) else name for name in only]
-    params += [f"**{name}" for name in stars]
-    args = [*plain, *(f"*{name}" for name in star), *(f"{name}={name}" for name in only)]
-    return ", ".join(params), ", ".join([*args, *(f"**{name}" for name in stars)])
-
-
-_OURS = frozenset({"type", "BaseException", "GeneratorExit", "StopAsyncIteration", "IndexError"})
-
-
-@functools.lru_cache(maxsize=1024)
-def _compiled(source: str) -> CodeType:
-    file = f"<meshlib guard {next(_serial)}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    return next(const for const in compile(source, file, "exec").co_consts if isinstance(const, CodeType))

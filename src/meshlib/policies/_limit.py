@@ -50,7 +50,7 @@ def curve(field: str, value: Curve | None, default: Callable[[int], int] | None)
 
 
 def bounds(least: int, most: int) -> tuple[int, int]:
-    _check.count("min_limit", least)
+    _check.count("min_limit", least, least=0)  # 0 as in Netflix; a limit that falls to 0 stays there
     _check.count("max_limit", most)
     if least > most:
         raise ValueError(f"min_limit={least!r}: expected at most max_limit={most!r}")

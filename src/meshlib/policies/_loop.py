@@ -16,8 +16,8 @@ from ..call import AsyncStep, Call, Classifier, R, Step, raised
 from ..events import Listener, Port
 from ..runtime import SYSTEM, Runtime
 from . import _check, deadline
-from ._guard import check_function, is_coroutine_function
 from ._within import bounded, bounded_async
+from ._written import check_function, is_coroutine_function
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +40,11 @@ class Loop:
     """May wait and may call again. One object may guard functions, pipelines and clients at once."""
 
     tier = "service"
+    # What a pipeline asks about the order of its policies:
     repeats: bool = False  # may send more than one attempt, beneath which a limit per try belongs
+    races: bool = False  # sends attempts beside each other
+    shares: bool = False  # equal calls are one run
+    hides: bool = False  # turns failures into answers
 
     def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)
@@ -57,13 +61,25 @@ class Loop:
         """Call `listener` with each event of this policy from now on; the function returned ends that."""
         return self.port.subscribe(listener)
 
-    def __call__(self, fn: F) -> F:
-        """Guard a function with this policy alone; it stays async where it was."""
+    def short(self, classify: Classifier) -> bool:
+        """Whether `guard` has a way of its own that makes no `Call` before something fails."""
+        return False
+
+    def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
+        """A function under this loop alone; `inner`: a loop above it keeps the deadline from outside."""
+        if inner:
+            return pack(
+                fn, lambda leaf: self.wrap(leaf, run, classify), lambda leaf: self.wrap_async(leaf, run, classify)
+            )
         return pack(
             fn,
-            lambda leaf: bounded(self.wrap(leaf, self.runtime, raised), self.runtime),
-            lambda leaf: bounded_async(self.wrap_async(leaf, self.runtime, raised), self.runtime),
+            lambda leaf: bounded(self.wrap(leaf, run, classify), run),
+            lambda leaf: bounded_async(self.wrap_async(leaf, run, classify), run),
         )
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function with this policy alone; it stays async where it was."""
+        return self.guard(fn, self.runtime, raised)
 
 
 def identity(call: Call, key: Callable[..., Hashable] | None) -> Hashable:

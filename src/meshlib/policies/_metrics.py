@@ -11,16 +11,16 @@ from ._state import HALF_OPEN, State
 from ._trips import run, windowed
 from ._window import Totals
 from .cooldown import Opening
-from .trip import FailureCount, FailureRate, SlowCallRate, Trip
+from .trip import FailureCount, FailureRate, SlowCallRate, Trip, Windowed
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerMetrics:
     """A breaker at one moment.
 
-    `calls`, `failures` and `slow_calls` are what its window holds, and during half-open what the probes of this round
-    said. A rate is −1.0 while there are fewer than the minimum of calls, or nothing is judged by it.
-    `rejected` counts all refusals, `rejected_lately` those since its window was last emptied (resilience4j's
+    `calls`, `failures` and `slow_calls` are what its window holds, and during half-open, or open after it, what the
+    probes of the round said. A rate is −1.0 while there are fewer than the minimum of calls, or nothing is judged by
+    it. `rejected` counts all refusals, `rejected_lately` those since its window was last emptied (resilience4j's
     notPermittedCalls). `trips` counts how often it opened, `retry_after` is seconds until the next probe, 0.0 if none
     is waited for.
     """
@@ -56,9 +56,9 @@ def look(
         state=state,
         calls=held.calls,
         failures=held.bad,
-        slow_calls=slow.totals(now).bad if slow else 0,
-        failure_rate=failed.share(now) if isinstance(failed, FailureRate) else -1.0,
-        slow_call_rate=slow.share(now) if slow else -1.0,
+        slow_calls=_totals(slow, probes, now).bad if slow else 0,
+        failure_rate=_share(failed, probes, now) if failed else -1.0,
+        slow_call_rate=_share(slow, probes, now) if slow else -1.0,
         consecutive_failures=run(trips),
         rejected=rejected,
         rejected_lately=rejected - older,
@@ -75,8 +75,22 @@ def opening(
     return Opening(number, held.bad / held.calls if held.calls else -1.0, held.bad, half_opens, random)
 
 
+# A round of probes begins with an empty window, and is heard by none: until the next one, its probes are the window.
+def _totals(rate: Windowed, probes: Probes, now: float) -> Totals:
+    if not probes.heard:
+        return rate.totals(now)
+    return Totals(probes.done, sum(rate.bad(failed, took) for failed, took in probes.heard))
+
+
+def _share(rate: Windowed, probes: Probes, now: float) -> float:
+    if not probes.heard:
+        return rate.share(now)
+    totals = _totals(rate, probes, now)
+    return totals.bad / totals.calls if totals.calls >= probes.enough else -1.0
+
+
 def _held(state: State, trips: Sequence[Trip], probes: Probes, now: float) -> Totals:
-    if state is HALF_OPEN:
+    if state is HALF_OPEN or probes.heard:
         return Totals(probes.done, probes.bad)
     failed = windowed(trips, FailureRate, FailureCount)
     if failed is not None:

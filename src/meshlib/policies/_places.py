@@ -61,6 +61,11 @@ class Places(WaitingGate):
         """How many calls have a place now."""
         return self.max_concurrent + self._debt - len(self._free)
 
+    @property
+    def available(self) -> int:
+        """How many places are free."""
+        return max(0, len(self._free) - self._debt)
+
     def take(self, now: float = 0.0) -> int:
         """Take a place if there is one: 0, or −1."""
         if self._watched and self._line.waiters:

@@ -206,3 +206,16 @@ class Cycles:
 
 def nanos(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+def rate_of(limit: Rate | float, per: float, burst: float | None) -> Rate:
+    """The rate that plain arguments ask for: `limit` itself, or a bucket of so many per `per` seconds."""
+    if not isinstance(limit, int | float):
+        if not hasattr(limit, "reserve"):
+            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
+        if burst is not None or per != 1.0:
+            raise ValueError("burst, per: expected neither beside a Rate, which has its own")
+        return limit
+    _check.number("limit", limit, least=1e-9)
+    _check.seconds("per", per)
+    return TokenBucket(limit / per, max(1.0, limit) if burst is None else _check.number("burst", burst, least=1.0))

@@ -40,23 +40,23 @@ class Tries:
         if not self._wanted(call, result, error, state):
             return None
         if not (call.replayable or self._unsent(error)):
-            return self._stop(error, "it may not be sent twice")
+            return self._stop(result, error, "it may not be sent twice")
         if policy.attempts is not None and self.attempt >= policy.attempts:
-            return self._stop(error, "no attempts left")
+            return self._stop(result, error, "no attempts left")
         delay = self._delay(result if error is None else error, state)
         if delay is None:
-            return self._stop(error, self.reason)
+            return self._stop(result, error, self.reason)
         if state is not None and policy.stop is not None:
             state.upcoming_sleep = delay
             if policy.stop(state):
-                return self._stop(error, "no attempts left")
+                return self._stop(result, error, "no attempts left")
         if now + delay >= call.deadline:
-            return self._stop(error, "the deadline is too near")
+            return self._stop(result, error, "the deadline is too near")
         budget = policy.budget
         if budget is not None and not budget.withdraw(now):
             if budget.port.listeners:
                 budget.port.send(BudgetExhausted(budget.name))
-            return self._stop(error, "budget spent")
+            return self._stop(result, error, "budget spent")
         self._paid = budget is not None
         self._waited += delay
         if policy.port.listeners:
@@ -126,7 +126,7 @@ class Tries:
         outcome = Outcome(self.attempt, result, error)
         return RetryState(call, self.attempt, outcome, self._start, now, self._waited, policy)
 
-    def _stop(self, error: BaseException | None, reason: str) -> float | None:
+    def _stop(self, result: object, error: BaseException | None, reason: str) -> float | None:
         self.reason = reason
         if error is not None and self._policy.attempts != 1:
             note = f"gave up after {self.attempt} attempt{'s' if self.attempt > 1 else ''}: {reason}"
@@ -134,4 +134,6 @@ class Tries:
                 error.add_note(note)
         if self._policy.port.listeners:
             self._policy.port.send(RetryGivenUp(self._policy.name, self.attempt, reason))
+        if error is None and self._policy.spent is not None:
+            raise self._policy.spent(result)
         return None

@@ -40,7 +40,7 @@ class WaitingGate(Gate):
         permit = self.take(run.now())
         return await self.wait_async(run) if permit < 0 else permit
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         permit = f"_permit = _take(_now())\n    if _permit < 0: _permit = {wait}_wait({patience})"
         if not self.hears:
             return {"permit": permit, "failed": "pass", "settle": "pass"}

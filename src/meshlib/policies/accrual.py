@@ -5,21 +5,20 @@ the state machine around it (after Finagle's FailureAccrualFactory):
 
     ALIVE ──(policy says dead)──> DEAD ──(time passes)──> PROBE_OPEN ──(a call starts)──> PROBE_CLOSED
       ^                            ^                          ^                               │
-      └────── good probe ──────────┴──── bad probe, dead ─────┴── bad or no evidence ─────────┘
+      └────── good probe ──────────┴──── bad probe, dead ─────┴── bad, no evidence, too late ─┘
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from enum import Enum
 from math import inf
 from typing import Protocol
 
 from ..call import IGNORED, SUCCESS, Verdict
 from . import _check
-from ._backoff import Backoff
-from ._ewma import Ema
+from ._illness import FINAGLE, Backoff, Waits
+from .ewma import Ema
 
 
 class AccrualPolicy(Protocol):
@@ -35,25 +34,6 @@ class AccrualPolicy(Protocol):
         """A probe succeeded: forget everything, waits begin anew."""
 
 
-class _Waits:
-    """The waits of one illness; when a finite list is used up, `last` for ever (Finagle: 300 s)."""
-
-    __slots__ = ("_backoff", "_last", "_waits")
-
-    def __init__(self, backoff: Backoff, last: float = 300.0) -> None:
-        self._backoff = backoff
-        self._last = last
-        self._waits: Iterator[float] | None = None  # made when first needed: most endpoints never fail
-
-    def restart(self) -> None:
-        self._waits = None
-
-    def next(self) -> float:
-        if self._waits is None:
-            self._waits = self._backoff()
-        return next(self._waits, self._last)
-
-
 class ConsecutiveFailures:
     """Dead at the n-th failure in a row, and at each one after it. A success ends the run, but not the waits."""
 
@@ -62,7 +42,7 @@ class ConsecutiveFailures:
     def __init__(self, failures: int, backoff: Backoff) -> None:
         self.failures = _check.count("failures", failures)
         self._run = 0
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._run = 0
@@ -89,7 +69,7 @@ class SuccessRate:
         self.window = _check.count("window", window)
         self._ema = Ema(window)
         self._calls = 0
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._calls += 1
@@ -109,20 +89,22 @@ class SuccessRate:
 class SuccessRateWithin:
     """Dead when the average success within about `window` seconds is below `rate` (0–1).
 
-    It judges only after one whole window since it was made or revived (the first call counts as its making), and only
-    with at least `requests` calls in the last window, counted in five slices.
+    It judges only after one whole window since `start` (default: the first call) or its revival, and only with at least
+    `requests` calls in the last window, counted in five slices.
     """
 
     __slots__ = ("_ema", "_slices", "_start", "_waits", "rate", "requests", "window")
 
-    def __init__(self, rate: float, window: float, backoff: Backoff, *, requests: int = 5) -> None:
+    def __init__(
+        self, rate: float, window: float, backoff: Backoff, *, requests: int = 5, start: float | None = None
+    ) -> None:
         self.rate = _check.ratio("rate", rate)
         self.window = _check.seconds("window", window)
-        self.requests = _check.count("requests", requests)
+        self.requests = _check.count("requests", requests, least=0)
         self._ema = Ema(window)
-        self._start: float | None = None
+        self._start = None if start is None else _check.number("start", start)
         self._slices: deque[list[float]] = deque()  # [when the slice began, calls in it], the newest last
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
         self._observe(1.0, now)
@@ -176,7 +158,7 @@ class OrElse:
         self.second.revived(now)
 
 
-def hybrid(backoff: Backoff) -> OrElse:
+def hybrid(backoff: Backoff = FINAGLE) -> OrElse:
     """Finagle's default: below 80 % success over 30 s with at least 5 calls, or 5 failures in a row."""
     return OrElse(SuccessRateWithin(0.8, 30.0, backoff), ConsecutiveFailures(5, backoff))
 
@@ -185,10 +167,11 @@ class Unified:
     """Dead after `failures` in a row (0: that does not count) or when the success rate within `window` is below `rate`.
 
     After Linkerd 2's unified accrual. The rate is exact over ten equal buckets that expire by themselves, and judges
-    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts in the rate, but not in the run.
+    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts against the rate, but ends the
+    run. Once dead, each failed probe is one more wait, and nothing but `revived` brings it back.
     """
 
-    __slots__ = ("_buckets", "_run", "_waits", "failures", "rate", "requests", "window")
+    __slots__ = ("_buckets", "_dead", "_run", "_waits", "failures", "rate", "requests", "window")
 
     def __init__(
         self, backoff: Backoff, *, failures: int = 7, rate: float = 0.8, window: float = 10.0, requests: int = 5
@@ -196,28 +179,35 @@ class Unified:
         self.failures = _check.count("failures", failures, least=0)
         self.rate = _check.ratio("rate", rate, zero=True)
         self.window = _check.seconds("window", window)
-        self.requests = _check.count("requests", requests)
+        self.requests = _check.count("requests", requests, least=0)
         self._run = 0
+        self._dead = False
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]
-        self._waits = _Waits(backoff)
+        self._waits = Waits(backoff)
 
     def success(self, now: float) -> None:
-        self._run = 0
-        self._count(1, now)
+        if not self._dead:
+            self._run = 0
+            self._count(1, now)
 
     def failure(self, now: float) -> float | None:
         self._run += 1
-        below = self._count(0, now)
-        return self._waits.next() if below or (self.failures and self._run >= self.failures) else None
+        return self._judge(self._count(0, now) or 0 < self.failures <= self._run)
 
     def limited(self, now: float) -> float | None:
         """The server refused because of too many calls."""
-        return self._waits.next() if self._count(0, now) else None
+        self._run = 0
+        return self._judge(self._count(0, now))
 
     def revived(self, now: float) -> None:
         self._run = 0
+        self._dead = False
         self._buckets.clear()
         self._waits.restart()
+
+    def _judge(self, too_much: bool) -> float | None:
+        self._dead = self._dead or too_much
+        return self._waits.next() if self._dead else None
 
     def _count(self, good: int, now: float) -> bool:
         number = int(now // (self.window / 10))
@@ -246,13 +236,15 @@ class Accrual:
     """One endpoint's accrual. The four counters are Finagle's statistics.
 
     A failure while dead or waiting for a probe is not heard, and does not extend the time. Of two calls that race for
-    the probe, whichever ends first decides.
+    the probe, whichever ends first decides. A probe that has not ended `probe_lease` seconds after it began gives its
+    place to another (Finagle: never), and decides all the same if it ends after all.
     """
 
-    __slots__ = ("_since", "_state", "_until", "policy", "probes", "removals", "removed_for", "revivals")
+    __slots__ = ("_since", "_state", "_until", "policy", "probe_lease", "probes", "removals", "removed_for", "revivals")
 
-    def __init__(self, policy: AccrualPolicy) -> None:
+    def __init__(self, policy: AccrualPolicy, *, probe_lease: float = 60.0) -> None:
         self.policy = policy
+        self.probe_lease = _check.seconds("probe_lease", probe_lease, infinite=True)
         self._state = ALIVE
         self._until = inf
         self._since = 0.0
@@ -261,7 +253,7 @@ class Accrual:
 
     def state(self, now: float) -> AccrualState:
         """The state as of `now`."""
-        return PROBE_OPEN if self._state is DEAD and now >= self._until else self._state
+        return PROBE_OPEN if self._state is not ALIVE and now >= self._until else self._state
 
     def is_open(self, now: float) -> bool:
         """May a balancer choose it? While dead, or while a probe is under way, it should not."""
@@ -271,11 +263,11 @@ class Accrual:
         """A call begins."""
         if self._state is not ALIVE and self.state(now) is PROBE_OPEN:
             self.probes += 1
-            self._state = PROBE_CLOSED
+            self._state, self._until = PROBE_CLOSED, now + self.probe_lease
 
     def ended(self, verdict: Verdict, now: float) -> None:
         """A call is over. Failing to connect is a failure like any other."""
-        state = self.state(now)
+        state = self._state
         if verdict is SUCCESS:
             self.policy.success(now)
             if state is PROBE_CLOSED:
@@ -287,12 +279,22 @@ class Accrual:
             if state is PROBE_CLOSED:
                 self._state = PROBE_OPEN
         elif state is ALIVE or state is PROBE_CLOSED:
-            wait = self.policy.failure(now)
-            if wait is not None:
-                if state is ALIVE:
-                    self.removals += 1
-                else:
-                    self.removed_for += now - self._since
-                self._state, self._since, self._until = DEAD, now, now + wait
-            elif state is PROBE_CLOSED:
-                self._state = PROBE_OPEN
+            self._judged(self.policy.failure(now), state, now)
+
+    def limited(self, now: float) -> None:
+        """A call is over that the server refused because of too many (429): a failed probe, and else only something to
+        a policy that minds (`Unified`)."""
+        state = self.state(now)
+        if state is ALIVE or state is PROBE_CLOSED:
+            minds = getattr(self.policy, "limited", None)
+            self._judged(None if minds is None else minds(now), state, now)
+
+    def _judged(self, wait: float | None, state: AccrualState, now: float) -> None:
+        if wait is not None:
+            if state is ALIVE:
+                self.removals += 1
+            else:
+                self.removed_for += now - self._since
+            self._state, self._since, self._until = DEAD, now, now + wait
+        elif state is PROBE_CLOSED:
+            self._state = PROBE_OPEN

@@ -53,9 +53,10 @@ class CircuitBreaker(ByHand, Gate):
     **How it heals:** `probes` calls are admitted, at most `probe_concurrency` at once. `probe_successes` of them close
     it (default: all), and it opens again as soon as that cannot be reached (failsafe; one probe is Hystrix and Polly).
     With `probe_by_rate` its own rates judge them, as in resilience4j. A probe not back within `probe_lease` seconds
-    (default: the cooldown) gives its place to another. `half_open_max` seconds end a round that is still undecided,
-    with `half_open_then`: OPEN or CLOSED. `automatic` makes a look at `state` or `metrics` move on what only time
-    moves; without it a call does (resilience4j's automaticTransitionFromOpenToHalfOpenEnabled; see `tick`).
+    (default: the cooldown; inf, as in resilience4j and failsafe: never) gives its place to another, and is heard all
+    the same while the round lasts. `half_open_max` seconds end a round that is still undecided, with `half_open_then`:
+    OPEN or CLOSED. `automatic` makes a look at `state` or `metrics` move on what only time moves; without it a call
+    does (resilience4j's automaticTransitionFromOpenToHalfOpenEnabled; see `tick`).
 
     **What counts:** `failures`, `ignore` and `failure_result` (exception types or predicates), or one `classify` for
     all. `initial` is the state it begins in; `control` a switch that it shares with others.
@@ -115,7 +116,7 @@ class CircuitBreaker(ByHand, Gate):
             cooldown if callable(cooldown) else growing(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
         )
         self._probes = Probes(probes, probe_successes, probe_concurrency, self._parts if probe_by_rate else None)
-        self.probe_lease = None if probe_lease is None else _check.seconds("probe_lease", probe_lease)
+        self.probe_lease = None if probe_lease is None else _check.seconds("probe_lease", probe_lease, infinite=True)
         self.half_open_max = inf if half_open_max is None else _check.seconds("half_open_max", half_open_max)
         self.half_open_then = checked_state("half_open_then", half_open_then, OPEN, CLOSED)
         self.automatic = automatic
@@ -260,8 +261,9 @@ class CircuitBreaker(ByHand, Gate):
     def _move(self, state: State, why: str, now: float, seconds: float = inf, by_hand: bool = False) -> None:
         before, self._state, self._why = self._state, state, why
         self._sentence = f"breaker {why}" if by_hand else f"breaker {state} after {why}"
-        self._probes.clear()
+        self._probes.end()
         if state is not OPEN:
+            self._probes.clear()
             self.trip.clear()
             self._told.clear()
             self._refused_before = value(self._refusals)
@@ -325,6 +327,14 @@ class CircuitBreaker(ByHand, Gate):
             self.tick(now)
         with self._lock:
             return look(*self._picture(now), self._shut, value(self._refusals), self._refused_before, self._opened)
+
+    def failure_rate(self, now: float | None = None) -> float:
+        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
+        return self.metrics(now).failure_rate
+
+    def slow_call_rate(self, now: float | None = None) -> float:
+        """The same for slow calls."""
+        return self.metrics(now).slow_call_rate
 
     def _picture(self, now: float) -> tuple[State, tuple[Trip, ...], Probes, float]:
         return self._state, self._parts, self._probes, now

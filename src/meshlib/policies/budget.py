@@ -88,9 +88,10 @@ class RetryBudget(Budget):
         self._lock = Lock()
         # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
         self._deposits = count()
+        self.step = self._deposits.__next__  # before `plain_until` (monotonic seconds) a deposit is this alone
         self._seen = 0  # deposits that belong to older slices
         self._withdrawn = 0
-        self._rolls_at = -inf
+        self.plain_until = -inf
         self._rolled = 0.0
         # The slices before it, and the next one to be overwritten.
         self._past = [0] * (_SLICES - 1)
@@ -112,7 +113,7 @@ class RetryBudget(Budget):
         return budget
 
     def deposit(self, now: float) -> None:
-        if now >= self._rolls_at:
+        if now >= self.plain_until:
             with self._lock:
                 self._roll(now)
         next(self._deposits)
@@ -137,10 +138,10 @@ class RetryBudget(Budget):
 
     def _roll(self, now: float) -> None:
         """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
-        if now < self._rolls_at:
+        if now < self.plain_until:
             return
         past, size = self._past, _SLICES - 1
-        if self._rolls_at > -inf:
+        if self.plain_until > -inf:
             seen = value(self._deposits)
             past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
             self._next = (self._next + 1) % size
@@ -152,7 +153,7 @@ class RetryBudget(Budget):
             self._seen = seen
             self._withdrawn = 0
         self._rolled = now
-        self._rolls_at = now + self._slice - 1e-9
+        self.plain_until = now + self._slice - 1e-9
 
 
 _shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()

@@ -77,14 +77,14 @@ class Bulkhead(Places):
             return BulkheadMetrics(
                 max_concurrent=self.max_concurrent,
                 in_flight=self.in_flight,
-                available=len(self._free),
+                available=self.available,
                 waiting=len(self._line.waiters),
                 rejected=self._rejected,
             )
 
     # --- the shells ------------------------------------------------------------------------------------------------
 
-    def _lines(self, wait: str, patience: str) -> dict[str, str]:
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
         # A method call saved is a third of the price: taking and giving back a place is written into the wrapper.
         give = "_put(0)\n{0}if _gate._watched: _gate._settle()"
         return {

@@ -37,6 +37,8 @@ class request_scope:
 class _Shares(Loop):
     """Equal calls share one run. What equal means is said by `key(*args, **kwargs)`; default: all arguments."""
 
+    shares = True
+
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
         self.key = key
@@ -69,7 +71,7 @@ class _Shares(Loop):
             place = step, identity(call, key)
             flight = flights.setdefault(place, Flight())
             try:
-                return await share_async(flight, lambda: step(call), run)
+                return await share_async(flight, lambda: step(call), call.deadline, run)
             finally:
                 self._landed(flights, place, flight)
 

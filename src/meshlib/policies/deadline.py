@@ -25,6 +25,7 @@ current: Callable[[], float] = _DEADLINE.get
 """The deadline in force here, in monotonic seconds; `inf` where there is none."""
 
 enter: Callable[[float], Token[float]] = _DEADLINE.set
+reset: Callable[[Token[float]], None] = _DEADLINE.reset
 
 
 def leave(token: Token[float]) -> None:

@@ -6,6 +6,9 @@
      │                  └───────────────────────────────────────────────────────────────────┤
      └────── succeeded, or the list of delays is used up ───────────────────────────────────┘
 
+An attempt is a *lease*: one that has not ended when it runs out is made anew, so that an attempt that never returns (a
+crashed thread, a task that vanished) costs one lease and not the endpoint.
+
 After Finagle's FailFastFactory. It belongs to one endpoint, and hears of sessions, not of calls: a server that answers
 with errors is not dead. Where failure accrual hears of connects too it adds little; with one endpoint it must be off.
 """
@@ -22,10 +25,9 @@ from ..call import FAILURE, IGNORED, SUCCESS, Call, Classifier, Verdict
 from ..errors import NoEndpoint
 from ..events import CallRejected, EndpointEjected, EndpointProbed, EndpointRestored
 from ..runtime import SYSTEM, Runtime
+from . import _check
 from ._backoff import exponential_jittered
 from ._gate import Gate
-
-ATTEMPT = 1  # the permit of a background attempt; callers get 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class FailFast(Gate):
     """Marks an endpoint dead at its first failed connect, and keeps callers away meanwhile; refuses with `NoEndpoint`.
 
     `delays` makes the seconds before each background attempt; when they are used up the endpoint is taken for alive
-    again. Default: exponential with jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's).
+    again. Default: exponential with jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's). `lease` seconds
+    are what one attempt may take before another is made (Finagle: no bound); let it be longer than a connect may take.
 
     By hand: `failed(now)` and `succeeded(now)` for each connect, `due(now)` to learn whether a background attempt is to
     be made now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
@@ -56,6 +59,7 @@ class FailFast(Gate):
         self,
         delays: Callable[[], Iterable[float]] | None = None,
         *,
+        lease: float = 60.0,
         address: str = "",
         name: str = "fail fast",
         classify: Classifier | None = None,
@@ -63,12 +67,15 @@ class FailFast(Gate):
     ) -> None:
         super().__init__(name, classify=classify or refused_connects, runtime=runtime)
         self.delays = delays if delays is not None else lambda: finagle_delays(runtime.random)
+        self.lease = _check.seconds("lease", lease)
         self.address = address
         self.retry_at = inf
         self._lock = RLock()
         self._left: Iterator[float] = iter(())
         self._dead_since: float | None = None
-        self._attempting = False
+        self._attempt = 0  # the number of the one that is under way, which is its permit; callers get 0
+        self._attempts = 0
+        self._leased_until = -inf
         self._tries = self._marked_dead = self._marked_available = 0
         self.admits = self.quiet = True
 
@@ -99,23 +106,34 @@ class FailFast(Gate):
 
     def due(self, now: float) -> bool:
         """Whether a background attempt is to be made now. Whoever is told so makes it and says how it `ended`."""
+        return self._begin(now) > 0
+
+    def ended(self, alive: bool, now: float) -> None:
+        """The background attempt that is under way ended."""
+        self._ended(self._attempt, alive, now)
+
+    def _begin(self, now: float) -> int:
+        """The number of a new attempt, or 0 if none is to be made now."""
         with self._lock:
-            if self._dead_since is None or self._attempting or now < self.retry_at:
-                return False
-            self._attempting = True
+            if self._dead_since is None or now < self.retry_at or now < self._leased_until:
+                return 0
+            self._attempts += 1
+            self._attempt = attempt = self._attempts
+            self._leased_until = now + self.lease
             self._tries += 1
             if self.port.listeners:
                 self.port.post(EndpointProbed(self.name, self.address))
         self.port.flush()
-        return True
+        return attempt
 
-    def ended(self, alive: bool, now: float) -> None:
-        """The background attempt ended."""
+    def _ended(self, attempt: int, alive: bool, now: float) -> None:
+        # A connect is a connect, however late: any that succeeds brings the endpoint back. A failure that comes after
+        # another attempt has begun, or after the endpoint came back, is older than what is known by now.
         with self._lock:
-            self._attempting = False
             if alive:
                 self._revive()
-            elif self._dead_since is not None:
+            elif attempt == self._attempt > 0:
+                self._attempt, self._leased_until = 0, -inf
                 self._next(now)
         self.port.flush()
 
@@ -132,6 +150,7 @@ class FailFast(Gate):
         if self._dead_since is None:
             return
         self._dead_since = None
+        self._attempt, self._leased_until = 0, -inf
         self.retry_at = inf
         self._marked_available += 1
         self.admits = self.quiet = True
@@ -141,12 +160,13 @@ class FailFast(Gate):
     # --- as a gate -------------------------------------------------------------------------------------------------
 
     def enter(self, now: float) -> int:
-        """Admit one call; raises `NoEndpoint` with the seconds until the next attempt."""
+        """Admit one call; raises `NoEndpoint` with the seconds until the next attempt at the latest."""
         if self._dead_since is None:
             return 0
-        if self.due(now):
-            return ATTEMPT
-        wait = self.retry_at - now
+        attempt = self._begin(now)
+        if attempt or self._dead_since is None:  # it may have come back in this very moment
+            return attempt
+        wait = max(self.retry_at, self._leased_until) - now
         error = NoEndpoint(self.name, "the last connect failed", retry_after=max(0.0, wait) if wait < inf else None)
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
@@ -154,12 +174,13 @@ class FailFast(Gate):
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
         """Hear how a call ended. An attempt that was cancelled is made again by the next caller."""
-        if permit == ATTEMPT:
-            if verdict is IGNORED:
-                with self._lock:
-                    self._attempting = False
-            else:
-                self.ended(verdict is SUCCESS, now)
+        if permit:
+            if verdict is not IGNORED:
+                self._ended(permit, verdict is SUCCESS, now)
+                return
+            with self._lock:
+                if permit == self._attempt:
+                    self._attempt, self._leased_until = 0, -inf
         elif verdict.failed:
             self.failed(now)
 

@@ -10,26 +10,29 @@ from threading import Lock
 from types import EllipsisType
 from typing import Any, cast
 
-from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step
+from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
 from . import _check
-from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
-from ._loop import Loop, Packed, identity
+from ._loop import F, Loop, Packed, identity
+from ._straight import rescued
+from ._written import is_coroutine_function
 
 
 class Fallback(Loop):
     """Answers in the place of a call that failed, was refused or took too long.
 
-    `Fallback(value)` gives that value; `Fallback(function)` what the function makes of the error; `instead=` calls
-    another function, or another pipeline, with the same arguments; `stale=` gives the last good answer if it is no
-    older than that many seconds (kept per argument list, or per `key(*args, **kwargs)`; at most `remember` of them).
-    With `stale` and another answer, the other one is for when nothing is remembered.
+    `Fallback(value)` gives that value; `Fallback(function)` what the function makes of the error, or of the result that
+    was no good; `instead=` calls another function, or another pipeline, with the same arguments; `stale=` gives the
+    last good answer if it is no older than that many seconds (kept per argument list, or per `key(*args, **kwargs)`; at
+    most `remember` of them). With `stale` and another answer, the other one is for when nothing is remembered.
 
-    It answers for failures, refusals and `DeadlineExceeded`, or for just the errors that `on` claims. What the
-    classifier ignores or calls a good answer stays the caller's, as Hystrix's BAD_REQUEST does; so does a cancellation.
-    If the fallback fails too, or more than `concurrency` are at work (Hystrix: 10), the original error is raised.
+    It answers for refusals, for `DeadlineExceeded`, and for what the pipeline's classifier (or a `classify` of its own)
+    calls a failure, be it an error or a result. `on` narrows that to the errors that it claims; `failure_result` (a
+    predicate) widens it by results. What the classifier ignores or calls a good answer stays the caller's, as Hystrix's
+    BAD_REQUEST does; so does a cancellation. If the fallback fails too, or more than `concurrency` are at work
+    (Hystrix: 10), the caller gets the original error or result. Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Fallback(Loop):
         key: Callable[..., Hashable] | None = None,
         remember: int = 1000,
         on: Errors | None = None,
+        failure_result: Callable[[Any], bool] | None = None,
+        classify: Classifier | None = None,
         concurrency: int | None = None,
         name: str = "fallback",
         runtime: Runtime = SYSTEM,
@@ -50,9 +55,18 @@ class Fallback(Loop):
             raise ValueError(f"value={value!r}, instead={instead!r}: expected one of the two")
         if instead is None and isinstance(value, EllipsisType) and stale is None:
             raise ValueError("value: expected a value, a function of the error, `instead=` or `stale=`")
+        if instead is not None and not callable(instead):
+            raise ValueError(f"instead={instead!r}: expected a function")
+        if classify is not None and (on is not None or failure_result is not None or not callable(classify)):
+            raise ValueError(f"classify={classify!r}: expected a function, and no on or failure_result beside")
+        if failure_result is not None and not callable(failure_result):
+            raise ValueError(f"failure_result={failure_result!r}: expected a function of the result")
+        self.classify = classify
         self.value = value
         self.instead = instead
         self.on = None if on is None else _predicate("on", on)
+        self.failure_result = failure_result
+        self.hides = on is None and classify is None
         self.concurrency = inf if concurrency is None else _check.count("concurrency", concurrency)
         self.active = 0
         self.stale = None if stale is None else _check.seconds("stale", stale, infinite=True)
@@ -61,52 +75,76 @@ class Fallback(Loop):
         self._lock = Lock()
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        if any(is_coroutine_function(answer) for answer in (self.value, self.instead) if answer is not None):
-            raise TypeError(f"{self.name}: an async fallback cannot answer for a sync function")
-        last, now = self._memory(), run.now
+        self._check_sync()
+        judges, last, now = self.classify or classify, self._memory(), run.now
+        trusting = self._trusts_results(judges)
 
         def answered(call: Call) -> R:
             try:
                 result = step(call)
             except Exception as error:
-                if not self._answers(call, error, classify):
-                    raise
-                with _Place(self, error):
-                    return cast(R, self._answer(call, error, last, now()))
-            if last is not None and classify(call, result, None) is SUCCESS:
-                last.keep(call, result, now())
-            return result
+                return cast(R, self._rescue(call, None, error, judges, last, now()))
+            if trusting:
+                return result
+            return cast(R, self._rescue(call, result, None, judges, last, now()))
 
         return answered
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        last, now = self._memory(), run.now
+        judges, last, now = self.classify or classify, self._memory(), run.now
+        trusting = self._trusts_results(judges)
 
         async def answered(call: Call) -> R:
             try:
                 result = await step(call)
             except Exception as error:
-                if not self._answers(call, error, classify):
-                    raise
-                with _Place(self, error):
-                    answer = self._answer(call, error, last, now())
-                    return cast(R, await answer if inspect.isawaitable(answer) else answer)
-            if last is not None and classify(call, result, None) is SUCCESS:
-                last.keep(call, result, now())
-            return result
+                return cast(R, await self._rescue_async(call, None, error, judges, last, now()))
+            if trusting:
+                return result
+            return cast(R, await self._rescue_async(call, result, None, judges, last, now()))
 
         return answered
 
-    def _answers(self, call: Call, error: Exception, classify: Classifier) -> bool:
-        if self.on is not None:
-            return self.on(error)
-        return isinstance(error, Rejected | DeadlineExceeded) or classify(call, None, error).failed
+    def short(self, classify: Classifier) -> bool:
+        return classify is raised and self._trusts_results(self.classify or classify)
 
-    def _memory(self) -> _Last | None:
-        """One for each function that is guarded: their calls are never equal."""
-        return None if self.stale is None else _Last(self.stale, self.key, self.remember)
+    def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
+        slow = super().guard(fn, run, classify, inner=inner)
+        if not self.short(classify):
+            return slow
+        judges, now = self.classify or classify, run.now
+        way: Any = self._rescue_async if is_coroutine_function(fn) else self._rescue
 
-    def _answer(self, call: Call, error: Exception, last: _Last | None, now: float) -> Any:
+        def rescue(call: Call, error: Exception) -> Any:
+            return way(call, None, error, judges, None, now())
+
+        return rescued(fn, slow, rescue, inner=inner)
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def _trusts_results(self, judges: Classifier) -> bool:
+        """Whether nobody wants to see what came back from a call that raised nothing."""
+        asked = self.on is None and judges is not raised
+        return not asked and self.failure_result is None and self.stale is None
+
+    def _stands(
+        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    ) -> bool:
+        """Whether this outcome is the caller's, as it is."""
+        if error is not None and self.on is not None:
+            return not self.on(error)
+        if isinstance(error, Rejected | DeadlineExceeded):
+            return False
+        verdict = judges(call, result, error)
+        if error is not None:
+            return not verdict.failed
+        if (self.failure_result is not None and self.failure_result(result)) or (self.on is None and verdict.failed):
+            return False
+        if last is not None and verdict is SUCCESS:
+            last.keep(call, result, now)
+        return True
+
+    def _answer(self, call: Call, outcome: object, last: _Last | None, now: float) -> Any:
         if last is not None:
             known, answer = last.known(call, now)
             if known:
@@ -115,34 +153,69 @@ class Fallback(Loop):
             what = call.what
             return self.instead(*what.args, **what.kwargs) if isinstance(what, Packed) else self.instead(call)
         if isinstance(self.value, EllipsisType):
+            raise _NothingKnown
+        return self.value(outcome) if callable(self.value) else self.value
+
+    # --- the two ways to the answer --------------------------------------------------------------------------------
+
+    def _rescue(
+        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    ) -> Any:
+        if not self._stands(call, result, error, judges, last, now) and self._enter(error):
+            try:
+                return self._answer(call, result if error is None else error, last, now)
+            except Exception as second:
+                _note(error, f"{self.name}: failed as well: {second!r}", second)
+            finally:
+                self._leave()
+        if error is not None:
             raise error
-        return self.value(error) if callable(self.value) else self.value
+        return result
+
+    async def _rescue_async(
+        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    ) -> Any:
+        if not self._stands(call, result, error, judges, last, now) and self._enter(error):
+            try:
+                answer = self._answer(call, result if error is None else error, last, now)
+                return await answer if inspect.isawaitable(answer) else answer
+            except Exception as second:
+                _note(error, f"{self.name}: failed as well: {second!r}", second)
+            finally:
+                self._leave()
+        if error is not None:
+            raise error
+        return result
+
+    def _enter(self, error: Exception | None) -> bool:
+        """Take one of the places that the fallback has."""
+        with self._lock:
+            free = self.active < self.concurrency
+            self.active += free
+        if not free:
+            _note(error, f"{self.name}: no answer, {self.concurrency} fallbacks are at work already")
+        return free
+
+    def _leave(self) -> None:
+        with self._lock:
+            self.active -= 1
+
+    def _check_sync(self) -> None:
+        if any(is_coroutine_function(answer) for answer in (self.value, self.instead) if answer is not None):
+            raise TypeError(f"{self.name}: an async fallback cannot answer for a sync function")
+
+    def _memory(self) -> _Last | None:
+        """One for each function that is guarded: their calls are never equal."""
+        return None if self.stale is None else _Last(self.stale, self.key, self.remember)
 
 
-class _Place:
-    """One of the places that a fallback has; whatever goes wrong in it, the caller hears the original error."""
+class _NothingKnown(Exception):
+    """There is no last good answer, and no other one: the original outcome stands."""
 
-    __slots__ = ("_error", "_fallback")
 
-    def __init__(self, fallback: Fallback, error: Exception) -> None:
-        self._fallback = fallback
-        self._error = error
-
-    def __enter__(self) -> None:
-        fallback = self._fallback
-        with fallback._lock:
-            if fallback.active >= fallback.concurrency:
-                self._error.add_note(f"{fallback.name}: no answer, {fallback.active} fallbacks are at work already")
-                raise self._error
-            fallback.active += 1
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        fallback, original = self._fallback, self._error
-        with fallback._lock:
-            fallback.active -= 1
-        if isinstance(error, Exception) and error is not original:
-            original.add_note(f"{fallback.name}: failed as well: {error!r}")
-            raise original from None
+def _note(error: Exception | None, note: str, second: Exception | None = None) -> None:
+    if error is not None and error is not second and not isinstance(second, _NothingKnown):
+        error.add_note(note)
 
 
 class _Last:

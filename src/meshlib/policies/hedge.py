@@ -20,21 +20,21 @@ from ._histogram import Histogram
 from ._loop import Loop
 from .budget import Budget, RetryBudget, checked
 
-_REFRESH = 3.0  # seconds between two looks at the histogram, and before the first (Finagle)
-
 
 class Hedge(Loop):
     """Another attempt when the answer is late; the first good answer wins, the others are cancelled and waited for.
 
-    Late is after `delay` seconds; or, without a `delay`, after the latency that `percentile` of the calls of the last
-    30 seconds stayed below (default 1 - `max_extra_load`, as in Finagle): at least `minimum_delay`, not at all above
-    `longest_delay`, before the first 3 seconds or below `minimum_calls` calls.
+    Late is after `delay` seconds, or what a function of the number of the extra attempt (from 1; inf: no more) says;
+    or, without a `delay`, after the latency that `percentile` of the calls of the last `window` seconds stayed below
+    (default 1 - `max_extra_load`, as in Finagle), looked up every `refresh` seconds: at least `minimum_delay`, not at
+    all above `longest_delay`, before the first refresh or below `minimum_calls` calls.
 
     At most `extras` more attempts per call, and these may not be more than `max_extra_load` of the calls (and
     `min_per_second` besides; Finagle: 0); with a `budget` (your retry budget), each is paid from there as well. With
     `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a mere second choice
     (Polly's fallback mode). An attempt that fails while another is out waits for that; if all fail, the outcome is that
-    of the first. `discard` is given each answer that nobody gets.
+    of the first (Polly), or with `last_failure` of whichever ended last (Finagle, failsafe). `discard` is given each
+    answer that nobody gets.
 
     Only for what may be sent twice (`Call.replayable`), and only for async functions: a sync call that lost could not
     be cancelled, so there Hedge raises TypeError. Sources: Finagle's BackupRequestFilter, Polly's hedging, tower's
@@ -42,10 +42,11 @@ class Hedge(Loop):
     """
 
     repeats = True
+    races = True
 
     def __init__(
         self,
-        delay: float | None = None,
+        delay: float | Callable[[int], float] | None = None,
         *,
         percentile: float | None = None,
         max_extra_load: float = 0.05,
@@ -53,15 +54,18 @@ class Hedge(Loop):
         minimum_delay: float = 0.001,
         longest_delay: float = 2.0,
         minimum_calls: int = 10,
+        window: float = 30.0,
+        refresh: float = 3.0,
         extras: int = 1,
         budget: Budget | None = None,
         on_failure: bool = False,
+        last_failure: bool = False,
         discard: Callable[[Any], object] | None = None,
         name: str = "hedge",
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.delay = None if delay is None else _check.seconds("delay", delay, zero=True, infinite=True)
+        self.delay = delay if delay is None or callable(delay) else _seconds("delay", delay)
         if delay is not None and percentile is not None:
             raise ValueError(f"delay={delay!r}, percentile={percentile!r}: expected one of the two")
         self.max_extra_load = _check.ratio("max_extra_load", max_extra_load, zero=True)
@@ -69,26 +73,32 @@ class Hedge(Loop):
         self.minimum_delay = _check.seconds("minimum_delay", minimum_delay, zero=True)
         self.longest_delay = _check.seconds("longest_delay", longest_delay, infinite=True)
         self.minimum_calls = _check.count("minimum_calls", minimum_calls)
+        self.window = _check.seconds("window", window)
+        self.refresh = _check.seconds("refresh", refresh)
         self.extras = _check.count("extras", extras)
         self.budget = checked("budget", budget)
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
+        self.last_failure = last_failure
         self.discard = discard or _drop
         self.sent = 0
         self.won = 0
-        self._histogram = Histogram() if delay is None else None
+        self.learns = delay is None
+        self._histogram = Histogram(width=window / 3) if delay is None else None
         self._learnt = inf
         self._refresh_at: float | None = None
         self._lock = Lock()
 
-    def hedge_after(self, now: float) -> float:
-        """Seconds after which a call that begins now is hedged; `inf`: not at all."""
+    def hedge_after(self, now: float, extra: int = 1) -> float:
+        """Seconds after which a call that begins now is hedged, or its hedge number `extra` sent; `inf`: not at all."""
+        if callable(self.delay):
+            return _seconds(f"delay({extra})", self.delay(extra))
         if self.delay is not None:
             return self.delay
         if self._refresh_at is None:
-            self._refresh_at = now + _REFRESH
+            self._refresh_at = now + self.refresh
         elif now >= self._refresh_at:
-            self._refresh_at = now + _REFRESH
+            self._refresh_at = now + self.refresh
             self._learnt = self._learn(now)
         return self._learnt
 
@@ -138,7 +148,7 @@ class Hedge(Loop):
 class Racer(Generic[R]):
     """One hedged call, as an entry for `racing.race`."""
 
-    __slots__ = ("_call", "_classify", "_hedge", "_paid", "_run", "_step", "at_once", "decided", "delay")
+    __slots__ = ("_call", "_classify", "_hedge", "_paid", "_run", "_step", "at_once", "decided", "delay", "last")
 
     def __init__(
         self, hedge: Hedge, step: AsyncStep[R], call: Call, delay: float, run: Runtime, classify: Classifier
@@ -150,6 +160,7 @@ class Racer(Generic[R]):
         self._classify = classify
         self.delay = delay
         self.at_once = hedge.on_failure and call.replayable
+        self.last = hedge.last_failure
         self.decided = False
         self._paid = 0
 
@@ -170,8 +181,10 @@ class Racer(Generic[R]):
                 end = now()
                 hedge.record(end - start, end)
             raise
-        end = now()
-        hedge.record(end - start, end)
+        # A bad answer that comes fast is no measure of how long good ones take (Finagle).
+        if hedge.learns and not self._classify(call, result, None).failed:
+            end = now()
+            hedge.record(end - start, end)
         return result
 
     def allows(self, number: int) -> bool:
@@ -182,6 +195,8 @@ class Racer(Generic[R]):
         hedge.sent += 1
         if hedge.port.listeners:
             hedge.port.send(HedgeSent(hedge.name, number + 1, self.delay))
+        if callable(hedge.delay) and number < hedge.extras:
+            self.delay = hedge.hedge_after(self._run.now(), number + 1)
         return True
 
     def wins(self, number: int, result: R | None, error: BaseException | None) -> bool:
@@ -203,6 +218,10 @@ class Racer(Generic[R]):
 
     def discard(self, result: R) -> object:
         return self._hedge.discard(result)
+
+
+def _seconds(field: str, value: object) -> float:
+    return _check.seconds(field, value, zero=True, infinite=True)
 
 
 def _drop(result: object) -> None:

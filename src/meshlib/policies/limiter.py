@@ -23,7 +23,7 @@ from ._judge import Errors, judge
 from ._line import NONE
 from ._places import Places
 from ._waiting import WaitingGate
-from .limits import Gradient2, Limit
+from .limits import FixedLimit, Gradient2, Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class AdaptiveLimit(Places):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(
         self,
@@ -111,6 +112,8 @@ class AdaptiveLimit(Places):
         self._index = {share.name: number for number, share in enumerate(self._shares)}
         self._count = len(self._shares)
         self._share_out()
+        if isinstance(self.limit, FixedLimit):
+            self.limit.notify(self._settled)
         self.partition_of = partition_of
         self.bypass = bypass
         self.asks_call = partition_of is not None or bypass is not None
@@ -169,13 +172,17 @@ class AdaptiveLimit(Places):
                 self._ignored += 1
                 limit = self.max_concurrent
             if limit != self.max_concurrent:
-                self._resize(limit)
-                self._share_out()
+                self._settled(limit)
         finally:
             self._free.append(0)
             if self._watched:
                 self._match()
             lock.release()
+
+    def _settled(self, limit: int) -> None:
+        with self._lock:
+            self._resize(limit)
+            self._share_out()
 
     def _leave_share(self, permit: int) -> int:
         in_flight, index = divmod(permit, self._count)
@@ -258,6 +265,7 @@ class Partition(WaitingGate):
 
     timed = True
     judges = True
+    measures = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)

@@ -26,10 +26,17 @@ class FixedLimit:
 
     def __init__(self, limit: int) -> None:
         self.limit = _check.count("limit", limit)
+        self._hearers: list[Callable[[int], object]] = []
 
     def settle(self, limit: int) -> None:
-        """From the next update on, `limit`."""
+        """From now on, `limit`."""
         self.limit = _check.count("limit", limit)
+        for hear in self._hearers:
+            hear(limit)
+
+    def notify(self, hear: Callable[[int], object]) -> None:
+        """Tell `hear` of each new limit; an `AdaptiveLimit` listens so."""
+        self._hearers.append(hear)
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         return self.limit

@@ -21,7 +21,7 @@ from ..parking import in_event_loop, in_thread, on_asyncio, shielded
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._tokens import REFUSED, Rate
-from ._waiting import NONE, WaitingGate
+from ._waiting import NONE
 from .deadline import current
 from .rate import RateLimit
 
@@ -138,10 +138,8 @@ class Quota(RateLimit):
         """Always −1: only `wait` and `wait_async` ask the store."""
         return NONE
 
-    _take = take
-
-    def _names(self, is_async: bool) -> dict[str, Any]:
-        return WaitingGate._names(self, is_async)
+    def _taker(self) -> Callable[..., int]:
+        return self.take
 
     def reserve(
         self, now: float, key: Hashable = None, permits: int | None = None, max_wait: float | None = None

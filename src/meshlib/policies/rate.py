@@ -10,12 +10,11 @@ After resilience4j's RateLimiter, failsafe's RateLimiter, tower's RateLimit and 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 
 from ..call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
 from ..errors import DeadlineExceeded, RateLimited
@@ -24,8 +23,8 @@ from ..parking import in_event_loop
 from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._buckets import Bucket, Keys
-from ._guard import check_function, is_coroutine_function
-from ._tokens import REFUSED, Cycles, Rate, Smooth, TokenBucket
+from ._keyed import KeyedLimit
+from ._tokens import REFUSED, Cycles, Rate, Smooth, TokenBucket, rate_of
 from ._waiting import NONE, WaitingGate
 from ._windows import FixedWindow, SlidingWindow
 from .deadline import current
@@ -33,8 +32,6 @@ from .deadline import current
 __all__ = [
     "Cycles", "FixedWindow", "Rate", "RateLimit", "RateMetrics", "SlidingWindow", "Smooth", "TokenBucket",
 ]  # fmt: skip
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class RateLimit(WaitingGate):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.rate = _rate(limit, per, burst)
+        self.rate = rate_of(limit, per, burst)
         self.max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
         self.permits = permits if callable(permits) else _check.count("permits", permits)
         self.key_of = key
@@ -142,9 +139,26 @@ class RateLimit(WaitingGate):
     def _bucket(self, key: Hashable, now: float) -> Bucket:
         return self._whole if key is None else self._keys.bucket(key, now)
 
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
+        if not self.asks_call:
+            return super()._lines(wait, patience, args)
+        ask = f"_key, _cost = _ask({args}); _permit = _take(_now(), _key, _cost)\n    if _permit < 0: "
+        return {
+            "permit": f"{ask}{wait}_wait(_run, _inf, _key, _cost)",
+            "enter": f"{ask}await _wait_async(_run, _inf, _key, _cost)",
+            "failed": "pass",
+            "settle": "pass",
+        }
+
     def _names(self, is_async: bool) -> dict[str, Any]:
-        plain = isinstance(self.rate, TokenBucket) and self._cost == 1
-        return {**super()._names(is_async), "_take": self._token_taker() if plain else self._take}
+        asking = {"_ask": self._ask, "_wait_async": self.wait_async, "_inf": inf}
+        return {**super()._names(is_async), **asking, "_take": self._taker()}
+
+    def _taker(self) -> Callable[..., int]:
+        """The quickest way to `take` what each call costs."""
+        if self.asks_call:
+            return self.take
+        return self._token_taker() if isinstance(self.rate, TokenBucket) and self._cost == 1 else self._take
 
     def _token_taker(self) -> Callable[[float], int]:
         """`_take` for one token of a `TokenBucket`, in one function: half of the price was the call into the rate."""
@@ -260,30 +274,6 @@ class RateLimit(WaitingGate):
 
         return limited
 
-    def __call__(self, fn: F) -> F:
-        if not self.asks_call:
-            return super().__call__(fn)
-        check_function(fn)
-        ask, run, call = self._ask, self.runtime, fn
-        limited: Any
-
-        if is_coroutine_function(fn):
-
-            async def limited(*args: Any, **kwargs: Any) -> Any:
-                key, permits = ask(*args, **kwargs)
-                if self.take(run.now(), key, permits) < 0:
-                    await self.wait_async(run, inf, key, permits)
-                return await call(*args, **kwargs)
-        else:
-
-            def limited(*args: Any, **kwargs: Any) -> Any:
-                key, permits = ask(*args, **kwargs)
-                if self.take(run.now(), key, permits) < 0:
-                    self.wait(run, inf, key, permits)
-                return call(*args, **kwargs)
-
-        return functools.wraps(fn)(limited)  # type: ignore[return-value]
-
     def _ask(self, *args: Any, **kwargs: Any) -> tuple[Hashable, int]:
         key = None if self.key_of is None else self.key_of(*args, **kwargs)
         return key, self.permits(*args, **kwargs) if callable(self.permits) else self.permits
@@ -301,43 +291,3 @@ class RateLimit(WaitingGate):
                 keys=len(self._keys),
                 retry_after=self.rate.wait(now),
             )
-
-
-class KeyedLimit(WaitingGate):
-    """A `RateLimit` as it is for one key."""
-
-    hears = False
-
-    def __init__(self, whole: RateLimit, key: Hashable, permits: int | None) -> None:
-        super().__init__(whole.name, runtime=whole.runtime)
-        self.whole = whole
-        self.of = key
-        self.permits = permits
-        self.port = whole.port
-
-    def enter(self, now: float) -> int:
-        return self.whole.enter(now, self.of, self.permits)
-
-    def take(self, now: float) -> int:
-        return self.whole.take(now, self.of, self.permits)
-
-    def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
-        """Nothing: a permit that was used is gone."""
-
-    def wait(self, run: Runtime, deadline: float = inf) -> int:
-        return self.whole.wait(run, deadline, self.of, self.permits)
-
-    async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
-        return await self.whole.wait_async(run, deadline, self.of, self.permits)
-
-
-def _rate(limit: Rate | float, per: float, burst: float | None) -> Rate:
-    if not isinstance(limit, int | float):
-        if not hasattr(limit, "reserve"):
-            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
-        if burst is not None or per != 1.0:
-            raise ValueError("burst, per: expected neither beside a Rate, which has its own")
-        return limit
-    _check.number("limit", limit, least=1e-9)
-    _check.seconds("per", per)
-    return TokenBucket(limit / per, max(1.0, limit) if burst is None else _check.number("burst", burst, least=1.0))

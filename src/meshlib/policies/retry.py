@@ -10,13 +10,12 @@ from typing import Any
 from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..runtime import SYSTEM, Runtime
 from . import _check
-from ._first_try import first_try
-from ._guard import is_coroutine_function
 from ._judge import Errors, _predicate
-from ._loop import F, Loop, pack, unpack
+from ._loop import F, Loop, unpack
+from ._straight import tried
 from ._tenacity import asks_results
 from ._tries import Tries as Tries
-from ._within import bounded, bounded_async
+from ._written import is_coroutine_function
 from .backoff import Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget, checked
 
@@ -41,7 +40,9 @@ class Retry(Loop):
     `retry_after_max` seconds: then we give up rather than come early. Never waits past the deadline.
 
     Each call makes a deposit into `budget`, each retry withdraws. Default (`...`): a budget of its own. None: no
-    budget. `discard` is given each result that is thrown away for another try.
+    budget. `discard` is given each result that is thrown away for another try. A last result that would be tried again
+    is returned as it is, unless `spent(result)` makes an exception of it (resilience4j's failAfterMaxAttempts,
+    failsafe's ExceededError).
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
     They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
@@ -66,6 +67,7 @@ class Retry(Loop):
         retry_after: Callable[[object], float | None] = retry_after,
         retry_after_max: float = 60.0,
         discard: Callable[[Any], object] | None = None,
+        spent: Callable[[Any], BaseException] | None = None,
         stop: Callable[[Any], bool] | None = None,
         wait: Callable[[Any], float] | None = None,
         retry: Callable[[Any], bool] | None = None,
@@ -92,10 +94,19 @@ class Retry(Loop):
         self.retry_after = retry_after
         self.retry_after_max = _check.seconds("retry_after_max", retry_after_max, zero=True)
         self.discard = discard
+        self.spent = spent
         self.stop = stop
         self.wait = wait
         self.retry = retry
         self.asks_results = asks_results(retry)
+
+    def tries(self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random) -> Tries:
+        """The decisions about one call that begins now, to be driven by hand.
+
+        After each attempt ask `next_delay(call, result, error, now)`: the seconds until the next one, or None, with
+        the reason in `reason`; at the end, `close()`. The call's deposit into the budget is yours to make.
+        """
+        return Tries(self, classify, random, now)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
@@ -173,31 +184,28 @@ class Retry(Loop):
 
         return retried
 
-    def guard(self, fn: F, run: Runtime, classify: Classifier) -> F:
-        """A function under this retry alone. Unless results are to be judged, the first try needs no `Call`."""
-        slow = pack(
-            fn,
-            lambda leaf: bounded(self.wrap(leaf, run, classify), run),
-            lambda leaf: bounded_async(self.wrap_async(leaf, run, classify), run),
-        )
-        _, begin, _, trusting = self._ways(run, classify)
-        if not trusting:
-            return slow
-        rest: Any = self.wrap_async(unpack(fn), run, classify) if is_coroutine_function(fn) else None
-        rest = rest or self.wrap(unpack(fn), run, classify)
-        deposit = None if self.budget is None else self.budget.deposit
-        return first_try(fn, slow, rest, deposit=deposit, begin=begin, now=run.now)
+    def short(self, classify: Classifier) -> bool:
+        return classify is raised and self.retry_result is None and not self._follows()
 
-    def __call__(self, fn: F) -> F:
-        return self.guard(fn, self.runtime, raised)
+    def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
+        slow = super().guard(fn, run, classify, inner=inner)
+        if not self.short(classify):
+            return slow
+        wrap: Any = self.wrap_async if is_coroutine_function(fn) else self.wrap
+        begin = self._ways(run, classify)[1]
+        rest = wrap(unpack(fn), run, classify)
+        return tried(fn, slow, rest, budget=self.budget, begin=begin, now=run.now, inner=inner)
+
+    def _follows(self) -> bool:
+        """Whether the tries are to be counted from the first on, and not only from the first failure on."""
+        asks = self.stop is not None or self.wait is not None or self.retry is not None
+        return asks or (self.budget is not None and self.budget.follows)
 
     def _ways(
         self, run: Runtime, classify: Classifier
     ) -> tuple[Callable[[float], object], Callable[[float], Tries], bool, bool]:
         """How a call pays in, how its tries are counted and whether from the start, and whether results are trusted."""
-        asks = self.stop is not None or self.wait is not None or self.retry is not None
-        follows = asks or (self.budget is not None and self.budget.follows)
-        trusting = classify is raised and self.retry_result is None and not follows
+        follows, trusting = self._follows(), self.short(classify)
 
         def begin(now: float) -> Tries:
             return Tries(self, classify, run.random, now)

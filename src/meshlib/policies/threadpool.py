@@ -29,7 +29,7 @@ from ..events import CallRejected, Listener, Port
 from ..parking import ThreadParking, start_thread, task_parking
 from ..runtime import SYSTEM, Runtime
 from . import _check
-from ._guard import check_function, is_coroutine_function
+from ._written import check_function, is_coroutine_function
 
 P = ParamSpec("P")
 T = TypeVar("T")

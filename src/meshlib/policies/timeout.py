@@ -10,9 +10,11 @@ from __future__ import annotations
 from math import inf
 
 from ..call import AsyncStep, Classifier, R, Step
-from ..runtime import SYSTEM, Runtime
+from ..errors import DeadlineExceeded
+from ..runtime import SYSTEM, Expired, Runtime
 from . import _check
-from ._loop import F, Loop
+from ._loop import F, Loop, pack
+from ._straight import timed
 from ._within import within, within_async
 
 
@@ -39,11 +41,27 @@ class Timeout(Loop):
         if self.per_try is not None and self.per_try > self.seconds:
             raise ValueError(f"per_try={per_try!r}: expected at most the total of {seconds!r} seconds")
 
-    def __call__(self, fn: F) -> F:
-        """Guard a function with this limit alone: then there is one try, and `per_try` is the limit."""
-        if self.per_try is None:
-            return super().__call__(fn)
-        return Timeout(self.per_try, name=self.name, runtime=self.runtime)(fn)
+    def short(self, classify: Classifier) -> bool:
+        return self.per_try is None
+
+    def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
+        # Alone there is one try, so `per_try` is the limit.
+        seconds = self.seconds if self.per_try is None else self.per_try
+        slow = pack(
+            fn,
+            lambda leaf: within(leaf, run, seconds, self.name),
+            lambda leaf: within_async(leaf, run, seconds, self.name, outermost=not inner),
+        )
+
+        def late(error: TimeoutError | None, due: float) -> TimeoutError:
+            own = error is not None and not isinstance(error, Expired)
+            if error is not None and own and (isinstance(error, DeadlineExceeded) or run.now() < due):
+                return error  # perhaps a socket's, that was told what remained
+            exceeded = DeadlineExceeded(self.name, limit=seconds)
+            exceeded.__cause__ = error
+            return exceeded
+
+        return slow if seconds == inf else timed(fn, slow, seconds, late, run)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         return within(step, run, self.seconds, self.name)

@@ -215,6 +215,11 @@ class FailureCount(Windowed):
     def too_much(self, totals: Totals) -> bool:
         return totals.bad >= self.failures
 
+    def share(self, now: float) -> float:
+        """The share of failures, 0–1; −1.0 while the window is empty. What is judged is their number."""
+        totals = self._window.totals(now)
+        return totals.bad / totals.calls if totals.calls else -1.0
+
 
 class Either:
     """Too much as soon as any of `trips` says so; all of them hear every outcome."""

@@ -6,7 +6,8 @@ when the namers know something new, make a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from typing import Any
 
 from ..errors import ConfigError
 from .actions import HeaderEdit, Rewrite
@@ -15,7 +16,8 @@ from .identify import HeaderTokenIdentifier, Identified, Identifier
 from .namer import Bound, NamingError, Pending
 from .override import CONTEXT_HEADER, OFF, USER_HEADER, Override
 from .path import Path
-from .request import Random, RouteRequest
+from .path_pattern import PathPattern
+from .request import Random, RouteRequest, host_and_port
 from .route import Decision, Route
 from .split import Chooser, Destination, Split, Sticky
 
@@ -41,10 +43,12 @@ class DtabRouter:
 
     `identifiers` are asked in order. `override` says whether requests may bring their own entries. A `sticky` key
     keeps a user on one branch of the weighted unions. Requests carry `l5d-dst-service`, `l5d-dst-client` and, if
-    something is left over, `l5d-dst-residual`, unless `announce` is False.
+    something is left over, `l5d-dst-residual`, unless `announce` is False. `policies` are those of names that have
+    their own, by pattern; the last that fits counts. An address that is none of `clusters` (None: all are there) is
+    gone to without the mesh, if it is what the request asks for anyway.
     """
 
-    __slots__ = ("_bound", "announce", "identifiers", "interpreter", "override", "sticky")
+    __slots__ = ("_bound", "announce", "clusters", "identifiers", "interpreter", "override", "policies", "sticky")
 
     def __init__(
         self,
@@ -54,12 +58,16 @@ class DtabRouter:
         override: Override = OFF,
         sticky: Sticky | None = None,
         announce: bool = True,
+        policies: Iterable[tuple[PathPattern, Any]] = (),
+        clusters: Container[str] | None = None,
     ) -> None:
         self.interpreter = interpreter
         self.identifiers = tuple(identifiers) or (HeaderTokenIdentifier(),)
         self.override = override
         self.sticky = sticky
         self.announce = announce
+        self.policies = tuple(policies)[::-1]
+        self.clusters = clusters
         self._bound: dict[tuple[Path, int, tuple[str, ...]], Chooser[Decision]] = {}
 
     def resolve(self, request: RouteRequest, random: Random) -> Decision:
@@ -121,6 +129,8 @@ class DtabRouter:
     def _decision(self, name: Path, bound: Bound | None, rewrite: Rewrite | None, override: str) -> Decision:
         if bound is None:
             return _refused(str(name), f"{name}: this branch of the dtab is empty")
+        if self.clusters is not None and bound.address is not None and bound.cluster not in self.clusters:
+            return _straight(name, bound)
         headers = {CONTEXT_HEADER: override} if override else {}
         if self.announce:
             headers |= {"l5d-dst-service": str(name), "l5d-dst-client": str(bound.id)}
@@ -132,12 +142,22 @@ class DtabRouter:
             to=Split(bound.cluster),
             rewrite=rewrite,
             headers=HeaderEdit(set=headers, remove=heard) if headers or heard else None,
+            policies=next((own for pattern, own in self.policies if pattern.extracted(name) is not None), None),
         )
         return Decision(str(name), bound.cluster, route=route, bound=bound)
 
 
 def _arm_name(bound: Bound | None) -> str:
     return NOBODY if bound is None else f"{bound.id} {bound.residual}"
+
+
+def _straight(name: Path, bound: Bound) -> Decision:
+    """To an address that the name made up: only if it is the host of the URL itself, as through a forward proxy."""
+    host, port = bound.address or ("", 0)
+    asked, of = host_and_port(name.elements[-1].lower()) if len(name) else ("", "")
+    if asked != host.lower() or of not in ("", str(port)):
+        return _refused(str(name), f"{name}: leads to {host}:{port}, which is no cluster here")
+    return Decision(str(name), None, route=Route(name="(beyond the mesh)", outside=True), bound=bound)
 
 
 def _refused(service: str, reason: str) -> Decision:

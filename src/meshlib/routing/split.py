@@ -36,19 +36,31 @@ _MASK = (1 << 64) - 1
 
 
 class StickyKey:
-    """One thing that a sticky split hashes: a header, cookie, query parameter or label by `name`, or the user `key`."""
+    """One thing that a sticky split hashes: a header, cookie, query parameter or label by `name`, or the user `key`.
 
-    __slots__ = ("kind", "name")
+    After a `terminal` one nothing more is hashed, if there is a value by then (Envoy's `terminal`). A cookie with a
+    `ttl` (seconds; 0: as long as the client lives) is made up where it is absent, and set for `path`: that is for
+    clusters, whose balancer then sends this caller to one endpoint.
+    """
 
-    def __init__(self, kind: KeyKind, name: str = "") -> None:
+    __slots__ = ("kind", "name", "path", "terminal", "ttl")
+
+    def __init__(
+        self, kind: KeyKind, name: str = "", *, terminal: bool = False, ttl: float | None = None, path: str = "/"
+    ) -> None:
         if kind not in _KINDS:
             raise ValueError(f"kind: {kind!r} found, expected one of {', '.join(_KINDS)}")
         if (kind == "key") is bool(name):
             raise ValueError(
                 f"name: {name!r} found, expected {'none' if kind == 'key' else 'a name'} for kind {kind!r}"
             )
+        if ttl is not None and (kind != "cookie" or not 0 <= ttl < inf):
+            raise ValueError(f"ttl: {ttl!r} found for kind {kind!r}, expected seconds from 0 on, and a cookie")
         self.kind = kind
         self.name = name.lower() if kind == "header" else name
+        self.terminal = terminal
+        self.ttl = ttl
+        self.path = path
 
     def value(self, request: RouteRequest) -> str | None:
         """The text to hash, or None if the request does not carry it."""
@@ -68,10 +80,11 @@ class StickyKey:
 class Sticky:
     """Keep one user on one version: what is hashed (several keys are combined as Envoy does), and by which method.
 
-    A request that carries none of the keys is drawn at random.
+    A request that carries none of the keys is drawn at random. `session` is the cookie among them that is made up
+    where it is absent.
     """
 
-    __slots__ = ("by", "method")
+    __slots__ = ("by", "method", "session")
 
     def __init__(self, *by: StickyKey, method: Literal["stable", "modulo"] = "stable") -> None:
         if not by:
@@ -80,15 +93,23 @@ class Sticky:
             raise ValueError(f"method: {method!r} found, expected 'stable' or 'modulo'")
         self.by = by
         self.method = method
+        self.session = next((key for key in by if key.ttl is not None), None)
 
-    def hash(self, request: RouteRequest) -> int | None:
-        """The 64-bit request hash, bit for bit Envoy's; None without any key."""
+    def hash(self, request: RouteRequest, made_up: str | None = None) -> int | None:
+        """The 64-bit request hash, bit for bit Envoy's; None without any key.
+
+        `made_up` is the value of the `session` cookie where the request has none.
+        """
         total: int | None = None
         for key in self.by:
             value = key.value(request)
+            if not value and key is self.session:
+                value = made_up
             if value is not None:
                 own: int = xxh64_intdigest(value.encode("utf-8", "surrogateescape"))
                 total = own if total is None else (((total << 1) & _MASK) | (total >> 63)) ^ own
+            if key.terminal and total is not None:
+                break
         return total
 
 
@@ -130,6 +151,8 @@ class Split:
         else:
             self.destinations = tuple(to)
         self.sticky = sticky
+        if sticky is not None and sticky.session is not None:
+            raise ValueError("ttl: a cookie that is made up is for the endpoints of a cluster, not for a split")
         total = sum(arm.weight for arm in self.destinations)
         if not (0 < total < inf):
             raise ValueError(f"weight: a sum of {total} found, expected at least one weight above 0")

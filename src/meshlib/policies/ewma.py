@@ -38,17 +38,31 @@ class Ema:
 
 
 class PeakEwma:
-    """Latency that rises at once and falls slowly (after Finagle's PeakEwma and tower's).
+    """Latency that rises at once and falls slowly (after tower's PeakEwma and Finagle's).
 
     `decay` is the time constant in seconds. `first_guess` stands for the latency before the first sample, in seconds;
-    it decays like a sample taken at `now` (tower: 1 s; Finagle has none and uses a huge penalty instead).
+    it decays like a sample taken at `now` (tower: 1 s). Finagle has none: there an endpoint without data costs nothing
+    while it is idle, and `penalty` seconds (140737) as soon as a call is under way.
+
+    Where the two disagree: with `settles` every look at the cost is a sample of 0, as in Finagle, so that the next one
+    is measured against what was seen last. Without, looking changes nothing, as in tower.
     """
 
-    __slots__ = ("cost", "decay", "stamp")
+    __slots__ = ("cost", "decay", "penalty", "settles", "stamp")
 
-    def __init__(self, decay: float = 10.0, *, first_guess: float = 0.0, now: float = 0.0) -> None:
+    def __init__(
+        self,
+        decay: float = 10.0,
+        *,
+        first_guess: float = 0.0,
+        penalty: float = 0.0,
+        settles: bool = False,
+        now: float = 0.0,
+    ) -> None:
         self.decay = _check.seconds("decay", decay)
         self.cost = _check.seconds("first_guess", first_guess, zero=True)
+        self.penalty = _check.seconds("penalty", penalty, zero=True)
+        self.settles = settles
         self.stamp = now
 
     def observe(self, took: float, now: float) -> float:
@@ -57,14 +71,17 @@ class PeakEwma:
             self.cost = took
         else:
             kept = exp(min(0.0, self.stamp - now) / self.decay)
-            self.cost = took * (1.0 - kept) + self.cost * kept
+            self.cost = took + (self.cost - took) * kept
         self.stamp = max(self.stamp, now)
         return self.cost
 
     def value(self, now: float) -> float:
-        """The cost as of `now`, as if nothing had been asked since. Reading never writes."""
+        """The cost as of `now`."""
+        if self.settles:
+            return self.observe(0.0, now)
         return self.cost * exp(min(0.0, self.stamp - now) / self.decay)
 
     def load(self, pending: int, now: float) -> float:
         """What one more call would cost beside `pending` others: `value × (pending + 1)`."""
-        return self.value(now) * (pending + 1)
+        value = self.value(now)
+        return self.penalty + pending if pending and self.penalty and not value else value * (pending + 1)
