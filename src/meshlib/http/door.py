@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
+from ..parking import Parking
 from .beneath import Limit, Pools, Swept
 from .engine import Engine
 from .exchange import Attempt, Exchange, Road
@@ -51,7 +52,7 @@ class Door:
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
-        self.idle: Any = None  # to be woken when there are none
+        self.idle: list[Parking] = []  # who is to be woken, once, when there are none
         self.closing = False
         self.fast = True
         self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
@@ -79,16 +80,21 @@ class Door:
 
     def done(self, exchange: Exchange) -> None:
         self.busy.discard(exchange)
-        if self.idle is not None and not self.busy:
-            self.idle.wake()
+        while self.idle and not self.busy:
+            try:
+                idle = self.idle.pop()
+            except IndexError:  # another thread was quicker
+                return
+            idle.wake()
 
     def drain(self, parking: Callable[[], Any]) -> Any:
         """Take no more requests. What to wait for until none is under way; None if none is."""
         self.closing = True
         if not self.busy:
             return None
-        self.idle = parking()
-        return self.idle if self.busy else None
+        idle = parking()
+        self.idle.append(idle)
+        return idle if self.busy else None
 
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
         """The client's default transport, which the mesh's own connections shall resemble."""

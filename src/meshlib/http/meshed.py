@@ -9,13 +9,12 @@ is a private clone of the request with the endpoint's address; the caller only e
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MeshError
 from ..mesh import Mesh
-from ..parking import task_parking
+from ..parking import ThreadParking, task_parking
 from ..runtime import Expired
 from .beneath import running_loop
 from .door import door_of, streaming
@@ -206,7 +205,7 @@ class SyncMeshed:
 
     def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(threading.Event) if door.engine is not None else None
+        idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
 
