@@ -223,7 +223,7 @@ class Lean:
                 raise
             raise dressed from error.__cause__
         finally:
-            if door.idle is None:
+            if not door.idle:
                 door.busy.discard(exchange)
             else:
                 door.done(exchange)  # somebody waits for the last one
