@@ -194,22 +194,26 @@ def storm(data: dict[str, Any], charts: Charts) -> list[str]:
 def scale(data: dict[str, Any], charts: Charts) -> list[str]:
     columns = {
         "load_s": "load s", "memory_mb": "MB", "kb_per_endpoint": "kB per endpoint", "pick_ns": "pick ns",
-        "telemetry_us": "a listener µs", "update_ms": "update ms", "edit_effect_ms": "edit seen ms",
+        "use_ns": "use ns", "telemetry_us": "a listener µs", "update_ms": "update ms", "edit_effect_ms": "edit seen ms",
         "edit_standstill_ms": "stood still ms",
     }  # fmt: skip
     rows = [
-        [f"{row['services']:,} {TIMES} {row['endpoints']:,}", *(number(row[key]["median"]) for key in columns)]
+        [
+            f"{row['services']:,} {TIMES} {row['endpoints']:,}",
+            *(number(row[key]["median"]) for key in columns if key in row),
+        ]
         for row in data["rows"]
     ]
     return [
         "## Size",
         "",
-        "Services × endpoints of each, read from a mesh.yaml. *pick* is choosing, entering and leaving an endpoint; "
-        "*update* one endpoint of the first cluster replaced by discovery, all of which blocks; *edit seen* an edit of "
-        "its file until it takes effect, and *stood still* the longest time "
-        "that an event loop got no turn meanwhile. A *listener* is what somebody who listens adds to a call.",
+        "Services × endpoints of each, read from a mesh.yaml. *pick* is choosing an endpoint, *use* that and entering "
+        "and leaving it: among thousands each is another one, whose memory is not at hand. *update* is one endpoint of "
+        "the first cluster replaced by discovery, all of which blocks; *edit seen* an edit of its file until it takes "
+        "effect, and *stood still* the longest time that an event loop got no turn meanwhile. A *listener* is what "
+        "somebody who listens adds to a call.",
         "",
-        *table(["services × endpoints", *columns.values()], rows),
+        *table(["services × endpoints", *(name for key, name in columns.items() if key in data["rows"][0])], rows),
     ]
 
 
@@ -287,7 +291,8 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
         "",
     ]
     for case in dict.fromkeys(row["case"] for row in data["rows"]):
-        rows = [row for row in data["rows"] if row["case"] == case]
+        erred = [row for row in data["rows"] if row["case"] == case and row.get("error")]
+        rows = [row for row in data["rows"] if row["case"] == case and "rate" in row]
         body = [
             [row["client"], *(spread(figure(row[key])) if row[key] else "–" for key in ("to_floor", "to_aiohttp")),
              *(number(row[key]) for key in ("rate", "cpu", "p50", "p99")), f"{row['busy']:.0%}"]
@@ -295,6 +300,7 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
         ]  # fmt: skip
         head = ["", "÷ floor", "÷ aiohttp", "req/s", "CPU µs", "p50 ms", "p99 ms", "upstream busy"]
         out += [f"### {case}", "", *table(head, body)]
+        out += [*(f"- {row['client']}: {row['error']}" for row in erred), ""] if erred else []
         if case == "asyncio, small GET, 32 at once":
             shown: list[Bar] = [(row["client"], {"median": row["rate"]}, "MeshClient" in row["client"]) for row in rows]
             charts["bench-clients.svg"] = bars(case, "requests/s", shown)

@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import _harness as harness
 from _upstream import free_ports, wait_for
 from wire import ANSWER, floor, pin, run
 
@@ -241,8 +242,9 @@ def once_in_child(options: argparse.Namespace, name: str, ports: list[int], at_o
     command += ["--at-once", str(at_once), "--seconds", str(options.seconds), *(["--post"] if post else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 10 * options.seconds)
     if done.returncode:
-        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
+        error = (done.stderr.strip().splitlines() or ["no word"])[-1][:120]
+        print(f"{name}: {error}", file=sys.stderr)
+        return error
     return json.loads(done.stdout)
 
 
@@ -259,19 +261,25 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                 print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'floor CPU/':>18} {'req/s':>7} "
                       f"{'CPU us':>7} {'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
                 rounds: list[dict[str, dict[str, float]]] = []
+                errors: dict[str, list[str]] = {}
                 for _ in range(options.rounds):
                     one: dict[str, dict[str, float]] = {}
                     for name in names:
                         before, start = upstream.cpu(), time.perf_counter()
                         found = once_in_child(options, name, upstream.ports, at_once, loop, post)
-                        if found is not None:
+                        if isinstance(found, str):
+                            errors.setdefault(name, []).append(found)
+                        else:
                             wall = options.seconds + max(options.seconds / 4, 0.3)
                             found["busy"] = min(1.0, (upstream.cpu() - before) / min(wall, time.perf_counter() - start))
                             one[name] = found
                     rounds.append(one)
                 for name in names:
                     got = [one for one in rounds if name in one]
+                    erred = errors.get(name, [])
+                    about = {"error": f"{len(erred)} of {options.rounds} runs: {erred[0]}"} if erred else {}
                     if not got:
+                        rows.append({"case": title, "client": name, **about})
                         continue
                     ratios = {
                         other: [one[name]["rate"] / one[other]["rate"] for one in got if other in one]
@@ -284,7 +292,7 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                           f"{spread(cost or [0]):>18} {median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} "
                           f"{median['p99']:7.2f} {median['busy']:13.0%}", flush=True)  # fmt: skip
                     row = {"case": title, "client": name, "to_floor": to_floor, "to_aiohttp": to_aiohttp}
-                    rows.append({**row, "floor_cpu_to_this": cost, **median})
+                    rows.append({**row, "floor_cpu_to_this": cost, **median, **about})
     return rows
 
 
@@ -323,14 +331,13 @@ def main() -> None:
                  if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
         about = {"python": platform.python_version(), "upstream": upstream.kind, "seconds": options.seconds,
                  "rounds": options.rounds, "versions": {name: version(name) for name in known}}  # fmt: skip
-        path = Path(options.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        options.json = path = Path(options.json)
         if path.exists():  # what was measured of other cases stays
             new = {(row["case"], row["client"]) for row in rows}
             rows = [
                 row for row in json.loads(path.read_text())["rows"] if (row["case"], row["client"]) not in new
             ] + rows
-        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        harness.finish(options, {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What does a routing decision cost, and a new table?
 
-    python benchmarks/routing.py [--fast] [--json]
+    python benchmarks/routing.py [--fast] [--json FILE]
 
 Nanoseconds for one `RouteTable.resolve`, for small and large tables and every kind of rule, beside what a scan of the
 same 1,000 rules costs; the milliseconds to build a table of 1,000 rules over 200 services, from objects and from
@@ -10,18 +10,17 @@ figure is the median over rounds, with the range behind it. Trust the ratios mor
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import json
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from random import random
+
+import _harness as harness
 
 from meshlib import Mesh
 from meshlib.config.load import Reader
@@ -200,10 +199,7 @@ def summary(figures: list[float], unit: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fast", action="store_true", help="a few seconds instead of half a minute")
-    parser.add_argument("--json", action="store_true", help="machine-readable")
-    options = parser.parse_args()
+    options = harness.options(__doc__)
     calls, rounds = (2_000, 3) if options.fast else (50_000, 9)
     resolve_ns: dict[str, dict[str, float]] = {}
     for name, table, request in cases():
@@ -217,11 +213,6 @@ def main() -> None:
     reload_ms = {name: summary(figures, 1e6) for name, figures in took.items()}
     wait_ms = {name: summary(figures, 1e6) for name, figures in waited.items()}
     machine = f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
-    if options.json:
-        found = {"resolve_ns": resolve_ns, "build_ms": build_ms, "reload_ms": reload_ms, "loop_waits_ms": wait_ms}
-        json.dump({"machine": machine, **found}, sys.stdout, indent=2)
-        print()
-        return
     parts = (
         ("ns per decision", resolve_ns),
         ("ms per table", build_ms),
@@ -232,6 +223,8 @@ def main() -> None:
         print(f"{unit} ({machine})")
         for name, figures in table_of.items():
             print(f"  {name:<45}{figures['median']:>12,.1f}   {figures['least']:,.1f} – {figures['most']:,.1f}")
+    found = {"resolve_ns": resolve_ns, "build_ms": build_ms, "reload_ms": reload_ms, "loop_waits_ms": wait_ms}
+    harness.finish(options, found)
 
 
 if __name__ == "__main__":

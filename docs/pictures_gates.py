@@ -213,7 +213,7 @@ def fail_fast() -> str:
 
 def accrual() -> str:
     """Ten calls a second to one endpoint, which fails for 45 seconds: what it is sent, and what the states are."""
-    endpoint = Accrual(ConsecutiveFailures(5, [2.0, 4.0, 8.0, 16.0, 32.0]))
+    endpoint = Accrual(ConsecutiveFailures(5, [2.0, 4.0, 8.0, 16.0, 16.0]))
     colours = {"ALIVE": GREEN, "DEAD": RED, "PROBE_OPEN": ORANGE, "PROBE_CLOSED": ORANGE}
     canvas = Canvas((0, 60), (0, 3), height=200)
     canvas.bar(5, 50, 0, 3, RED, opacity=0.08)
@@ -231,7 +231,7 @@ def accrual() -> str:
             canvas.dot(now, 0.6, RED if 5 <= now < 50 else GREEN)
     canvas.bar(since, 60, 1.2, 1.6, colours[state], opacity=0.7)
     canvas.text(1, 1.8, "ALIVE", GREEN)
-    canvas.text(12.5, 1.8, "DEAD for 2, 4, 8, 16, 32 s: nobody picks it", RED)
+    canvas.text(12.5, 1.8, "DEAD for 2, 4, 8, 16, 16 s: nobody picks it", RED)
     canvas.text(12.5, 0.2, "one probe after each wait", ORANGE)
     canvas.text(1, 0.2, "calls", GREEN)
     return canvas.svg("Five failures in a row, and a probe after each wait", "seconds", ticks=range(0, 61, 10))
