@@ -7,14 +7,14 @@ Every figure is the median of three seeds, of the heavy experiments one. `--fast
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
+
+import _harness as harness
 
 from meshlib.balancing import Endpoint, LoadReport, Ward, make
 from meshlib.balancing.aperture import overlaps, width
@@ -298,14 +298,14 @@ def chart(name: str, rows: dict[str, Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default="", help="only experiments whose name contains this")
-    parser.add_argument("--svg", type=Path, help="also draw the charts into this directory")
-    options = parser.parse_args()
+    options = harness.options(
+        __doc__,
+        lambda p: p.add_argument("--only", default="", help="only experiments whose name contains this"),
+        lambda p: p.add_argument("--svg", type=Path, help="also draw the charts into this directory"),
+    )
     results = measure(options.fast, options.only)
-    sys.stdout.write((json.dumps(results, indent=1) if options.json else table(results)) + "\n")
+    sys.stdout.write(table(results) + "\n")
+    harness.finish(options, {"experiments": results})
     if options.svg:
         options.svg.mkdir(parents=True, exist_ok=True)
         for name, rows in results.items():

@@ -18,12 +18,14 @@ from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
-from .build import Builder, Loaded, check, static_endpoints
-from .document import Document, read
+from .build import Builder
+from .document import Document, parse, parse_all, read
 from .endpoints import NOBODY, copy_of, endpoints_of
 from .errors import first_error
-from .manifests import are_manifests, read_manifests
+from .loaded import Loaded, check, static_endpoints
+from .manifests import amount_to, are_manifests, is_manifest, read_manifests
 from .models import ClusterModel, MeshModel
+from .node import Finding
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
@@ -54,11 +56,33 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None, before: Loaded | Non
     return load_document(read(path), path.parent, seen, before)
 
 
+def _unheard(finding: Finding) -> None:
+    """Of those who do not ask what does nothing here."""
+
+
+def load_text(
+    text: str, name: str, before: Loaded | None = None, said: Callable[[Finding], object] = _unheard
+) -> Loaded:
+    """Read and check a text that lives in no file of its own: a mesh.yaml, or manifests of other meshes.
+
+    Paths in it are meant from the folder of the process. `said` hears what does nothing here. Raises `ConfigError`.
+    """
+    if not is_manifest(text):
+        return load_document(parse(text, name), Path.cwd(), {}, before)
+    found = [(document, Path.cwd()) for document in parse_all(text, name) if document.data is not None]
+    manifests = amount_to(found, {})
+    for finding in manifests.report:
+        said(finding)
+    return manifests.loaded
+
+
 def check_text(document: Document, before: Loaded | None = None) -> MeshModel:
     """The model of a text, checked by itself alone. Raises `ConfigError`."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
+    if "apiVersion" in data or "routers" in data:
+        raise document.error((), "expected services and clusters, found a manifest of another mesh")
     try:
         model = MeshModel.model_validate(data if before is None else _with_known(data, before))
     except ValidationError as error:

@@ -32,6 +32,7 @@ from .policy_models import (
     RateLimitModel,
     RetryModel,
     ThrottleModel,
+    at_most,
     off,
 )
 from .route_models import RouteModel, Split, Sticky
@@ -134,6 +135,11 @@ class ServiceModel(Model):
     budget: BudgetModel = BudgetModel()
     hedge: Annotated[HedgeModel | None, BeforeValidator(off)] = None
 
+    @model_validator(mode="after")
+    def _longest(self) -> ServiceModel:
+        at_most(self, "per_try_timeout", "timeout")
+        return self
+
 
 class PipelineModel(Model):
     """The policies of a function under `@resilient(name)`, outermost first. What is left out is not there."""
@@ -148,6 +154,11 @@ class PipelineModel(Model):
     rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
     adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
+
+    @model_validator(mode="after")
+    def _longest(self) -> PipelineModel:
+        at_most(self, "per_try_timeout", "timeout")
+        return self
 
 
 class RolloutModel(Model):

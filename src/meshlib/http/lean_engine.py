@@ -25,8 +25,7 @@ from ..policies.breaker import CircuitBreaker
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
-from ._faults import WireError
-from .actions import edited
+from .actions import DECISION, edited
 from .engine import AsyncEngine
 from .exchange import Attempt
 from .lean_exchange import LeanExchange
@@ -62,7 +61,7 @@ class LeanEngine(AsyncEngine):
         self._key = object()
 
     async def call(self, exchange: LeanExchange) -> Any:  # type: ignore[override]
-        start, decision, snapshot = exchange.start, exchange.decision, self.mesh.current
+        start, decision, snapshot = exchange.start, exchange.decision, exchange.picture
         service, cluster = snapshot.services.get(exchange.service), snapshot.clusters.get(decision.cluster)
         outer = deadline.current()
         if service is None or cluster is None or start >= outer:
@@ -94,10 +93,11 @@ class LeanEngine(AsyncEngine):
                 passed = gate.generation if gate.admits else gate.enter(start)
             endpoint = balancer.pick(self._random, start)
             permit = endpoint.enter(start)
+            asked = exchange.ask(endpoint, cluster, left)
             try:
-                answer = await exchange.ask(endpoint, cluster, left)
-            except WireError as error:
-                exchange.complain(error, left, start + left)
+                answer = await asked[0]
+            except BaseException as error:
+                answer = await exchange.rescue(error, asked, left, start + left)
             end = self.now()
             heard = answer.heard or end
             response = exchange.answered(answer)
@@ -198,7 +198,7 @@ class LeanEngine(AsyncEngine):
             deadline.leave(token)
         if self.mesh.port.listeners:
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
         punctual = all(type(policy) in _PUNCTUAL for policy in service.pipeline.policies)
