@@ -236,6 +236,8 @@ RATE = Section(
         rate("crashbytes", (of("crashbytes_resilience", "rate_limiter", 10**9),
                             of("crashbytes_resilience", "rate_limiter", 3, 3600.0)), "crashbytes-resilience",
              why=BARE_REFUSAL),
+        rate("hyx", (of("hyx.ratelimit", "tokenbucket", 1e6, 1.0, 1e6), None), "hyx", sync=False,
+             why="it takes no key and gives nothing back; it admits 19 at once where 10 are its rate"),
         rate("aiolimiter", (within(None, lambda: of("aiolimiter", "AsyncLimiter", 1e6, 1.0)()), None), "aiolimiter",
              sync=False),
         rate("asynciolimiter", (asynciolimiter, None), "asynciolimiter", sync=False,
