@@ -162,6 +162,7 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
     def start(failed: bool = False) -> None:
         number = heat.next(failed=failed)
         if number is None:
+            look()  # whoever was asked may have raised, which ends the race
             return
         task = loop.create_task(entry.attempt(number), context=context.copy())
         others[task] = number
@@ -178,18 +179,21 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
         if alarm and alarm[RING] is not None:
             alarms.drop(alarm)
 
-    def ended(task: asyncio.Task[R]) -> None:
+    def look() -> None:
         nonlocal beaten
-        number = others.pop(task)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        heat.arrived(number, None if error else task.result(), error)
-        if heat.winner is None and entry.at_once:
-            start(failed=True)
         if heat.winner is not None and first_is_out and not beaten:
             beaten = True
             runner.cancel()
         if home is not None and not home.done() and (heat.over or not others):
             home.set_result(None)
+
+    def ended(task: asyncio.Task[R]) -> None:
+        number = others.pop(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        heat.arrived(number, None if error else task.result(), error)
+        if heat.winner is None and entry.at_once:
+            start(failed=True)
+        look()
 
     watch()
     try:
@@ -262,6 +266,8 @@ async def _on_anyio(entry: Entry[R], heat: Heat[R], run: Runtime) -> None:
             number = heat.next(failed=failed)
             if number is not None:
                 begin(number)
+            elif heat.winner is not None:
+                over.set()  # whoever was asked raised, which ends the race
 
         def begin(number: int) -> None:
             group.start_soon(attempt, number)

@@ -75,9 +75,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         ]
         kinds += [(f"by-{name}", "ring_hash", WEIGHTS["weighty"], policy) for name, policy in POLICIES.items()]
         for kind, spread in (("ring_hash", "even"), ("ring_hash", "weighty"), ("maglev", "weighty")):
-            kinds.append(
-                (f"bound-{kind}-{spread}", f"{{kind: {kind}, bound: 1.2}}", WEIGHTS[spread], POLICIES["header"])
-            )
+            kinds.append((f"bound-{kind}-{spread}", f"{{kind: {kind}, bound: 1.2}}", WEIGHTS[spread], POLICIES["header"]))
         services = "".join(f"  {name}: {{timeout: 20s}}\n" for name, *_ in kinds)
         file = folder / "mesh.yaml"
         file.write_text(f"services:\n{services}clusters:\n{''.join(cluster(*kind) for kind in kinds)}")

@@ -25,6 +25,8 @@ from meshlib.routing.table import RouteTable
 from meshlib.routing.table import Service as Routed
 from meshlib.runtime import SYSTEM, Runtime
 
+TLS = httpx.create_ssl_context()
+
 
 class Door:
     """One of the four classes. `lib` is its family."""
@@ -37,7 +39,8 @@ class Door:
         self.name = f"{lib.__name__}-{'async' if is_async else 'sync'}{'' if fast else '-httpx-road'}"
 
     def make(self, **arguments: Any) -> Any:
-        """A client."""
+        """A client. All share one TLS context, unless they are told another: to make one takes longer than a test."""
+        arguments.setdefault("verify", TLS)
         return self.kind(**arguments) if self.fast else self.kind(fast=False, **arguments)
 
     @asynccontextmanager

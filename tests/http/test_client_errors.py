@@ -45,16 +45,17 @@ class Refusing(Gate):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, MeshError) else None,
 )
-async def test_refusals_are_httpx_exceptions_too(door: Door, error: MeshError, twin: str, policy: str) -> None:
+async def test_refusals_are_httpx_exceptions_too(wired: Door, error: MeshError, twin: str, policy: str) -> None:
     mesh = mesh_of(gates=[Refusing(error)], attempts=1)
-    async with door.open(mesh, transport=Server(door).transport) as client:
-        with pytest.raises(type(error)) as caught:
-            await client.get("http://users/v1")
-    raised: Any = caught.value
-    assert isinstance(raised, getattr(door.lib, twin))
-    assert str(raised) == str(error)
-    assert str(raised.request.url) == "http://users/v1"
-    assert (raised.service, raised.cluster, raised.attempt, raised.policy) == ("users", None, 1, policy)
+    async with wired.open(mesh) as client:
+        for _ in range(2):  # from the second on, the fast lane goes round httpx's own steps
+            with pytest.raises(type(error)) as caught:
+                await client.get("http://users/v1")
+            raised: Any = caught.value
+            assert isinstance(raised, getattr(wired.lib, twin))
+            assert str(raised) == str(error)
+            assert str(raised.request.url) == "http://users/v1"
+            assert (raised.service, raised.cluster, raised.attempt, raised.policy) == ("users", None, 1, policy)
     assert in_flight(mesh) == 0
 
 

@@ -28,10 +28,9 @@ from meshlib.policies.deadline import deadline
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=WIRED, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
-    return found
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +107,22 @@ async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(do
             with pytest.raises(door.lib.ConnectError):
                 await client.get("https://users/")
     assert server.requests == []
+
+
+async def test_another_clients_http2_does_not_spread_through_a_shared_context(door: Door, trust: Trust) -> None:
+    context, _ = trust.server("users", alpn=("h2", "http/1.1"))
+    spoken: list[Any] = []
+
+    async def script(peer: Peer) -> None:
+        spoken.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await once(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")(peer)
+
+    with served(script, ssl=context) as server:
+        async with door.open(mesh_of(server.port), verify=trust.client) as client:
+            for _ in range(3):
+                assert (await client.get("https://users/")).text == "ok"
+                trust.client.set_alpn_protocols(["h2", "http/1.1"])  # as httpcore does for a client with http2=True
+    assert spoken == ["http/1.1"] * 3
 
 
 async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door, trust: Trust) -> None:
@@ -237,7 +252,7 @@ async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: An
 @pytest.mark.parametrize("script", [_silent, _dripping])
 async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, script: Any) -> None:
     with served(script) as slow, served(answering()) as quick:
-        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25)
+        mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25, attempts=6)
         async with door.open(mesh, timeout=60.0) as client:
             for _ in range(2):
                 assert (await client.get("http://users/")).text == "ok"
@@ -517,3 +532,50 @@ def test_cancelled_requests_leave_no_sockets_behind() -> None:
 
     with served(slow) as server:
         asyncio.run(main(server.port))
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections"),
+    [({"max_keepalive_connections": 0}, 6), ({"keepalive_expiry": 0.0}, 6), ({}, 1)],
+    ids=["none may rest", "none may rest for long", "usual"],
+)
+async def test_no_more_connections_rest_than_the_caller_allows(
+    door: Door, limits: dict[str, Any], connections: int
+) -> None:
+    with served(answering()) as server:
+        async with door.open(mesh_of(server.port), limits=door.lib.Limits(**limits)) as client:
+            for _ in range(6):
+                assert (await client.get("http://users/")).text == "ok"
+    assert len(server.peers) == connections
+
+
+def test_a_process_that_may_open_no_more_files_makes_its_calls_wait(anyio_backend: str) -> None:
+    """As httpx does by its limit of 100 connections; on the fast lane there is none unless it is asked for."""
+    script = """
+        import resource, sys
+        sys.path.insert(0, sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+        import anyio
+        from doors import mesh_of
+        from meshlib import MeshClient
+        answers = []
+        async def ask(client):
+            answers.append((await client.get("http://users/")).text)
+        async def main():
+            async with MeshClient(mesh=mesh_of(int(sys.argv[1])), timeout=60.0) as client:
+                async with anyio.create_task_group() as group:
+                    for _ in range(300):
+                        group.start_soon(ask, client)
+        anyio.run(main, backend=sys.argv[3])
+        assert answers == ["ok"] * 300
+    """
+
+    async def slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.02)
+            await peer.send(OK)
+
+    with served(slow, backlog=500) as server:
+        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parent)]
+        subprocess.run([*command, anyio_backend], check=True, timeout=60)

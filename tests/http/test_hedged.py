@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -16,6 +17,10 @@ from scripted import OK, Peer
 
 from meshlib import Bulkhead, CircuitBreaker, Mesh, Verdict
 from meshlib.events import AttemptFinished, Event
+from meshlib.routing.actions import HeaderEdit
+from meshlib.routing.split import Destination, Split
+from meshlib.routing.table import RouteTable
+from meshlib.routing.table import Service as Routed
 
 pytestmark = pytest.mark.anyio
 AT_ONCE = {"delay": 0.0}  # both attempts go out in one go; nothing here waits for a clock
@@ -219,3 +224,33 @@ async def test_a_first_answer_that_was_not_good_enough_is_closed(door: Door) -> 
                         assert await client.read(response) == b"good"
         assert busy.closed == 1
         assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)
+
+
+async def test_the_answers_headers_are_edited_as_the_winners_rule_says(door: Door) -> None:
+    """Between two attempts the routes change: each is edited as the decision for it says."""
+
+    def arm(name: str) -> RouteTable:
+        edit = HeaderEdit(set={"x-arm": name})
+        return RouteTable([Routed("users", default=Split([Destination("users", response_headers=edit)]))])
+
+    second_is_out, first_answered = anyio.Event(), anyio.Event()
+
+    async def first(request: Any) -> Any:
+        mesh.publish(lambda now: replace(now, routes=arm("second")))
+        await second_is_out.wait()
+        first_answered.set()
+        return door.lib.Response(503, text="first")
+
+    async def second(request: Any) -> Any:
+        second_is_out.set()
+        await first_answered.wait()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        return door.lib.Response(503, text="second")
+
+    mesh = mesh_of(hedge={"delay": 0.001}, attempts=1)
+    mesh.publish(lambda now: replace(now, routes=arm("first")))
+    async with door.open(mesh, transport=Fleet(door, first, second).transport) as client:
+        response = await client.get("http://users/")
+    assert (response.text, response.headers["x-arm"]) == ("first", "first")
+    assert not [name for name in response.__dict__ if name.startswith("_meshlib")]

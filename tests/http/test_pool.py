@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import random
@@ -21,6 +22,7 @@ from meshlib.http import _faults
 from meshlib.http._faults import (
     ConnectError,
     ConnectTimeout,
+    NoSocket,
     PoolClosed,
     PoolFull,
     PoolTimeout,
@@ -486,6 +488,31 @@ async def test_never_more_connections_than_allowed_and_first_come_first_served()
         await pool.aclose()
 
 
+async def test_without_more_sockets_exchanges_wait_for_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def scarce(*args: Any, **how: Any) -> Any:
+        if pool.opened >= sockets:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await connect(*args, **how)
+
+    sockets = 2
+    monkeypatch.setattr(loop, "create_connection", scarce)
+    async with serving(answering()) as server:
+        pool = Pool("127.0.0.1", server.port)
+        await asyncio.gather(fetch(pool), fetch(pool))
+        answers = await asyncio.gather(*(fetch(pool) for _ in range(20)))
+        assert {answer.body for answer in answers} == {b"ok"}
+        assert (pool.opened, pool.active, pool.pending) == (2, 0, 0)
+        await pool.aclose()
+        sockets = 0
+        nobody = Pool("127.0.0.1", server.port)
+        with pytest.raises(NoSocket, match="Too many open files") as caught:
+            await fetch(nobody)
+        assert (caught.value.family, caught.value.sent, nobody.active) == ("PoolTimeout", False, 0)
+
+
 async def test_waiting_too_long_for_a_place_is_a_pool_timeout() -> None:
     async with serving(silent) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=1)
@@ -832,7 +859,7 @@ async def test_a_draining_pool_refuses_new_exchanges_and_finishes_the_old() -> N
 async def test_closing_waits_for_the_grace_and_then_cuts() -> None:
     async def slow(peer: Peer) -> None:
         await peer.request()
-        await asyncio.sleep(0.02)
+        await eventually(lambda: pool._leaving)
         await peer.send(OK)
 
     async with serving(slow, silent) as server:
@@ -841,7 +868,7 @@ async def test_closing_waits_for_the_grace_and_then_cuts() -> None:
         await eventually(lambda: len(server.requests) == 1)
         stuck = asyncio.create_task(fetch(pool))
         await eventually(lambda: pool.opened == 2)
-        await pool.aclose(grace=0.1)
+        await pool.aclose(grace=0.5)
         assert (await quick).body == b"ok"
         with pytest.raises(ReadError):
             await stuck

@@ -20,6 +20,11 @@ from meshlib.http.caretaker import Caretaker
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
+
+
 def busy(requests: int, latency: float) -> Script:
     """Answers probes, as `LoadReports` does."""
     told = f"TEXT named_metrics.in_flight={requests},named_metrics.latency={latency}"

@@ -21,6 +21,11 @@ from meshlib.http.actions import shadow_host
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
+
+
 @pytest.fixture(scope="module")
 def versions() -> Iterator[list[Upstream]]:
     with upstreams("v1", "v2") as found:

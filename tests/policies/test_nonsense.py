@@ -8,6 +8,8 @@ from math import inf, nan
 from typing import Any
 
 import pytest
+import tenacity
+import tenacity.asyncio as tenacity_asyncio
 
 from meshlib import (
     AdaptiveLimit,
@@ -75,6 +77,29 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("failures", lambda: accrual.Unified(lambda: iter([1.0]), failures=0, rate=0.0)),
     ("chance", lambda: Throttle(chance=0.5)),  # type: ignore[arg-type]
 ]
+
+ASYNC: list[tuple[str, Callable[[], Any]]] = [
+    ("stop", lambda: Retry(stop=_never)),  # type: ignore[arg-type]
+    ("wait", lambda: Retry(wait=_never)),  # type: ignore[arg-type]
+    ("retry", lambda: Retry(retry=tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
+    ("retry", lambda: Retry(retry=tenacity.retry_if_result(bool) | tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
+    ("retry_result", lambda: Retry(retry_result=_never)),  # type: ignore[arg-type]
+    ("on", lambda: Retry(on=_never)),  # type: ignore[arg-type]
+    ("failures", lambda: CircuitBreaker(failures=_never)),  # type: ignore[arg-type]
+    ("failure_result", lambda: CircuitBreaker(failure_result=_never)),  # type: ignore[arg-type]
+    ("classify", lambda: CircuitBreaker(classify=_never)),  # type: ignore[arg-type]
+    ("failure_result", lambda: Fallback(7, failure_result=_never)),  # type: ignore[arg-type]
+    ("classify", lambda: Fallback(7, classify=_never)),  # type: ignore[arg-type]
+    ("key", lambda: RateLimit(10, key=_never)),
+]
+
+
+@pytest.mark.parametrize(("field", "make"), ASYNC, ids=[f"{n}: {field}" for n, (field, _) in enumerate(ASYNC)])
+def test_a_question_that_is_not_awaited_cannot_be_asked_of_a_coroutine_function(
+    field: str, make: Callable[[], Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field}.*expected a plain function"):
+        make()
 
 
 async def _never(state: object) -> bool:

@@ -55,7 +55,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _guarded(options: argparse.Namespace) -> int:
     try:
         status: int = options.action(store(options.store), options)
-    except (StoreAway, Conflict, ConfigError, ValueError) as error:
+    except BrokenPipeError:
+        raise
+    except (StoreAway, Conflict, ConfigError, ValueError, OSError) as error:
         print(f"meshlib routes: {error}", file=sys.stderr)
         return 1
     return status

@@ -91,6 +91,8 @@ class StoreReader:
         """The store is away, or (None) back."""
         if problem is not None and self.problem is None:
             _log.warning("%s; the last good configuration stays", problem)
+        if problem == self.problem:
+            return  # it has been told, and will be again only when something has changed
         self.problem = problem
         self._tell(away=problem)
         name = self._store.name

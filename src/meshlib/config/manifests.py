@@ -161,6 +161,8 @@ def amount_to(
             raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
         else:
             kinds.append((kind, item))
+    for kind, item in kinds:
+        _note_delegate(draft, item, kind, namespace)
     # Gateways first: routes ask what they listen for.
     for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
         _read(draft, known, routes, item, kind, namespace, gateways, listeners)
@@ -180,6 +182,13 @@ def amount_to(
     check(whole, model)
     route_table(whole, model)
     return Manifests(whole, model, found, report, seen)
+
+
+def _note_delegate(draft: Draft, item: Node, kind: str, home: str) -> None:
+    """A VirtualService without hosts is there for others, wherever it stands."""
+    spec, metadata = item.node("spec"), item.node("metadata")
+    if kind == "VirtualService" and spec is not None and metadata is not None and "hosts" not in spec:
+        draft.delegates[metadata.text("namespace") or home, metadata.text("name") or ""] = spec
 
 
 def _read(

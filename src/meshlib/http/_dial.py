@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl as _ssl
+from errno import EMFILE, ENFILE
 from ipaddress import ip_address
 from typing import Any, Final
 
-from meshlib.http._faults import ConnectError, ConnectTimeout
+from meshlib.http._faults import ConnectError, ConnectTimeout, NoSocket
 from meshlib.http._wire import Connection
 
 EYEBALLS_DELAY: Final = 0.25  # seconds between attempts at different addresses (RFC 8305, section 5)
 _A_DAY: Final = 86_400.0  # asyncio itself would end a TLS handshake after 60 s; here only the caller's limit counts
+_EXHAUSTED: Final = (EMFILE, ENFILE)
 
 
 class Dialer:
@@ -20,8 +22,6 @@ class Dialer:
     def __init__(
         self, host: str, port: int, *, uds: str | None, ssl: _ssl.SSLContext | None, server_hostname: str | None
     ) -> None:
-        if ssl is not None:
-            ssl.set_alpn_protocols(["http/1.1"])  # as httpcore does
         self._host = host
         self._port = port
         self._uds = uds
@@ -45,6 +45,8 @@ class Dialer:
                 raise
             if isinstance(error, TimeoutError) and clock.expired():
                 raise ConnectTimeout(f"{self.name}: no connection within {limit} s") from error
+            if error.errno in _EXHAUSTED:
+                raise NoSocket(f"{self.name}: {error}") from error
             raise ConnectError(f"{self.name}: {error}") from error
 
     async def _connect(self, connection: Connection) -> None:
@@ -58,6 +60,7 @@ class Dialer:
         await loop.create_connection(lambda: connection, self._host, self._port, **eyeballs)
 
     async def _start_tls(self, connection: Connection, context: _ssl.SSLContext) -> None:
+        context.set_alpn_protocols(["http/1.1"])  # each time: another client of this context may want HTTP/2
         transport = await connection.loop.start_tls(
             connection.transport,
             connection,

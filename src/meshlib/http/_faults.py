@@ -6,6 +6,7 @@
     ├─ ConnectTimeout
     ├─ PoolTimeout               no connection came free in time
     │  └─ PoolFull               too many exchanges wait already
+    │     └─ NoSocket            this process may open no more files
     ├─ WriteError  ├─ WriteTimeout
     ├─ ReadError   ├─ ReadTimeout
     ├─ RemoteProtocolError       the server's bytes are no HTTP/1.1 that h11 accepts, or they ended too early
@@ -53,6 +54,10 @@ class PoolTimeout(WireError):
 
 class PoolFull(PoolTimeout):
     """`max_pending` exchanges wait for a connection already."""
+
+
+class NoSocket(PoolFull):
+    """The operating system gives this process no more sockets, which is not the endpoint's fault."""
 
 
 class WriteError(WireError):

@@ -11,7 +11,7 @@ from math import inf
 from typing import TypedDict, Unpack
 
 from meshlib.http._dial import Dialer
-from meshlib.http._faults import ConnectTimeout, PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
+from meshlib.http._faults import ConnectTimeout, NoSocket, PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
 from meshlib.http._reader import Answer
 from meshlib.http._stream import Stream
 from meshlib.http._wire import Connection, Stale
@@ -34,8 +34,8 @@ class Pool:
     `host` and `port` say where the socket goes, `uds` a Unix socket's path instead. With `ssl`, the certificate is
     checked against `server_hostname` (default: `host`), which is also sent as SNI. `max_connections` (None: no limit)
     counts idle, busy and opening ones; beyond it exchanges wait, first come, first served, at most `max_pending` of
-    them. An idle connection is closed after `keepalive_expiry` seconds (None: never), or at once when `max_keepalive`
-    others are idle.
+    them. So they do when this process may open no more sockets. An idle connection is closed after `keepalive_expiry`
+    seconds (None: never), or at once when `max_keepalive` others are idle.
 
     A pool belongs to the event loop that uses it first. It moves to another loop when it holds no connection, when that
     loop is closed, or after a fork; otherwise a second loop gets a RuntimeError.
@@ -67,7 +67,7 @@ class Pool:
         self._name = self._dialer.name
         self._max_connections = max_connections
         self._max_pending = max_pending
-        self._max_keepalive = max_keepalive
+        self._max_keepalive = 0 if keepalive_expiry == 0 else max_keepalive
         self._keepalive_expiry = keepalive_expiry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -218,17 +218,26 @@ class Pool:
 
     async def _acquire(self, connect: float | None, patience: float | None) -> Connection:
         """A connection that is ours, at the latest after `patience` seconds of waiting for a place."""
+        ours = self._take_place()
         while True:
-            if self._max_connections is None or self._places < self._max_connections:
-                self._places += 1
-                return await self._connect(connect)
+            if ours:
+                try:
+                    return await self._connect(connect)
+                except NoSocket:
+                    if not self._places:  # nobody here has a socket that could come free
+                        raise
             if self._max_pending is not None and len(self._waiting) >= self._max_pending:
                 raise PoolFull(f"{self._name}: {len(self._waiting)} exchanges wait for a connection already")
             connection = await self._wait_for_turn(patience)
-            if connection is None:
-                return await self._connect(connect)
-            if connection.open:  # it may have died between our turn and now, and its place with it
+            if connection is not None and connection.open:
                 return connection
+            # It may have died between our turn and now, and its place with it.
+            ours = connection is None or self._take_place()
+
+    def _take_place(self) -> bool:
+        free = self._max_connections is None or self._places < self._max_connections
+        self._places += free
+        return free
 
     async def _wait_for_turn(self, patience: float | None) -> Connection | None:
         loop = get_running_loop()

@@ -30,6 +30,7 @@ from .exchange import Attempt, Exchange
 if TYPE_CHECKING:
     from .engine import AsyncEngine, Engine, SyncEngine
 
+DECISION = "_meshlib_decision"  # the attribute in which an answer carries it on its way through the policies
 ABORTED = b"fault filter abort"  # Envoy's own words, so that a drill looks the same on both
 
 
@@ -198,9 +199,14 @@ def _lower(headers: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+def decided(attempt: Attempt, response: Any) -> None:
+    """Have the answer know the decision of its attempt: it may win a race against an attempt that went elsewhere."""
+    response.__dict__[DECISION] = attempt.decision
+
+
 def edited(exchange: Exchange, response: Any) -> Any:
     """The answer with the header edits that its rule, and its arm of the split, want for the caller."""
-    decision: Decision = exchange.decision  # of the attempt that was answered
+    decision: Decision = response.__dict__.pop(DECISION, exchange.decision)
     arm = decision.destination
     edits = [edit for edit in (decision.route.response_headers, arm and arm.response_headers) if edit]
     if edits:

@@ -9,10 +9,11 @@ by a `Limit` in front.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from asyncio import _get_running_loop as _asyncio_loop
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from math import inf
 from typing import Any
 
@@ -54,12 +55,12 @@ class Pools:
         for key in [key for key in self._pools if key[0] is not None and _over(key[0])]:
             self._pools.pop(key, None)
 
-    def take(self, loop: Any = None) -> Iterator[Any]:
-        """All transports of `loop`, one after the other; whoever takes them closes them."""
-        for key in [key for key in self._pools if key[0] is loop]:
-            transport = self._pools.pop(key, None)
-            if transport is not None and self._process == os.getpid():
-                yield transport
+    def of(self, loop: Any = None) -> list[Any]:
+        """All transports of `loop`, for whoever closes them. They stay here: an attempt that ends later closes again
+        what it may have opened."""
+        if self._process != os.getpid():
+            return []
+        return [transport for key, transport in list(self._pools.items()) if key[0] is loop]
 
 
 class Swept:
@@ -70,17 +71,18 @@ class Swept:
     dropped. Nobody owns such a connection, and it is not at rest either: that is how it is found.
     """
 
-    __slots__ = ("_family", "_torn", "_transport", "abandoned")
+    __slots__ = ("_dead", "_family", "_torn", "_transport", "abandoned")
     EVERY = 16  # torn requests, of which about one in ten leaves something behind
 
     def __init__(self, transport: Any, family: Any) -> None:
         self._transport = transport
         self._family = family
         self._torn = 0
+        self._dead: list[Any] = []  # connections that nobody owns, still to be closed
         self.abandoned: list[Any] = []  # the pool's own streams of responses that were never quite closed
 
     async def handle_async_request(self, request: Any) -> Any:
-        if self._torn >= self.EVERY or self.abandoned:
+        if self._torn >= self.EVERY or self.abandoned or self._dead:
             await self._sweep()
         try:
             response = await self._transport.handle_async_request(request)
@@ -103,12 +105,14 @@ class Swept:
                 pool._requests.remove(request)
         owned = {id(request.connection) for request in pool._requests}
         for connection in [one for one in pool._connections if id(one) not in owned]:
-            if not (connection.is_idle() or connection.is_closed()) and connection in pool._connections:
+            if not (connection.is_idle() or connection.is_closed()):
                 pool._connections.remove(connection)
-                try:
-                    await connection.aclose()
-                except Exception:
-                    pass  # nobody waits for it
+                self._dead.append(connection)
+        while self._dead:  # the request that sweeps may be cancelled too: then the next one goes on
+            try:
+                await self._dead.pop().aclose()
+            except Exception:
+                pass  # nobody waits for it
 
 
 class AsyncSwept:
@@ -162,6 +166,14 @@ class Limit:
 def running_loop() -> Any:
     """What stands for the event loop that runs here: of asyncio, or of trio."""
     return _asyncio_loop() or sys.modules["trio"].lowlevel.current_trio_token()
+
+
+async def let_others_run() -> None:
+    """One turn of the event loop. A refusal waits for nothing, and who asks again at once would keep the loop busy."""
+    if _asyncio_loop() is not None:
+        await asyncio.sleep(0)
+    else:
+        await sys.modules["trio"].lowlevel.checkpoint()
 
 
 def _over(loop: Any) -> bool:

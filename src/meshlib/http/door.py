@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., None])
 
+
+class Sending:
+    """One `client.send`, with all its redirects and steps of an auth flow."""
+
+    __slots__ = ("exchanges", "stream")
+
+    def __init__(self, stream: bool) -> None:
+        self.stream = stream
+        self.exchanges: list[Exchange] = []  # so far
+
+
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
-streaming: ContextVar[bool] = ContextVar("meshlib.streaming", default=True)
+sending: ContextVar[Sending | None] = ContextVar("meshlib.sending", default=None)
 
 
 class Door:
@@ -30,6 +41,7 @@ class Door:
 
     __slots__ = (
         "busy",
+        "closed",
         "closing",
         "default",
         "engine",
@@ -41,6 +53,7 @@ class Door:
         "limit",
         "mesh",
         "pools",
+        "usual",
     )
 
     def __init__(self, family: Family) -> None:
@@ -50,9 +63,11 @@ class Door:
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.limit: Limit | None = None  # what the caller asked for as to their number
+        self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
-        self.idle: Any = None  # to be woken when there are none
-        self.closing = False
+        self.idle: list[Any] = []  # who is to be woken when there are none
+        self.closing = False  # no new requests
+        self.closed = False  # nor any further attempt at those that were under way
         self.fast = True
         self.lane: Lane | None = None  # the fast lane beside the default transport, where it can be used at all
         self.lean: Lean | None = None  # and its path around httpx's models
@@ -62,11 +77,12 @@ class Door:
         self.engine = kind.of(mesh) if mesh is not None else None
 
     def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
-        if self.closing:
+        of = sending.get()
+        if self.closing and (of is None or not of.exchanges):  # what has begun may take its further steps
             raise RuntimeError("Cannot send a request, as the client has been closed.")
         engine: Engine = self.engine
         # A response hook is shown the response before its body is read, as in httpx: then it is read later.
-        hooked, stream = bool(client.event_hooks["response"]), streaming.get()
+        hooked, stream = bool(client.event_hooks["response"]), of is None or of.stream
         return Exchange(
             request,
             self.family,
@@ -77,43 +93,73 @@ class Door:
             start=engine.now(),
         )
 
+    def begin(self, exchange: Exchange) -> None:
+        self.busy.add(exchange)
+        of = sending.get()
+        if of is not None:
+            of.exchanges.append(exchange)
+
+    def answered(self, exchange: Exchange) -> None:
+        """An exchange is over, but the `send` that it belongs to may go on to the next one."""
+        if sending.get() is None:
+            self.done(exchange)
+
     def done(self, exchange: Exchange) -> None:
         self.busy.discard(exchange)
-        if self.idle is not None and not self.busy:
-            self.idle.wake()
+        while self.idle and not self.busy:
+            try:
+                idle = self.idle.pop()
+            except IndexError:
+                return  # another thread was quicker
+            idle.wake()
+
+    def all_done(self, whole: Sending) -> None:
+        while whole.exchanges:  # emptied: connections remember the context that they were opened in
+            self.done(whole.exchanges.pop())
 
     def drain(self, parking: Callable[[], Any]) -> Any:
         """Take no more requests. What to wait for until none is under way; None if none is."""
         self.closing = True
         if not self.busy:
             return None
-        self.idle = parking()
-        return self.idle if self.busy else None
+        idle = parking()
+        self.idle.append(idle)
+        return idle if self.busy else None
 
-    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> None:
-        """The client's default transport, which the mesh's own connections shall resemble."""
+    def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> Any:
+        """The client's default transport, which the mesh's own connections shall resemble. Returns their limits."""
         lib = self.family.lib
         usual = lib.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own default
         limits = settings.get("limits") or usual
-        if limits != usual and limits.max_connections is not None:
-            self.limit = Limit(limits.max_connections, lib)
-        unlimited = lib.Limits(
-            max_connections=None, max_keepalive_connections=None, keepalive_expiry=limits.keepalive_expiry
+        if limits.max_connections is not None:
+            # httpx counts connections, and one of HTTP/2 carries up to a hundred requests.
+            limit = Limit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
+            if limits == usual:
+                self.usual = limit
+            else:
+                self.limit = limit
+        ours = lib.Limits(
+            max_connections=None,
+            max_keepalive_connections=None if limits == usual else limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
         )
-        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": unlimited}
+        given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": ours}
         self.default = transport
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
         self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
+        return ours
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
+        if self.closed:
+            raise self.cut_off(attempt.what)
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             return transport, None  # instrumentation that patches this one instance wants to see everything
         endpoint = attempt.endpoint
         assert endpoint is not None
         if self.fast and self.lane is not None and self.lane.takes(attempt.what):
             return self.lane.transport(attempt.what, endpoint, wire), self.limit
-        return self.pools.transport(wire, endpoint, loop), self.limit
+        return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
         """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""
@@ -123,6 +169,10 @@ class Door:
         cookies.extract_cookies(response)
         response.default_encoding = encoding
         return response
+
+    def cut_off(self, exchange: Exchange) -> MeshError:
+        """What an attempt ends with that outlives its client. It is no evidence about the server, and the last one."""
+        return MeshError(f"{exchange.service}: the client was closed before the answer had come")
 
     def dressed(self, error: Any, exchange: Exchange) -> Any:
         """The error to be raised for `error`: of the client's family, with the request and where it happened."""

@@ -25,7 +25,7 @@ from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
-from .actions import act, act_sync, edited, policies_for
+from .actions import DECISION, act, act_sync, decided, edited, policies_for
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .learn import learn, listen
@@ -134,7 +134,8 @@ class Engine:
     def _answered(self, attempt: Attempt, response: Any) -> None:
         endpoint, balancer = attempt.endpoint, attempt.cluster.balancer
         assert endpoint is not None
-        attempt.what.decision = attempt.decision
+        if not attempt.decision.plain:
+            decided(attempt, response)
         if balancer.listens:
             listen(balancer, endpoint, response, attempt.heard)
         sticky = attempt.cluster.sticky
@@ -214,7 +215,7 @@ class AsyncEngine(Engine):
                 self.finished(call, None, error)
                 raise
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
         return service.pipeline.over_async(self._bind, keeps_deadline=True)
@@ -270,7 +271,7 @@ class SyncEngine(Engine):
                 self.finished(call, None, error)
                 raise
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _bind(self, call: Call) -> Any:
         attempt = self._choose(call)

@@ -73,7 +73,7 @@ class Exchange:
             scheme=url.scheme,
         )
         self.service = ""
-        self.decision: Any = None  # what routing said for the first attempt, then for the one that answered last
+        self.decision: Any = None  # what routing said for the first attempt
         self.curable: Container[int] = STATUSES
         self.attempts = 0
         self.tried: list[Endpoint] = []

@@ -14,7 +14,7 @@ from asyncio import _get_running_loop as _asyncio_loop
 from typing import Any, Final
 
 from ..balancing import Endpoint
-from ._faults import WireError
+from ._faults import PoolClosed, WireError
 from ._pool import How, Pool
 from ._reader import Answer
 from ._request import request_bytes
@@ -32,12 +32,15 @@ _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 class Station:
     """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
 
-    __slots__ = ("__weakref__", "_keepalive", "_pools", "_process", "_refs", "loop", "tls")
+    __slots__ = ("__weakref__", "_keepalive", "_most_idle", "_pools", "_process", "_refs", "loop", "tls")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
+    ) -> None:
         self.loop = loop
         self.tls = tls
         self._keepalive = keepalive
+        self._most_idle = most_idle  # connections to an endpoint
         self._process = os.getpid()
         self._pools: dict[tuple[int, str], Pool] = {}  # by the endpoint's id, which is its own while it lives
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
@@ -64,6 +67,7 @@ class Station:
             uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
             ssl=self.tls if name else None,
             server_hostname=name or None,
+            max_keepalive=self._most_idle,
             keepalive_expiry=self._keepalive,
         )
         return pool
@@ -82,29 +86,40 @@ class Station:
         for pool in pools:
             await pool.aclose()
 
+    def drain(self) -> None:
+        """The same from any thread, without haste: what is busy finishes first."""
+        if self._process == os.getpid() and not self.loop.is_closed():
+            for pool in list(self._pools.values()):
+                self.loop.call_soon_threadsafe(pool.drain)
+
+    __del__ = drain  # of a client that was dropped and not closed
+
 
 class Lane:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_context", "_keepalive", "_station", "_stations", "family", "way")
+    __slots__ = ("_closed", "_context", "_limits", "_station", "_stations", "family", "way")
 
-    def __init__(self, family: Family, transport: Any, tls: Any, keepalive: float | None) -> None:
+    def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
         self.family = family
         self._context = tls
-        self._keepalive = keepalive
+        self._limits = limits
         self.way = Way(family, transport)
+        self._closed = False
         self._station: Station | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
 
     @classmethod
-    def of(cls, family: Family, transport: Any, settings: dict[str, Any]) -> Lane | None:
-        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same."""
+    def of(cls, family: Family, transport: Any, settings: dict[str, Any], limits: Any) -> Lane | None:
+        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same.
+
+        `limits` are those of the connections to one endpoint.
+        """
         if type(transport) is not family.lib.AsyncHTTPTransport or not hasattr(transport, "_pool"):
             return None
         if settings.get("http2", False) or not settings.get("http1", True):
             return None
-        limits = settings.get("limits")
-        return cls(family, transport, settings["verify"], limits.keepalive_expiry if limits else 5.0)
+        return cls(family, transport, settings["verify"], limits)
 
     def open(self) -> bool:
         """Whether we are on asyncio, and nothing has been put between the client and the network."""
@@ -137,22 +152,30 @@ class Lane:
         return station.pool(endpoint, name)
 
     def _arrive(self) -> Station:
+        if self._closed:
+            raise PoolClosed("the client was closed")
         loop = asyncio.get_running_loop()
         for other in [other for other in self._stations if other.is_closed()]:
             self._stations.pop(other, None)
         station = self._stations.get(loop)
         if station is None:
-            station = self._stations.setdefault(loop, Station(loop, self._context, self._keepalive))
+            limits = self._limits
+            station = Station(loop, self._context, limits.keepalive_expiry, limits.max_keepalive_connections)
+            station = self._stations.setdefault(loop, station)
         self._station = station
         return station
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        loop = _asyncio_loop()
+        """Close the connections of the running loop, have other loops close theirs, and open no more."""
+        self._closed = True
         self._station = None
-        station = None if loop is None else self._stations.pop(loop, None)
-        if station is not None:
-            await station.aclose()
+        stations, self._stations = self._stations, {}
+        loop = _asyncio_loop()
+        own = None if loop is None else stations.pop(loop, None)
+        for station in stations.values():
+            station.drain()
+        if own is not None:
+            await own.aclose()
 
 
 class Carrier:

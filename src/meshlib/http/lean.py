@@ -14,10 +14,11 @@ from asyncio import _get_running_loop as _asyncio_loop
 from math import nan
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..errors import MeshError
+from ..errors import MeshError, Rejected
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import WireError
+from .beneath import let_others_run
 from .lean_engine import LeanEngine
 from .lean_exchange import LeanExchange
 from .lean_plan import Plan
@@ -41,7 +42,6 @@ class Lean:
     __slots__ = (
         "_base_url",
         "_content",
-        "_door",
         "_encode",
         "_encode_json",
         "_engine",
@@ -51,13 +51,14 @@ class Lean:
         "_plans",
         "_steps",
         "_unset",
+        "door",
         "family",
         "lane",
         "now",
     )
 
     def __init__(self, door: Door, lane: Lane, kind: type[Any]) -> None:
-        self._door = door
+        self.door = door
         self.lane = lane
         self.family = door.family
         self.now = SYSTEM.now
@@ -98,7 +99,7 @@ class Lean:
                 ):
                     return None
         own = client.__dict__
-        door, loop = self._door, _asyncio_loop()
+        door, loop = self.door, _asyncio_loop()
         engine, hooks = door.engine, own["_event_hooks"]
         if (
             engine is None
@@ -210,36 +211,37 @@ class Lean:
 
     async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
-        door = self._door
+        door = self.door
         engine = self._engine
         if engine is None or engine.mesh is not door.engine.mesh:
             engine = self._engine = LeanEngine.of(door.engine.mesh)
         door.busy.add(exchange)
         try:
-            response = await engine.call(exchange)
-        except (MeshError, self.family.lib.RequestError) as error:
-            dressed = door.dressed(error, exchange)
-            if dressed is error:
-                raise
-            raise dressed from error.__cause__
+            try:
+                response = await engine.call(exchange)
+            except (MeshError, self.family.lib.RequestError) as error:
+                if isinstance(error, Rejected):
+                    await let_others_run()
+                dressed = door.dressed(error, exchange)
+                if dressed is error:
+                    raise
+                raise dressed from error.__cause__
+            took = self.now() - exchange.start
+            if type(response) is not self.family.LazyResponse:
+                return door.finish(response, exchange.request, client.cookies, client._default_encoding, took)
+            response._took = took
+            if response._sets_cookies:
+                client.cookies.extract_cookies(response)
+            if response.status_code in _REDIRECTS:
+                # httpx's own steps decide what follows, beginning with the answer that is here already.
+                request = response.request
+                request._meshlib_answer = response
+                return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
+            return response
         finally:
-            if door.idle is None:
-                door.busy.discard(exchange)
-            else:
+            door.busy.discard(exchange)
+            if door.idle:
                 door.done(exchange)  # somebody waits for the last one
-        if type(response) is not self.family.LazyResponse:
-            return door.finish(
-                response, exchange.request, client.cookies, client._default_encoding, engine.now() - exchange.start
-            )
-        response._took = self.now() - exchange.start
-        if response._sets_cookies:
-            client.cookies.extract_cookies(response)
-        if response.status_code in _REDIRECTS:
-            # httpx's own steps decide what follows, beginning with the answer that is here already.
-            request = response.request
-            request._meshlib_answer = response
-            return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
-        return response
 
 
 def _plain_params(params: Any) -> bool:

@@ -25,7 +25,7 @@ from ..policies.breaker import CircuitBreaker
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
-from .actions import edited
+from .actions import DECISION, edited
 from .engine import AsyncEngine
 from .exchange import Attempt
 from .lean_exchange import LeanExchange
@@ -198,7 +198,7 @@ class LeanEngine(AsyncEngine):
             deadline.leave(token)
         if self.mesh.port.listeners:
             self.finished(call, response, None)
-        return response if exchange.decision.plain else edited(exchange, response)
+        return edited(exchange, response) if DECISION in response.__dict__ else response
 
     def _compile(self, service: Service) -> AsyncStep[Any]:
         punctual = all(type(policy) in _PUNCTUAL for policy in service.pipeline.policies)

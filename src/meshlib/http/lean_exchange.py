@@ -128,6 +128,8 @@ class LeanExchange(Exchange):
 
     def _complain(self, error: WireError, left: float, deadline: float) -> NoReturn:
         """Raise `error` as httpx tells it, or that the `deadline` has passed, after the `left` seconds there were."""
+        if self.lean.door.closed:
+            raise self.lean.door.cut_off(self) from error
         told = error.told(self.family.lib, self.request)
         if isinstance(error, _LATE) and self.lean.now() >= deadline - EARLY:
             raise DeadlineExceeded(self.service, limit=left) from told

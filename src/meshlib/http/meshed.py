@@ -9,16 +9,15 @@ is a private clone of the request with the endpoint's address; the caller only e
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MeshError
+from ..errors import MeshError, Rejected
 from ..mesh import Mesh
-from ..parking import task_parking
+from ..parking import ThreadParking, task_parking
 from ..runtime import Expired
-from .beneath import running_loop
-from .door import door_of, streaming
+from .beneath import let_others_run, running_loop
+from .door import Sending, door_of, sending
 from .engine import AsyncEngine, SyncEngine
 from .exchange import Attempt
 from .family import Family
@@ -53,42 +52,57 @@ class AsyncMeshed:
             settings = _with_context(lib, settings)
             transport = super()._init_transport(**settings)
             door = door_of(self)
-            door.remember(settings, transport, lib.AsyncHTTPTransport)
-            door.lane = Lane.of(door.family, transport, settings)
+            limits = door.remember(settings, transport, lib.AsyncHTTPTransport)
+            door.lane = Lane.of(door.family, transport, settings, limits)
             door.lean = None if door.lane is None else Lean(door, door.lane, type(self))
             return transport
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            token = streaming.set(stream)
+            whole = Sending(stream)
+            token = sending.set(whole)
             try:
                 return await super().send(request, stream=stream, **options)
             finally:
-                streaming.reset(token)
+                sending.reset(token)
+                door_of(self).all_done(whole)
 
         async def _send_single_request(self, request: Any) -> Any:
-            if "_meshlib_answer" in request.__dict__:
-                return request.__dict__.pop("_meshlib_answer")  # the lean path asks what httpx makes of it
             door = door_of(self)
+            if "_meshlib_answer" in request.__dict__:  # the lean path asks what httpx makes of it
+                response = request.__dict__.pop("_meshlib_answer")
+                door.begin(response._exchange)
+                return response
             engine: AsyncEngine | None = door.engine
             if engine is None or not isinstance(request.stream, door.family.lib.AsyncByteStream):
                 return await super()._send_single_request(request)
             exchange = door.exchange(self, request, self._road)
             if engine.decide(exchange) is None:
                 return await super()._send_single_request(request)
-            door.busy.add(exchange)
+            door.begin(exchange)
             try:
                 response = await engine.send(exchange)
             except (MeshError, door.family.lib.RequestError) as error:
+                if isinstance(error, Rejected):
+                    await let_others_run()
                 dressed = door.dressed(error, exchange)
                 if dressed is error:
                     raise
                 raise dressed from error.__cause__
             finally:
-                door.done(exchange)
+                door.answered(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
         async def _road(self, attempt: Attempt) -> Any:
-            return await carry(door_of(self).engine.run, attempt, self._find)
+            door = door_of(self)
+            try:
+                return await carry(door.engine.run, attempt, self._find)
+            except Exception as error:
+                if door.closed and not isinstance(error, MeshError):
+                    raise door.cut_off(attempt.what) from error
+                raise
+            finally:
+                if door.closed:  # it may have opened a connection since
+                    await self._close_pools()
 
         def _find(self, attempt: Attempt, wire: Any) -> Any:
             transport = self._transport_for_url(attempt.what.request.url)
@@ -113,12 +127,12 @@ class AsyncMeshed:
                 pass
 
     async def _close_pools(self) -> None:
-        lane = door_of(self).lane
-        if lane is not None:
-            await lane.aclose()
-        pools = door_of(self).pools
-        if pools is not None:
-            for transport in pools.take(running_loop()):
+        door = door_of(self)
+        door.closed = True
+        if door.lane is not None:
+            await door.lane.aclose()
+        if door.pools is not None:
+            for transport in door.pools.of(running_loop()):
                 await transport.aclose()
 
     async def aclose(self) -> None:
@@ -171,11 +185,13 @@ class SyncMeshed:
             return transport
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            token = streaming.set(stream)
+            whole = Sending(stream)
+            token = sending.set(whole)
             try:
                 return super().send(request, stream=stream, **options)
             finally:
-                streaming.reset(token)
+                sending.reset(token)
+                door_of(self).all_done(whole)
 
         def _send_single_request(self, request: Any) -> Any:
             door = door_of(self)
@@ -185,7 +201,7 @@ class SyncMeshed:
             exchange = door.exchange(self, request, self._road)
             if engine.decide(exchange) is None:
                 return super()._send_single_request(request)
-            door.busy.add(exchange)
+            door.begin(exchange)
             try:
                 response = engine.send(exchange)
             except (MeshError, door.family.lib.RequestError) as error:
@@ -194,11 +210,20 @@ class SyncMeshed:
                     raise
                 raise dressed from error.__cause__
             finally:
-                door.done(exchange)
+                door.answered(exchange)
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
         def _road(self, attempt: Attempt) -> Any:
-            return carry_sync(door_of(self).engine.run, attempt, self._find)
+            door = door_of(self)
+            try:
+                return carry_sync(door.engine.run, attempt, self._find)
+            except Exception as error:
+                if door.closed and not isinstance(error, MeshError):
+                    raise door.cut_off(attempt.what) from error
+                raise
+            finally:
+                if door.closed:  # it may have opened a connection since
+                    self._close_pools()
 
         def _find(self, attempt: Attempt, wire: Any) -> Any:
             transport = self._transport_for_url(attempt.what.request.url)
@@ -206,14 +231,15 @@ class SyncMeshed:
 
     def _drain(self) -> None:
         door = door_of(self)
-        idle = door.drain(threading.Event) if door.engine is not None else None
+        idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
 
     def _close_pools(self) -> None:
-        pools = door_of(self).pools
-        if pools is not None:
-            for transport in pools.take():
+        door = door_of(self)
+        door.closed = True
+        if door.pools is not None:
+            for transport in door.pools.of():
                 transport.close()
 
     def close(self) -> None:

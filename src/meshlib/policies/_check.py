@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf, isfinite
 from typing import Any, TypeVar
 
+from ._written import is_coroutine_function
+
 T = TypeVar("T")
 
 
@@ -42,10 +44,12 @@ def number(field: str, value: Any, *, least: float = -inf) -> float:
     return result
 
 
-def function(field: str, value: T, of: str) -> T:
-    """Something that can be called with what `of` says, or None."""
+def function(field: str, value: T, of: str, *, may_be_async: bool = False) -> T:
+    """Something that can be called with what `of` says, or None. A coroutine, unless awaited, would always be true."""
     if value is not None and not callable(value):
         raise ValueError(f"{field}={value!r}: expected a function of {of}")
+    if not may_be_async and is_coroutine_function(value):
+        raise ValueError(f"{field}={value!r}: expected a plain function of {of}; nothing awaits what an async one says")
     return value
 
 

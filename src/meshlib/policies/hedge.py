@@ -81,7 +81,7 @@ class Hedge(Loop):
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.last_failure = last_failure
-        self.discard = _check.function("discard", discard, "the answer") or _drop
+        self.discard = _check.function("discard", discard, "the answer", may_be_async=True) or _drop
         self.sent = 0
         self.won = 0
         self.learns = delay is None

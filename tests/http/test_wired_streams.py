@@ -1,0 +1,143 @@
+"""Streams over sockets, on both roads: what is in flight, what counts as latency, and what is asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from doors import Door, Server, in_flight, mesh_of
+from loopback import served
+from scripted import OK, Peer, answering, once
+
+from meshlib.events import AttemptFinished, Event
+
+pytestmark = pytest.mark.anyio
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+SLOWLY = 0.05  # seconds that the body takes
+
+
+@pytest.fixture
+def door(wired: Door) -> Door:
+    return wired
+
+
+class Halting:
+    """Sends the head, and the body when it may."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    async def __call__(self, peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(HEAD)
+            while not self.go.is_set():
+                await asyncio.sleep(0.001)
+            await peer.send(b"body")
+
+
+async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_with_the_headers(door: Door) -> None:
+    halting, events = Halting(), list[Event]()
+    with served(halting) as server:
+        mesh = mesh_of(server.port)
+        mesh.subscribe(events.append)
+        async with door.open(mesh) as client:
+            async with client.stream("GET", "http://users/") as response:
+                assert in_flight(mesh) == 1
+                await anyio.sleep(SLOWLY)
+                halting.go.set()
+                assert await client.read(response) == b"body"
+                assert in_flight(mesh) == 0  # read to its end is closed
+    [attempt] = [event for event in events if isinstance(event, AttemptFinished)]
+    assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
+
+
+async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: Door) -> None:
+    if not (door.is_async and door.fast) or asyncio._get_running_loop() is None:
+        return  # only there can one see from outside when the headers have come
+    halting, events = Halting(), list[Event]()
+    with served(halting) as server:
+        mesh = mesh_of(server.port)
+        async with door.open(mesh) as client:
+            halting.go.set()
+            assert (await client.get("http://users/")).text == "body"  # opens the client
+            halting.go.clear()
+            mesh.subscribe(events.append)
+            asked = asyncio.create_task(client.get("http://users/"))
+            [pool] = client.client.__dict__["_meshlib_door"].lane._station._pools.values()
+            with anyio.fail_after(10):
+                while not any(connection.reader.answer for connection in pool._all):
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(SLOWLY)
+            halting.go.set()
+            response = await asked
+    [attempt] = [event for event in events if isinstance(event, AttemptFinished)]
+    assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
+
+
+async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_seen_nothing(door: Door) -> None:
+    half = once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+    with served(half, answering()) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            with pytest.raises(door.lib.RemoteProtocolError) as caught:
+                async with client.stream("GET", "http://users/") as response:
+                    await client.read(response)
+            assert len(server.requests) == 1
+            error: Any = caught.value
+            assert (error.service, error.attempt) == ("users", 1)
+            assert (await client.get("http://users/")).text == "ok"
+    with served(half, answering()) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            assert (await client.get("http://users/")).text == "ok"
+    assert len(server.requests) == 2
+
+
+async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door: Door) -> None:
+    busy = once(b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nhalf")
+    with served(busy, answering()) as server:
+        mesh = mesh_of(server.port)
+        async with door.open(mesh) as client:
+            async with client.stream("GET", "http://users/") as response:
+                assert (response.status_code, await client.read(response)) == (200, b"ok")
+    assert len(server.requests) == 2
+    assert in_flight(mesh) == 0
+
+
+def pieces(door: Door) -> Any:
+    async def one_by_one() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    return one_by_one() if door.is_async else iter([b"one", b"two"])
+
+
+async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: Door) -> None:
+    heads: list[bytes] = []
+
+    async def busy(peer: Peer) -> None:
+        heads.append(await peer.request())
+        assert await peer.reader.readuntil(b"0\r\n\r\n") == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+        await peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+        await peer.reader.read()
+
+    with served(busy, answering(OK)) as server:
+        async with door.open(mesh_of(server.port)) as client:
+            response = await client.put("http://users/", content=pieces(door))
+            assert response.status_code == 503  # not a second time: it can be read only once
+            assert (await client.put("http://users/", content=b"onetwo")).text == "ok"
+    assert b"transfer-encoding: chunked" in heads[0].lower()
+    assert len(server.requests) == 2
+
+
+async def test_the_handed_out_stream_belongs_to_the_callers_own_transport_too(door: Door) -> None:
+    server = Server(door, lambda request: door.lib.Response(200, stream=door.body(b"a", b"b")))
+    mesh = mesh_of()
+    async with door.open(mesh, transport=server.transport) as client:
+        async with client.stream("GET", "http://users/") as response:
+            assert await client.chunks(response) == [b"a", b"b"]
+    assert in_flight(mesh) == 0
