@@ -106,8 +106,15 @@ def finish(opts: argparse.Namespace, result: dict[str, Any]) -> None:
         return
     command = "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *_without_json(sys.argv[1:])])
     whole = {"command": command, "taken": datetime.now(UTC).strftime("%Y-%m-%d"), "machine": machine(), **result}
-    opts.json.parent.mkdir(parents=True, exist_ok=True)
-    opts.json.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    write(opts.json, whole)
+
+
+def write(file: Path, whole: dict[str, Any]) -> None:
+    """All of it or nothing: who is interrupted leaves the results that were there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    new.replace(file)
 
 
 def _without_json(arguments: list[str]) -> list[str]:

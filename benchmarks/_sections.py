@@ -34,38 +34,40 @@ def picture(name: str, words: str) -> list[str]:
     return [f"![{words}](img/{name})", ""]
 
 
+WAYS = {
+    "sync": "sync", "async": "async", "failing sync": "failing", "failing async": "failing, async",
+    "refused sync": "refused", "refused async": "refused, async", "half-open sync": "half-open",
+    "half-open async": "half-open, async",
+}  # fmt: skip
+
+
 def hot_path(data: dict[str, Any], charts: Charts) -> list[str]:
     """Nanoseconds added per call."""
     out = [
         "## What a policy adds to a call",
         "",
-        "Nanoseconds on top of the bare function; × says how many times ours (the first row) that is. `closure` is "
+        "Nanoseconds of CPU on top of the bare function, for calls that succeed, that fail, that are refused, and that "
+        f"meet a breaker whose probe is out; {TIMES} says how many times ours (the first row) that is. `closure` is "
         "the floor: the same idea written by hand for one function. Small is good.",
         "",
     ]
     for section in dict.fromkeys(entry["section"] for entry in data["table"]):
         entries = [entry for entry in data["table"] if entry["section"] == section]
-        ways = [way for way in ("sync", "async", "open sync", "open async") if any(e["way"] == way for e in entries)]
+        ways = [way for way in WAYS if any(e["way"] == way for e in entries)]
         cells = {(entry["row"], entry["way"]): entry for entry in entries}
         names = list(dict.fromkeys(entry["row"] for entry in entries))
-        ours = names[0]
-        rows = []
-        for name in names:
-            row = [name]
-            for way in ways:
-                cell, first = cells.get((name, way)), cells.get((ours, way), {})
-                if cell is None:
-                    row.append("–")
-                elif "added_ns" not in cell:
-                    row.append(cell["error"])
-                else:
-                    times = (
-                        f" {TIMES}{cell['added_ns'] / first['added_ns']:.1f}" if first.get("added_ns", 0) > 0 else ""
-                    )
-                    row.append(f"{cell['added_ns']:,}{times if name != ours else ''}")
-            rows.append(row)
-        refusals = {"open sync": "refused", "open async": "refused, async"}
-        out += [f"### {section.capitalize()}", "", *table(["", *(refusals.get(way, way) for way in ways)], rows)]
+        rows = [
+            [
+                name,
+                *(hot_cell(cells.get((name, way)), cells.get((names[0], way), {}), name != names[0]) for way in ways),
+            ]
+            for name in names
+        ]
+        about = data.get("about", {}).get(section)
+        out += [f"### {section.capitalize()}", "", *([about, ""] if about else [])]
+        out += table(["", *(WAYS[way] for way in ways)], rows)
+        lost = [f"- {sentence}" for sentence in slower(entries)]
+        out += ["What takes less than ours:", "", *lost, ""] if lost else []
         shown: list[Bar] = [
             (name, {"median": c["added_ns"], "least": c["from_ns"], "most": c["to_ns"]}, name.startswith("meshlib"))
             for name in names
@@ -76,6 +78,36 @@ def hot_path(data: dict[str, Any], charts: Charts) -> list[str]:
             charts["bench-breaker.svg"] = bars("A closed breaker, on top of a plain call", "ns added", shown)
             out += picture("bench-breaker.svg", "What a closed breaker adds, ours and the peers'")
     return out
+
+
+def hot_cell(cell: dict[str, Any] | None, first: dict[str, Any], compared: bool) -> str:
+    if cell is None:
+        return "–"
+    if "added_ns" not in cell:
+        return str(cell["error"])
+    times = f" {TIMES}{cell['added_ns'] / first['added_ns']:.1f}" if compared and first.get("added_ns", 0) > 0 else ""
+    return f"{cell['added_ns']:,}{times}"
+
+
+def slower(entries: list[dict[str, Any]]) -> list[str]:
+    """Who takes less than the first row, in which ways by how much, and why: a sentence each."""
+    first = {e["way"]: e for e in reversed(entries) if e["row"] == entries[0]["row"] and "added_ns" in e}
+    ahead: dict[str, list[dict[str, Any]]] = {}
+    for other in entries:
+        ours = first.get(other["way"])
+        theirs = other.get("added_ns") if not other["row"].startswith("meshlib") else None
+        if ours and theirs is not None and theirs < ours["added_ns"]:
+            ahead.setdefault(other["row"], []).append(other)
+    told = []
+    for name, others in ahead.items():
+        by = "; ".join(
+            f"{WAYS[e['way']]} {first[e['way']]['added_ns'] - e['added_ns']:,} ns less "
+            f"({e['added_ns']:,} to our {first[e['way']]['added_ns']:,})"
+            for e in others
+        )
+        who = "a closure written by hand" if name == "closure" else name
+        told.append(f"{who}: {by}. Why: {others[0].get('why') or 'not known'}.")
+    return told
 
 
 def sidecar(data: dict[str, Any], charts: Charts) -> list[str]:
@@ -162,22 +194,26 @@ def storm(data: dict[str, Any], charts: Charts) -> list[str]:
 def scale(data: dict[str, Any], charts: Charts) -> list[str]:
     columns = {
         "load_s": "load s", "memory_mb": "MB", "kb_per_endpoint": "kB per endpoint", "pick_ns": "pick ns",
-        "telemetry_us": "a listener µs", "update_ms": "update ms", "edit_effect_ms": "edit seen ms",
+        "use_ns": "use ns", "telemetry_us": "a listener µs", "update_ms": "update ms", "edit_effect_ms": "edit seen ms",
         "edit_standstill_ms": "stood still ms",
     }  # fmt: skip
     rows = [
-        [f"{row['services']:,} {TIMES} {row['endpoints']:,}", *(number(row[key]["median"]) for key in columns)]
+        [
+            f"{row['services']:,} {TIMES} {row['endpoints']:,}",
+            *(number(row[key]["median"]) for key in columns if key in row),
+        ]
         for row in data["rows"]
     ]
     return [
         "## Size",
         "",
-        "Services × endpoints of each, read from a mesh.yaml. *pick* is choosing, entering and leaving an endpoint; "
-        "*update* one endpoint of the first cluster replaced by discovery, all of which blocks; *edit seen* an edit of "
-        "its file until it takes effect, and *stood still* the longest time "
-        "that an event loop got no turn meanwhile. A *listener* is what somebody who listens adds to a call.",
+        "Services × endpoints of each, read from a mesh.yaml. *pick* is choosing an endpoint, *use* that and entering "
+        "and leaving it: among thousands each is another one, whose memory is not at hand. *update* is one endpoint of "
+        "the first cluster replaced by discovery, all of which blocks; *edit seen* an edit of its file until it takes "
+        "effect, and *stood still* the longest time that an event loop got no turn meanwhile. A *listener* is what "
+        "somebody who listens adds to a call.",
         "",
-        *table(["services × endpoints", *columns.values()], rows),
+        *table(["services × endpoints", *(name for key, name in columns.items() if key in data["rows"][0])], rows),
     ]
 
 
@@ -255,7 +291,8 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
         "",
     ]
     for case in dict.fromkeys(row["case"] for row in data["rows"]):
-        rows = [row for row in data["rows"] if row["case"] == case]
+        erred = [row for row in data["rows"] if row["case"] == case and row.get("error")]
+        rows = [row for row in data["rows"] if row["case"] == case and "rate" in row]
         body = [
             [row["client"], *(spread(figure(row[key])) if row[key] else "–" for key in ("to_floor", "to_aiohttp")),
              *(number(row[key]) for key in ("rate", "cpu", "p50", "p99")), f"{row['busy']:.0%}"]
@@ -263,6 +300,7 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
         ]  # fmt: skip
         head = ["", "÷ floor", "÷ aiohttp", "req/s", "CPU µs", "p50 ms", "p99 ms", "upstream busy"]
         out += [f"### {case}", "", *table(head, body)]
+        out += [*(f"- {row['client']}: {row['error']}" for row in erred), ""] if erred else []
         if case == "asyncio, small GET, 32 at once":
             shown: list[Bar] = [(row["client"], {"median": row["rate"]}, "MeshClient" in row["client"]) for row in rows]
             charts["bench-clients.svg"] = bars(case, "requests/s", shown)
@@ -270,9 +308,26 @@ def clients(data: dict[str, Any], charts: Charts) -> list[str]:
     return out
 
 
+def crowd(data: dict[str, Any], charts: Charts) -> list[str]:
+    fair, picks = data["starving"], data["picks"]
+    return [
+        "## A crowd",
+        "",
+        f"1,000 tasks that ask one server without a pause, which answers after 100 ms: p50 {number(fair['p50_ms'])} "
+        f"ms, p99 {number(fair['p99_ms'])} ms, the longest {number(fair['max_ms'])} ms. A connection at rest weighs "
+        f"{number(data['idle']['kb_each'])} KB.",
+        "",
+        f"With 1,000 endpoints instead of 10, a pick costs {spread(picks['pick_many_to_few'])} × as much, a request "
+        f"{spread(picks['many_to_few'])} ×: no more is done, but what is touched lies further apart in memory, a "
+        "socket for each endpoint included.",
+        "",
+    ]
+
+
 SECTIONS: dict[str, Section] = {
     "sidecar": sidecar,
     "clients": clients,
+    "crowd": crowd,
     "hot_path": hot_path,
     "storm": storm,
     "balancersim": balancersim,

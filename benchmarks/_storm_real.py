@@ -1,4 +1,4 @@
-"""The storm of storm.py on loopback: three servers in a child process, `MeshClient` and a mesh.yaml. A minute."""
+"""The storm of storm.py on loopback: three servers in a child process, `MeshClient`, and a mesh.yaml each."""
 
 from __future__ import annotations
 
@@ -24,12 +24,27 @@ services:
 clusters:
   shop: {endpoints: ENDPOINTS, balancer: random, breaker: off, accrual: off}
 """
+BUDGET = """
+services:
+  shop: {retry: {attempts: 4}, budget: {ratio: 20%, min_per_second: 0}, per_try_timeout: 1s}
+clusters:
+  shop: {endpoints: ENDPOINTS, balancer: random, breaker: off, accrual: off}
+"""
+THROTTLE = BUDGET.replace("breaker: off", "breaker: off, throttle: {window: 10s}")
+HEDGE = BUDGET.replace("per_try_timeout", "hedge: {max_extra_load: 5%}, per_try_timeout")
 OURS = """
 services:
   shop: {retry: {attempts: 4}, per_try_timeout: 1s}
 clusters:
   shop: {endpoints: ENDPOINTS}
 """
+WAYS = {
+    "3 fixed retries": FIXED,
+    "retry budget": BUDGET,
+    "budget, throttle over 10 s": THROTTLE,
+    "budget, hedging": HEDGE,
+    "a mesh.yaml with its defaults": OURS,
+}
 
 
 def serve() -> None:
@@ -137,7 +152,7 @@ async def storm(text: str) -> Any:
 def real() -> Iterator[tuple[str, dict[str, Any]]]:
     from storm import summary
 
-    for name, text in (("3 fixed retries", FIXED), ("a mesh.yaml with its defaults", OURS)):
+    for name, text in WAYS.items():
         yield name, summary([asyncio.run(storm(text))], (TRIGGER, HEALED, END))
 
 

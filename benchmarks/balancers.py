@@ -1,19 +1,20 @@
 """What does a pick cost, and what a report? Nanoseconds per algorithm and number of endpoints.
 
-    python benchmarks/balancers.py [--fast] [--json]
+    python benchmarks/balancers.py [--fast] [--json FILE]
 
 "report" is `enter` + `leave`. "call" is a plain Python call on the same machine in the same run: read the ratios.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable
 from random import Random
 from time import perf_counter
+
+import _harness as harness
 
 from meshlib.balancing import NAMES, Endpoint, carry, make
 from meshlib.call import SUCCESS
@@ -90,16 +91,11 @@ def bytes_each(size: int = 10_000) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--fast", action="store_true", help="only the smaller sizes, once")
-    options = parser.parse_args()
+    options = harness.options(__doc__)
+    harness.pin((os.cpu_count() or 1) - 1)
     sizes, repeats = (SIZES[:2], 1) if options.fast else (SIZES, 5)
     results = {name: {size: measure(name, size, repeats) for size in sizes} for name in NAMES}
     call, memory = plain_call(), bytes_each()
-    if options.json:
-        sys.stdout.write(json.dumps({"call": call, "bytes": memory, "ns": results}, indent=1) + "\n")
-        return
     sys.stdout.write(f"a plain call: {call:.0f} ns; an endpoint with history: {memory:.0f} bytes\n\n")
     sys.stdout.write(
         f"{'ns per pick / report':20}" + "".join(f"{size:>16,}" for size in SIZES) + f"{'update ms':>12}\n"
@@ -107,6 +103,8 @@ def main() -> None:
     for name, rows in results.items():
         cells = "".join(f"{row['pick']:>9.0f} /{row['report']:>5.0f}" for row in rows.values())
         sys.stdout.write(f"{name:20}{cells}{rows[max(rows)]['update'] / 1e6:>12.2f}\n")
+    found = {name: {str(size): row for size, row in rows.items()} for name, rows in results.items()}
+    harness.finish(options, {"call": call, "bytes": memory, "ns": found})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream has the other core to itself: nginx
 with one worker if it is installed and we may start it, else the server of `wire.py`. The last column says how busy it
 was: far from 100 %, or it is the upstream that was measured. "rawproto+deadline" is the floor: about the least that a
-correct client in Python can do. "MeshClient" has three endpoints (three ports of the one upstream), the default
-balancer, a circuit breaker, failure accrual, a retry budget, a deadline per call and per try; "+metrics" a subscribed
-listener that counts.
+correct client in Python can do; it writes the JSON of each POST, as the others must. "MeshClient" has three endpoints
+(three ports of the one upstream), the default balancer, a circuit breaker, failure accrual, a retry budget, a deadline
+per call and per try; "+metrics" a subscribed listener that counts.
 
 Each measurement runs in a process of its own, rounds are interleaved, the table shows medians, and ratios within the
 same round with their range: how many times the floor's (aiohttp's) requests per second, and the floor's CPU per request
@@ -33,6 +33,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import _harness as harness
+from _upstream import free_ports, wait_for
 from wire import ANSWER, floor, pin, run
 
 Once = Callable[[], Awaitable[object]]
@@ -40,7 +42,7 @@ DATA = {"text": "x" * 10_000}
 FLOOR, OURS, AIOHTTP = "rawproto+deadline", "MeshClient", "aiohttp"
 
 
-def mesh(ports: list[int]) -> Any:
+def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
     """A mesh with all that a mesh file switches on by default, and a deadline."""
     from meshlib import CircuitBreaker, Cluster, Endpoint, Mesh, Service, Snapshot
     from meshlib.balancing import Ward, make
@@ -51,7 +53,7 @@ def mesh(ports: list[int]) -> Any:
     from meshlib.routing.table import Service as Routed
 
     made = Mesh()
-    endpoints = [Endpoint("127.0.0.1", port) for port in ports]
+    endpoints = [Endpoint(host, port) for host, port in zip(hosts or ["127.0.0.1"] * len(ports), ports, strict=True)]
     cluster = Cluster("bench", make("default", "bench", endpoints, ward=Ward("bench")), [CircuitBreaker(name="bench")])
     budget = RetryBudget(name="bench")
     pipeline = service_pipeline("bench", made.runtime, timeout=5.0, per_try_timeout=2.0, budget=budget)
@@ -83,7 +85,7 @@ def meshed(*, fast: bool = True, metrics: bool = False, two: bool = False) -> An
 
 
 async def rawproto(ports: list[int], post: bool) -> tuple[Once, Once]:
-    return await floor(ports[0], post)
+    return await floor(ports[0], post, lambda: json.dumps(DATA).encode())
 
 
 async def aiohttp(ports: list[int], post: bool) -> tuple[Once, Once]:
@@ -201,7 +203,7 @@ class Upstream:
         nginx = shutil.which("nginx")
         self.kind = "nginx" if nginx is not None and hasattr(os, "getuid") and os.getuid() == 0 else "wire.py"
         if self.kind == "nginx":
-            self.ports = [18080, 18081, 18082]
+            self.ports = free_ports(3)
             body = ANSWER.partition(b"\r\n\r\n")[2].decode()
             listens = "".join(f"listen 127.0.0.1:{port} backlog=1024;" for port in self.ports)
             config = (
@@ -213,7 +215,7 @@ class Upstream:
             path = Path(self._folder.name) / "nginx.conf"
             path.write_text(config)
             self._child = subprocess.Popen([str(nginx), "-c", str(path)], preexec_fn=lambda: pin(1))
-            time.sleep(0.7)
+            wait_for(f"http://127.0.0.1:{self.ports[0]}/")
         else:
             script = str(Path(__file__).with_name("wire.py"))
             self._child = subprocess.Popen([sys.executable, script, "--serve"], stdout=subprocess.PIPE, text=True)
@@ -240,8 +242,9 @@ def once_in_child(options: argparse.Namespace, name: str, ports: list[int], at_o
     command += ["--at-once", str(at_once), "--seconds", str(options.seconds), *(["--post"] if post else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 10 * options.seconds)
     if done.returncode:
-        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
+        error = (done.stderr.strip().splitlines() or ["no word"])[-1][:120]
+        print(f"{name}: {error}", file=sys.stderr)
+        return error
     return json.loads(done.stdout)
 
 
@@ -258,19 +261,25 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                 print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'floor CPU/':>18} {'req/s':>7} "
                       f"{'CPU us':>7} {'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
                 rounds: list[dict[str, dict[str, float]]] = []
+                errors: dict[str, list[str]] = {}
                 for _ in range(options.rounds):
                     one: dict[str, dict[str, float]] = {}
                     for name in names:
                         before, start = upstream.cpu(), time.perf_counter()
                         found = once_in_child(options, name, upstream.ports, at_once, loop, post)
-                        if found is not None:
+                        if isinstance(found, str):
+                            errors.setdefault(name, []).append(found)
+                        else:
                             wall = options.seconds + max(options.seconds / 4, 0.3)
                             found["busy"] = min(1.0, (upstream.cpu() - before) / min(wall, time.perf_counter() - start))
                             one[name] = found
                     rounds.append(one)
                 for name in names:
                     got = [one for one in rounds if name in one]
+                    erred = errors.get(name, [])
+                    about = {"error": f"{len(erred)} of {options.rounds} runs: {erred[0]}"} if erred else {}
                     if not got:
+                        rows.append({"case": title, "client": name, **about})
                         continue
                     ratios = {
                         other: [one[name]["rate"] / one[other]["rate"] for one in got if other in one]
@@ -283,7 +292,7 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                           f"{spread(cost or [0]):>18} {median['rate']:7.0f} {median['cpu']:7.1f} {median['p50']:7.2f} "
                           f"{median['p99']:7.2f} {median['busy']:13.0%}", flush=True)  # fmt: skip
                     row = {"case": title, "client": name, "to_floor": to_floor, "to_aiohttp": to_aiohttp}
-                    rows.append({**row, "floor_cpu_to_this": cost, **median})
+                    rows.append({**row, "floor_cpu_to_this": cost, **median, **about})
     return rows
 
 
@@ -322,14 +331,13 @@ def main() -> None:
                  if importlib.util.find_spec(name.replace("-", "_"))]  # fmt: skip
         about = {"python": platform.python_version(), "upstream": upstream.kind, "seconds": options.seconds,
                  "rounds": options.rounds, "versions": {name: version(name) for name in known}}  # fmt: skip
-        path = Path(options.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        options.json = path = Path(options.json)
         if path.exists():  # what was measured of other cases stays
             new = {(row["case"], row["client"]) for row in rows}
             rows = [
                 row for row in json.loads(path.read_text())["rows"] if (row["case"], row["client"]) not in new
             ] + rows
-        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        harness.finish(options, {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ ANSWER = (
 ) + b'{"a": 1234567890}'.ljust(56)
 GET = b"GET /json HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\nUser-Agent: bench\r\n\r\n"
 BODY = json.dumps({"text": "x" * 10_000}).encode()
-POST = b"POST /json HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+HEAD = b"POST /json HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+POST = HEAD % len(BODY)
 JSON = {"Content-Type": "application/json"}
 Once = Callable[[], Awaitable[object]]
 
@@ -108,12 +109,16 @@ class RawProtocol(asyncio.Protocol):
             self.waiter.set_exception(TimeoutError())
 
 
-async def floor(port: int, post: bool) -> tuple[Once, Once]:
+async def floor(port: int, post: bool, written: Callable[[], bytes] = lambda: BODY) -> tuple[Once, Once]:
+    """`written` gives the body of each POST."""
     idle: list[RawProtocol] = []
     loop = asyncio.get_running_loop()
-    request = POST + BODY if post else GET
 
     async def once() -> Any:
+        request = GET
+        if post:
+            body = written()
+            request = HEAD % len(body) + body
         if idle:
             protocol = idle.pop()
         else:

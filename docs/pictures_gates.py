@@ -15,6 +15,7 @@ from canvas import BLUE, GREEN, GREY, ORANGE, RED, Canvas
 
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import DeadlineExceeded, Throttled
+from meshlib.policies.accrual import Accrual, ConsecutiveFailures
 from meshlib.policies.admission import DeadlineAdmission
 from meshlib.policies.bulkhead import Bulkhead
 from meshlib.policies.failfast import FailFast
@@ -210,6 +211,32 @@ def fail_fast() -> str:
     return canvas.svg("Fail fast", "seconds", ticks=range(0, 71, 10))
 
 
+def accrual() -> str:
+    """Ten calls a second to one endpoint, which fails for 45 seconds: what it is sent, and what the states are."""
+    endpoint = Accrual(ConsecutiveFailures(5, [2.0, 4.0, 8.0, 16.0, 16.0]))
+    colours = {"ALIVE": GREEN, "DEAD": RED, "PROBE_OPEN": ORANGE, "PROBE_CLOSED": ORANGE}
+    canvas = Canvas((0, 60), (0, 3), height=200)
+    canvas.bar(5, 50, 0, 3, RED, opacity=0.08)
+    canvas.text(49.5, 2.7, "every answer is an error", RED, anchor="end")
+    since, state = 0.0, endpoint.state(0.0).name
+    for tick in range(600):
+        now = tick / 10
+        here = endpoint.state(now).name
+        if here != state:
+            canvas.bar(since, now, 1.2, 1.6, colours[state], opacity=0.7)
+            since, state = now, here
+        if endpoint.is_open(now):
+            endpoint.started(now)
+            endpoint.ended(FAILURE if 5 <= now < 50 else SUCCESS, now)
+            canvas.dot(now, 0.6, RED if 5 <= now < 50 else GREEN)
+    canvas.bar(since, 60, 1.2, 1.6, colours[state], opacity=0.7)
+    canvas.text(1, 1.8, "ALIVE", GREEN)
+    canvas.text(12.5, 1.8, "DEAD for 2, 4, 8, 16, 16 s: nobody picks it", RED)
+    canvas.text(12.5, 0.2, "one probe after each wait", ORANGE)
+    canvas.text(1, 0.2, "calls", GREEN)
+    return canvas.svg("Five failures in a row, and a probe after each wait", "seconds", ticks=range(0, 61, 10))
+
+
 def pool() -> str:
     """How many retries may be under way, by the number of requests, with a retry budget and without."""
     canvas = Canvas((0, 100), (0, 22))
@@ -237,6 +264,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "throttled-outage": throttled_outage,
     "deadline-admission": deadline_admission,
     "fail-fast": fail_fast,
+    "accrual": accrual,
     "pool": pool,
 }
 

@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["servers.plugin"]
 
 # The same examples in each run, and no opinion about how long one takes: what fails, fails for everybody, also on a
-# slow machine. `pytest --hypothesis-profile default` looks for new ones.
-settings.register_profile(
-    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+# slow machine. `pytest --hypothesis-profile exploring` looks for new ones.
+settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("exploring"), derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
 from meshlib.config.load import Reader
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
+from meshlib.policies.breaker import CircuitBreaker
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.retry import Retry
 
@@ -161,6 +164,72 @@ def test_a_change_elsewhere_in_the_mesh_keeps_the_pipeline() -> None:
     assert mesh.pipeline("users") is before
     with pytest.raises(LookupError, match="no pipeline or service 'nobody'; it has users, shop"):
         mesh.pipeline("nobody")
+
+
+def test_a_service_that_leads_to_one_cluster_lends_its_gates_whatever_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+    gates = "{breaker: {failure_rate: null, consecutive_failures: 1}, endpoints: []}"
+    file.write_text(
+        f"services: {{users: {{retry: off, split: {{users-v1: 1, users-v2: 0}}}}, shop: {{split: {{a: 1, b: 1}}}}}}\n"
+        f"clusters: {{users-v1: {gates}, users-v2: {gates}, a: {gates}, b: {gates}}}\n"
+    )
+    mesh = Mesh.from_file(file, watch=False)
+
+    @resilient("users", mesh=mesh)
+    def load() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        load()
+    with pytest.raises(BreakerOpen, match="users-v1"):
+        load()
+    assert mesh.pipeline("users").policies[-1] is mesh.current.clusters["users-v1"].breaker
+    assert not [policy for policy in mesh.pipeline("shop").policies if isinstance(policy, CircuitBreaker)]
+
+
+class Users:
+    def load(self, user: int) -> int:
+        raise OSError(user)
+
+    async def fetch(self, user: int) -> int:
+        raise OSError(user)
+
+    def __call__(self, user: int) -> int:
+        raise OSError(user)
+
+
+KINDS: dict[str, Callable[[Book], Callable[[int], Any]]] = {
+    "function": lambda book: resilient("users", mesh=book)(lambda user: Users().load(user)),
+    "coroutine function": lambda book: _run(resilient("users", mesh=book)(Users().fetch)),
+    "method": lambda book: functools.partial(resilient("users", mesh=book)(Users.load), Users()),
+    "bound method": lambda book: resilient("users", mesh=book)(Users().load),
+    "callable object": lambda book: resilient("users", mesh=book)(Users()),
+    "partial": lambda book: resilient("users", mesh=book)(functools.partial(Users.load, Users())),
+    "async partial": lambda book: _run(resilient("users", mesh=book)(functools.partial(Users.fetch, Users()))),
+    "async callable object": lambda book: _run(resilient("users", mesh=book)(_AsyncCallable())),
+}
+
+
+class _AsyncCallable:
+    async def __call__(self, user: int) -> int:
+        raise OSError(user)
+
+
+def _run(fn: Callable[[int], Any]) -> Callable[[int], Any]:
+    assert inspect.iscoroutinefunction(fn)
+    return lambda user: asyncio.run(fn(user))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reload_changes_the_policy_under_every_kind_of_function(kind: str) -> None:
+    book = Book(users=Pipeline(Fallback("old")))
+    load = KINDS[kind](book)
+    assert load(1) == "old"
+    book.reload(users=Pipeline(Fallback("new")))
+    assert load(1) == "new"
+    book.reload(users=Pipeline())
+    with pytest.raises(OSError):
+        load(1)
 
 
 def test_it_stays_what_it_was() -> None:

@@ -243,8 +243,9 @@ class Mesh:
         """What guards a plain function under `@resilient(name)`.
 
         The pipeline of that name, if the mesh file has one under `pipelines`; else the policies of that service, with
-        the gates of the cluster of the same name beneath. The same object as long as none of these has changed.
-        Raises LookupError if neither is there.
+        the gates beneath of the one cluster to which it leads (a function is sent nowhere: where several share the
+        calls, those of the cluster that has the service's name, if there is one). The same object as long as none of
+        these has changed. Raises LookupError if neither is there.
         """
         from .pipeline import Pipeline
 
@@ -256,7 +257,9 @@ class Mesh:
         if service is None:
             names = ", ".join([*now.pipelines, *now.services]) or "none"
             raise LookupError(f"{self.name} has no pipeline or service {name!r}; it has {names}")
-        cluster = now.clusters.get(name)
+        rules = now.routes.services.get(name)
+        leads = rules.clusters() if rules is not None else frozenset[str]()
+        cluster = now.clusters.get(next(iter(leads)) if len(leads) == 1 else name)
         policies = (*service.pipeline.policies, *(cluster.gates if cluster is not None else ()))
         known = self._pipelines.get(name)
         if known is None or known.policies != policies:

@@ -15,9 +15,6 @@ from math import inf
 from threading import TIMEOUT_MAX, Lock, Thread
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-import anyio
-import anyio.to_thread
-
 from .runtime import SYSTEM, Runtime
 
 R = TypeVar("R")
@@ -129,10 +126,14 @@ def start_thread(work: Callable[[], object], name: str) -> None:
 
 async def shielded(work: Coroutine[Any, Any, object], seconds: float) -> None:
     """Await `work` although this task is being cancelled, for at most `seconds`."""
+    import anyio  # here and below: seldom needed, and slow to load
+
     with anyio.move_on_after(seconds, shield=True):
         await work
 
 
 async def in_thread(work: Callable[[], R]) -> R:
     """Run `work` in a worker thread and let other tasks run meanwhile. A cancelled wait leaves it to end by itself."""
+    import anyio.to_thread
+
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

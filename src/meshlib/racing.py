@@ -15,8 +15,6 @@ from inspect import isawaitable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import anyio
-
 from .runtime import RING, SYSTEM, Runtime, alarms_of
 
 R = TypeVar("R")
@@ -134,8 +132,12 @@ async def race(entry: Entry[R], run: Runtime) -> R:
         else:
             await _on_anyio(entry, heat, run)
     except BaseException:
-        with anyio.CancelScope(shield=True):
-            await _discard(entry, [*heat.late, *heat.good()])
+        thrown = [*heat.late, *heat.good()]
+        if thrown:
+            import anyio  # here and below: seldom needed, and slow to load
+
+            with anyio.CancelScope(shield=True):
+                await _discard(entry, thrown)
         raise
     if heat.late:
         await _discard(entry, heat.late)
@@ -160,6 +162,7 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
     def start(failed: bool = False) -> None:
         number = heat.next(failed=failed)
         if number is None:
+            look()  # whoever was asked may have raised, which ends the race
             return
         task = loop.create_task(entry.attempt(number), context=context.copy())
         others[task] = number
@@ -176,18 +179,21 @@ async def _on_asyncio(entry: Entry[R], heat: Heat[R], loop: asyncio.AbstractEven
         if alarm and alarm[RING] is not None:
             alarms.drop(alarm)
 
-    def ended(task: asyncio.Task[R]) -> None:
+    def look() -> None:
         nonlocal beaten
-        number = others.pop(task)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        heat.arrived(number, None if error else task.result(), error)
-        if heat.winner is None and entry.at_once:
-            start(failed=True)
         if heat.winner is not None and first_is_out and not beaten:
             beaten = True
             runner.cancel()
         if home is not None and not home.done() and (heat.over or not others):
             home.set_result(None)
+
+    def ended(task: asyncio.Task[R]) -> None:
+        number = others.pop(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        heat.arrived(number, None if error else task.result(), error)
+        if heat.winner is None and entry.at_once:
+            start(failed=True)
+        look()
 
     watch()
     try:
@@ -233,6 +239,8 @@ async def _bring_home(tasks: dict[asyncio.Task[R], int]) -> None:
 
 
 async def _on_anyio(entry: Entry[R], heat: Heat[R], run: Runtime) -> None:
+    import anyio
+
     async with anyio.create_task_group() as group:
         over = anyio.Event()
 
@@ -258,6 +266,8 @@ async def _on_anyio(entry: Entry[R], heat: Heat[R], run: Runtime) -> None:
             number = heat.next(failed=failed)
             if number is not None:
                 begin(number)
+            elif heat.winner is not None:
+                over.set()  # whoever was asked raised, which ends the race
 
         def begin(number: int) -> None:
             group.start_soon(attempt, number)

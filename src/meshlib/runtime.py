@@ -14,8 +14,6 @@ from itertools import count
 from math import inf
 from typing import Any, Protocol, TypeVar, cast
 
-import anyio
-
 R = TypeVar("R")
 
 
@@ -59,6 +57,8 @@ class System:
         if _asyncio_loop() is not None:  # a tenth of anyio's price, and anyio would do the same
             await asyncio.sleep(seconds)
         else:
+            import anyio  # here and below: only trio needs it
+
             await anyio.sleep(seconds)
 
     def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
@@ -73,6 +73,8 @@ class System:
 
 
 async def _until_on_trio(remaining: float, work: Coroutine[Any, Any, R]) -> R:
+    import anyio
+
     with anyio.move_on_after(max(remaining, 0.0)):
         return await work
     raise Expired

@@ -44,6 +44,41 @@ def test_slots_tell_the_covered_share_of_each() -> None:
     assert slots(4, 0.125, 0.25) == [(0, pytest.approx(0.5)), (1, pytest.approx(0.5))]
 
 
+@pytest.mark.parametrize(
+    ("offset", "span", "found"),
+    [
+        (0.1, 0.3, [1, 2, 3]),
+        (0.1, 0.35, [1, 2, 3, 4]),
+        (0.35, 0.15, [3, 4]),
+        (0.25, 0.2, [2, 3, 4]),
+        (0.75, 0.5, [7, 8, 9, 0, 1, 2]),
+        (0.25, 0.25, [2, 3, 4]),
+        (0.75, 0.0, [7]),
+        (0.75, 1e-300, [7]),
+        (0.3, 0.999999, [3, 4, 5, 6, 7, 8, 9, 0, 1, 2]),
+    ],
+)
+def test_finagles_ring_ranges(offset: float, span: float, found: list[int]) -> None:
+    assert [index for index, _ in slots(10, offset, span)] == found
+
+
+def test_finagles_ring_weights() -> None:
+    assert dict(slots(10, 0.75, 0.5)) == pytest.approx({7: 0.5, 8: 1.0, 9: 1.0, 0: 1.0, 1: 1.0, 2: 0.5})
+    assert dict(slots(4, 0.125, 1.0)) == pytest.approx({0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}), "the whole ring, from within"
+    for i in range(10):
+        assert slots(10, i / 10, 0.1) == [(i, pytest.approx(1.0))]
+    for cent in range(10, 90):
+        assert 0 not in dict(slots(10, cent / 100, 0.1))
+
+
+def test_finagles_apertures_hold_twelve_servers_or_all() -> None:
+    for servers in range(1, 21):
+        for client in range(65):
+            found = len(slots(servers, client / 65, width(65, servers)))
+            assert min(servers, 12) <= found <= servers
+    assert 12 <= len(slots(13, 0.09230769230769231, 0.9230769230769231)) <= 13
+
+
 def test_the_band_widens_and_narrows_by_one() -> None:
     band = LoadBand(smooth=1.0)
     assert band.adjust(2.0, 1, 10, 0.0) == 2

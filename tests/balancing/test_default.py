@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import TypeAlias
 
 import pytest
 
-from meshlib.balancing import Balancer, Endpoint, make
+from meshlib.balancing import Balancer, Endpoint, Ward, make
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import NoEndpoint
 from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
+from meshlib.policies.accrual import Unified
 
 Took: TypeAlias = Callable[[Endpoint, int], float]
 
@@ -326,3 +327,91 @@ def test_a_relapse_makes_the_way_back_slower() -> None:
     for step in range(200):
         endpoints[0].leave(endpoints[0].enter(4.0 + step / 100), SUCCESS, 4.0 + step / 100, 0.1)
     assert endpoints[0].burden < 0.3
+
+
+def test_a_probe_that_is_refused_for_too_many_calls_waits_for_the_next_backoff() -> None:
+    endpoints = three()
+    balancer, random = make("default", "users", endpoints), Random(1).random
+    warm(endpoints)
+    kill(endpoints[0], 2.0)
+    assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
+    endpoints[0].leave(endpoints[0].enter(2.25), IGNORED, 2.26, 0.01)
+    endpoints[0].limited(2.26)
+    assert endpoints[0] not in [balancer.pick(random, 2.7) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 2.8) for _ in range(50)]
+
+
+def unified(**settings: float) -> tuple[list[Endpoint], Balancer]:
+    """Linkerd 2's accrual with its own numbers, without jitter."""
+    endpoints = three()
+
+    def backoff() -> Iterator[float]:
+        return (min(60.0, 2.0**n) for n in range(1000))
+
+    ward = Ward("users", accrual=lambda: Unified(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
+    return endpoints, make("default", "users", endpoints, ward=ward)
+
+
+def test_linkerds_run_of_seven_ejects_and_probes_double_their_wait_up_to_the_longest() -> None:
+    endpoints, balancer = unified()
+    kill(endpoints[0], 2.0, times=4)
+    assert endpoints[0].state == "ok"
+    kill(endpoints[0], 2.0, times=3)
+    assert endpoints[0].state == "ejected"
+    random, probes, now = Random(1).random, [2.0], 2.0
+    while len(probes) < 10:
+        now += 0.05
+        if balancer.pick(random, now) is endpoints[0]:
+            probes.append(now)
+            endpoints[0].leave(endpoints[0].enter(now), FAILURE, now, 0.001)
+    waits = [after - before for before, after in zip(probes, probes[1:], strict=False)]
+    assert waits == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0], abs=0.11)
+
+
+def test_linkerds_success_rate_counts_refusals_and_its_run_does_not() -> None:
+    endpoints, _ = unified(failures=3)
+    for _ in range(4):
+        endpoints[0].limited(2.0)
+        endpoints[1].limited(2.0)
+    assert endpoints[0].state == "ok"  # four refusals are no run of three, and fewer than five calls
+    endpoints[0].limited(2.0)
+    assert endpoints[0].state == "ejected"
+    for now in range(3, 13):  # eight of ten are good: not below the rate
+        endpoints[1].leave(endpoints[1].enter(float(now) + 10.0), SUCCESS, float(now) + 10.0, 0.1)
+    assert endpoints[1].state == "ok"
+
+
+def test_linkerds_probe_that_is_refused_fails_and_the_wait_doubles() -> None:
+    endpoints, balancer = unified()
+    random = Random(1).random
+    for _ in range(5):
+        endpoints[0].limited(2.0)
+    assert endpoints[0] in [balancer.pick(random, 3.0) for _ in range(20)]
+    endpoints[0].leave(endpoints[0].enter(3.0), IGNORED, 3.0, 0.01)
+    endpoints[0].limited(3.0)
+    assert endpoints[0] not in [balancer.pick(random, 4.9) for _ in range(50)]
+    assert endpoints[0] in [balancer.pick(random, 5.1) for _ in range(50)]
+    endpoints[0].leave(endpoints[0].enter(5.1), SUCCESS, 5.2, 0.1)
+    assert endpoints[0].state == "ok"
+
+
+def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> None:
+    endpoints, balancer = unified(failures=1)
+    random = Random(1).random
+    kill(endpoints[0], 2.0, times=1)
+    endpoints[0].postpone(20.0, 2.0)
+    assert endpoints[0] not in [balancer.pick(random, 21.9) for _ in range(50)]
+    kill(endpoints[1], 2.0, times=1)
+    endpoints[1].postpone(3600.0, 2.0)
+    assert endpoints[1] in [balancer.pick(random, 62.1 + tick) for tick in range(50)]
+
+
+def test_the_numbers_of_the_rule_can_be_set_and_go_back_with_the_next_balancer() -> None:
+    ward = Ward("users", decay=7.0)
+    make("default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0)
+    assert (ward.decay, ward.slack, ward.deviations, ward.penalty, ward.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
+    make("default", "users", three(), ward=ward)
+    assert (ward.decay, ward.slack, ward.recheck) == (7.0, 0.02, 2.0)
+    for wrong in ({"decay": 0.0}, {"recheck": -1.0}, {"choices": 0}, {"slack": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            make("default", "users", three(), **wrong)

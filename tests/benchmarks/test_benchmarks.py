@@ -16,7 +16,8 @@ SHORT: dict[str, list[str]] = {
     "balancersim": ["--fast", "--only", "hedged"],
     "balancers": ["--fast"],
     "clients": ["--get", "--loop", "asyncio", "--concurrency", "8", "--seconds", "0.1", "--rounds", "1"],
-    "hot_path": ["--fast", "--rounds", "4"],
+    "crowd": ["--fast"],
+    "hot_path": ["--fast", "--rounds", "2"],
     "import_time": ["--fast", "--rounds", "1"],
     "routing": ["--fast"],
     "scale": ["--fast"],
@@ -24,13 +25,11 @@ SHORT: dict[str, list[str]] = {
     "storm": ["--fast"],
     "wire": ["--seconds", "0.02", "--rounds", "1", "--only", "rawproto+deadline,meshlib wire"],
 }
-# They keep less: no budget, no deadline, no verdicts. See "Where we lose" in docs/benchmarks.md.
-LIGHTER = {("retry", "nopanic"), ("retry", "resilix")}
 
 
 def run(name: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments], capture_output=True, text=True, timeout=90
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments], capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -49,7 +48,9 @@ def test_every_script_has_a_short_form_here() -> None:
 
 
 PLAIN = [
-    name for name in ("balancersim", "balancers", "clients", "routing", "wire") if (BENCHMARKS / f"{name}.py").exists()
+    name
+    for name in ("balancersim", "balancers", "clients", "crowd", "routing", "wire")
+    if (BENCHMARKS / f"{name}.py").exists()
 ]
 
 
@@ -58,23 +59,52 @@ def test_it_runs(name: str) -> None:
     assert run(name, *SHORT[name])
 
 
-def test_no_policy_is_slower_than_a_peer_by_half(tmp_path: Path) -> None:
-    table = result("hot_path", tmp_path)["table"]
-    # The least of the rounds: what else the machine does can only add to it.
+def slower_by_half(table: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """Where a peer takes less than two thirds of what we take, and no reason stands in its row.
+
+    By the least of the rounds: what else the machine does can only add to it. Below 100 ns apart it may be noise.
+    """
     cells = {(e["section"], e["row"], e["way"]): e["from_ns"] for e in table if "from_ns" in e}
     ours: dict[tuple[str, str], float] = {}
     for (section, row, way), added in cells.items():
         if row.startswith("meshlib"):
             ours.setdefault((section, way), added)
-    assert {"breaker", "retry", "bulkhead"} <= {section for section, _ in ours}
-    slower = {
-        (section, row, way): (ours[section, way], added)
+    excused = {(e["section"], e["row"]) for e in table if "why" in e}
+    return {
+        (section, row, way)
         for (section, row, way), added in cells.items()
-        if not row.startswith("meshlib") and row != "closure" and (section, row) not in LIGHTER
-        # Below 100 ns apart it may be noise, whatever the ratio.
-        if (section, way) in ours and ours[section, way] > 1.5 * added and ours[section, way] - added > 100
+        if not row.startswith("meshlib") and (section, row) not in excused and (section, way) in ours
+        if ours[section, way] > 1.5 * added and ours[section, way] - added > 100
     }
+
+
+def test_no_policy_is_slower_than_a_peer_by_half(tmp_path: Path) -> None:
+    """What a busy machine makes of one run is not held against anybody: only who is slower each time is slower."""
+    table = result("hot_path", tmp_path)["table"]
+    assert {"breaker", "retry", "bulkhead", "pipeline", "rate limit"} <= {entry["section"] for entry in table}
+    slower = slower_by_half(table)
+    for _ in range(2):
+        if not slower:
+            break
+        again = tmp_path / "again.json"
+        only = [argument for section in {section for section, _, _ in slower} for argument in ("--only", section)]
+        run("hot_path", "--fast", "--rounds", "6", *only, "--json", str(again))
+        slower &= slower_by_half(json.loads(again.read_text())["table"])
     assert not slower
+
+
+def test_who_is_quicker_than_we_are_is_given_a_reason() -> None:
+    table = json.loads((BENCHMARKS / "results" / "hot_path.json").read_text())["table"]
+    page = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text()
+    ours = {(e["section"], e["way"]): e for e in reversed(table) if e["row"].startswith("meshlib") and "added_ns" in e}
+    ahead = [
+        entry
+        for entry in table
+        if "added_ns" in entry and not entry["row"].startswith("meshlib") and (entry["section"], entry["way"]) in ours
+        if entry["added_ns"] < ours[entry["section"], entry["way"]]["added_ns"]
+    ]
+    assert ahead
+    assert [entry["row"] for entry in ahead if entry.get("why", "") not in page] == []
 
 
 def test_import_pulls_in_nothing_of_an_extra(tmp_path: Path) -> None:

@@ -61,4 +61,11 @@ def test_it_goes_back_when_the_condition_holds(
 
 def test_a_condition_without_figures_is_refused(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", "users", "--to", "v2", "--store", str(store), "--abort-if", "p99 > 1s"]) == 2
-    assert "needs --figures" in capsys.readouterr().err
+    assert "--abort-if needs figures" in capsys.readouterr().err
+
+
+def test_figures_beside_the_mesh_file_need_not_be_named(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counters(store.with_name("figures.json"), 10, 0)
+    where = ["--store", str(store), "--least", "0"]
+    assert main(["rollout", "users", "--to", "v2", *where, *QUICK, "--abort-if", "success_rate < 0.5"]) == 0
+    assert "users: done" in capsys.readouterr().out

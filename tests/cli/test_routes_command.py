@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,18 @@ def test_a_writer_who_has_not_seen_the_latest_is_refused(
     main(["routes", "put", store, one])
     assert main(["routes", "put", store, two, "--expected", "0000"]) == 1
     assert "somebody else wrote" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["routes", "put", str(tmp_path / "mesh.yaml"), str(tmp_path / "nowhere.yaml")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(ONE + "# much more\n" * 20_000)
+    command = [sys.executable, "-m", "meshlib", "routes", "get", str(tmp_path / "mesh.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

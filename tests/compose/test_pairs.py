@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import anyio
 import pytest
 
-from meshlib.errors import BreakerOpen, BulkheadFull, DeadlineExceeded
+from meshlib.errors import BreakerOpen, BulkheadFull, DeadlineExceeded, Rejected
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker import CircuitBreaker
 from meshlib.policies.budget import RetryBudget
@@ -15,7 +17,11 @@ from meshlib.policies.bulkhead import Bulkhead
 from meshlib.policies.cache import SingleFlight
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.hedge import Hedge
+from meshlib.policies.limiter import AdaptiveLimit
+from meshlib.policies.limits import FixedLimit
+from meshlib.policies.rate import RateLimit
 from meshlib.policies.retry import Retry
+from meshlib.policies.throttle import SreThrottle, Throttle
 from meshlib.policies.timeout import Timeout
 from meshlib.testing import ManualClock
 
@@ -171,6 +177,77 @@ async def test_a_single_flight_outside_a_retry_retries_once_for_all() -> None:
         for _ in range(5):
             group.start_soon(fails, call, OSError)
     assert server.asked == 3
+
+
+# --- timeout and retry, timeout and breaker ---------------------------------------------------------------------------
+
+
+async def test_a_timeout_outside_a_retry_bounds_all_attempts_and_waits() -> None:
+    server = Server(ManualClock(), 0.4, down=True)
+    await fails(server.behind(Timeout(1.0), Retry(9, backoff=0.2)), DeadlineExceeded)
+    assert (server.asked, server.clock.now()) == (2, 1.0)
+
+
+async def test_a_timeout_inside_a_retry_bounds_each_attempt() -> None:
+    server = Server(ManualClock(), 60.0)
+    await fails(server.behind(Retry(3, backoff=0.0), Timeout(1.0)), DeadlineExceeded)
+    assert (server.asked, server.clock.now()) == (3, 3.0)
+
+
+@pytest.mark.parametrize("breaker_first", [False, True])
+async def test_a_call_that_runs_out_of_time_is_a_failure_to_a_breaker_inside_and_outside(breaker_first: bool) -> None:
+    breaker, patience = CircuitBreaker("users", consecutive_failures=1), Timeout(1.0)
+    order = (breaker, patience) if breaker_first else (patience, breaker)
+    await fails(Server(ManualClock(), 60.0).behind(*order), DeadlineExceeded)
+    assert breaker.state == "open"
+
+
+async def test_a_timeout_outside_a_line_bounds_the_wait_in_it() -> None:
+    clock, bulkhead = ManualClock(), Bulkhead(1, max_wait=inf)
+    bulkhead.enter()
+    await fails(Server(clock).behind(Timeout(1.0), bulkhead), DeadlineExceeded)
+    assert (clock.now(), bulkhead.metrics().waiting) == (1.0, 0)
+
+
+# --- limits and the rest ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0), chance=lambda: 0.0)])
+async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Callable[[], Any]) -> None:
+    breaker = CircuitBreaker("users", consecutive_failures=2)
+    server = Server(ManualClock(), down=True)
+    call = server.behind(Retry(3, backoff=0.0), breaker, make())
+    await fails(call, Rejected)
+    assert (server.asked, breaker.state, breaker.metrics().consecutive_failures) == (1, "closed", 1)
+
+
+async def test_an_open_breaker_takes_no_permit_of_the_rate_limit_below() -> None:
+    breaker, limit = CircuitBreaker("users"), RateLimit(5)
+    breaker.force_open()
+    await fails(Server(ManualClock()).behind(breaker, limit), BreakerOpen)
+    assert limit.metrics(0.0).available == 5
+
+
+async def test_an_adaptive_limit_inside_a_retry_measures_attempts_and_not_waits() -> None:
+    heard: list[float] = []
+
+    class Heard(FixedLimit):
+        def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
+            heard.append(rtt)
+            return self.limit
+
+    server = Server(ManualClock(), 0.5, down=True)
+    await fails(server.behind(Retry(2, backoff=60.0), AdaptiveLimit(Heard(5))), OSError)
+    assert heard == [0.5, 0.5]
+
+
+async def test_a_single_flight_outside_a_hedge_hedges_once_for_all() -> None:
+    server, hedge = Server(ManualClock(), 5.0, 0.1), Hedge(1.0)
+    call = server.behind(SingleFlight(), hedge)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(call)
+    assert (server.asked, hedge.sent) == (2, 1)
 
 
 # --- timeout and hanging servers -------------------------------------------------------------------------------------

@@ -49,5 +49,5 @@ def test_linkerds_accrual_becomes_failures_and_a_share() -> None:
 
 
 def test_settings_that_envoy_does_not_know_are_told() -> None:
-    _, said = exported(balancer={"kind": "ring_hash", "bound": 1.25})
-    assert said == ["users: the settings of the balancer are left to Envoy's own"]
+    _, said = exported(balancer={"kind": "ring_hash", "bound": 1.25, "slow_start": "5s", "zone": "a"})
+    assert said == ["users: slow_start, zone of the balancer is left to Envoy's own"]

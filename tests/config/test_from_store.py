@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from meshlib import ConfigError, Mesh
+from meshlib.cli import main
+from meshlib.discovery.file_store import FileStore
+from meshlib.discovery.processes import Said, said
 from meshlib.discovery.store import Changed, MemoryStore, StoreAway, Told
 from meshlib.events import ConfigRefused, Event, SourceBack
 
@@ -84,3 +88,61 @@ def test_a_bad_text_after_a_start_with_the_copy_is_refused_and_told(tmp_path: Pa
     store.come("services: {a: {retrys: 1}}")
     assert addresses(mesh) == ["h:1"]
     assert isinstance(events[-1], ConfigRefused)
+
+
+MANIFEST = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec: {hosts: [a], http: [{route: [{destination: {host: a, port: {number: 80}}}]}], exportTo: ["."]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec:
+  hosts: [a]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+"""
+
+
+def test_a_store_may_hold_manifests_of_another_mesh(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore(MANIFEST)
+    mesh = Mesh.from_store(store)
+    assert [e.address for e in mesh.current.clusters["a:80"].balancer.endpoints] == ["10.0.0.1:80"]
+    store.put(MANIFEST.replace("10.0.0.1", "10.0.0.2"))
+    assert [e.address for e in mesh.current.clusters["a:80"].balancer.endpoints] == ["10.0.0.2:80"]
+    assert sum("exportTo" in record.message for record in caplog.records) == 1, "each thing is told once"
+
+
+def test_a_process_says_beside_the_copy_what_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy, shared = tmp_path / "copy.yaml", FileStore(tmp_path / "mesh.yaml")
+    shared.put(TEXT)
+    store = MemoryStore(TEXT)
+    with Mesh.from_store(store, copy=copy):
+        (facts, _), *others = said(copy)
+        assert not others and facts["pid"] == os.getpid() and (facts["revision"], facts["refused"]) == ("1", None)
+        store.put("services: {a: {retrys: 1}}")
+        assert main(["status", str(shared.path), "--copy", str(copy)]) == 0
+        shown = capsys.readouterr().out
+        assert f"process {os.getpid()}: runs revision 1, picture 1" in shown
+        assert "refused the newest text" in shown and "did you mean 'retry'" in shown
+    assert list(said(copy)) == []
+
+
+def test_a_process_that_runs_the_copy_says_so_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy.yaml"
+    FileStore(copy).put(TEXT)
+    with Mesh.from_store(Away(), copy=copy, wait=0.01):
+        assert main(["status", str(tmp_path / "nowhere.yaml"), "--copy", str(copy)]) == 1
+        shown = capsys.readouterr().out
+        assert "runs the copy, revision" in shown and "away, the last good picture stays: nobody there" in shown
+
+
+def test_what_a_process_that_is_no_more_said_is_taken_away(tmp_path: Path) -> None:
+    Said(tmp_path / "copy.yaml").tell(revision="1")
+    mine = tmp_path / ".copy.yaml.processes" / f"{os.getpid()}.json"
+    mine.rename(mine.with_name(f"{2**22 + 1}.json"))  # above every process id that Linux gives
+    assert list(said(tmp_path / "copy.yaml")) == []
+    assert list(mine.parent.glob("*.json")) == []

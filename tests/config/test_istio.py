@@ -332,3 +332,52 @@ def test_what_stands_wrong_in_a_manifest_is_told_with_its_line(folder: Folder) -
         with pytest.raises(ConfigError) as caught:
             folder.read(rules(http))
         assert caught.value.line == line and caught.value.file is not None
+
+
+DELEGATES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+  - {name: pay, match: [{uri: {prefix: /pay}}], delegate: {name: pay, namespace: money}, timeout: 3s}
+  - {name: lost, match: [{uri: {prefix: /lost}}], delegate: {name: nobody}}
+  - route: [{destination: {host: shop}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: pay, namespace: money}
+spec:
+  http:
+  - name: card
+    match: [{uri: {prefix: /pay/card}, headers: {x: {exact: y}}}]
+    route: [{destination: {host: card}}]
+    timeout: 1s
+  - {name: cash, match: [{method: {exact: POST}}], route: [{destination: {host: cash}}]}
+  - {name: other, match: [{uri: {prefix: /other}}], route: [{destination: {host: other}}]}
+  - {name: rest, route: [{destination: {host: rest}}]}
+"""
+
+
+def test_a_rule_that_delegates_is_replaced_by_the_rules_of_the_other(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DELEGATES)
+    found = istio.load(tmp_path / "a.yaml")
+    routes = found.model.services["shop"].routes
+    assert [(route.name, list(route.split), route.timeout) for route in routes] == [
+        ("pay-card", ["card.money"], 1.0),
+        ("pay-cash", ["cash.money"], 3.0),
+        ("pay-rest", ["rest.money"], 3.0),
+        ("", ["shop"], None),
+    ]
+    table = found.mesh().current.routes
+
+    def goes(path: str, method: str = "GET", **headers: str) -> str | None:
+        decision = table.resolve(RouteRequest("shop", method, path, header=headers.get), lambda: 0.0)
+        return decision.cluster if decision is not None else None
+
+    assert goes("/pay/card", x="y") == "card.money" and goes("/pay/card") == "rest.money"
+    assert goes("/pay", "POST") == "cash.money" and goes("/", "POST") == "shop"
+    told = [one.message for one in found.report]
+    assert any("no VirtualService nobody without hosts" in one for one in told)
+    assert any("does not fit into that of the rule" in one for one in told)

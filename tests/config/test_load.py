@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,9 +96,57 @@ def test_an_empty_file_is_a_mesh_that_knows_nobody(tmp_path: Path) -> None:
         ("egress: maybe\n", "egress", "'allow' or 'refuse'", 1),
         ("clusters: {a: {}}\nservices: {a: {split: {a: 0}}}\n", "services.a.split", "weight above 0", 2),
         ("clusters:\n  a:\n    endpoints: [h:1]\n    endpoints_from: {file: x}\n", "clusters.a", "one of the two", 2),
-        ("services:\n  a:\n    retry: {backoff: 1s, backoff_max: 200ms}\n" + A, "services.a", "maximum=0.2", 2),
-        ("services:\n  a: {timeout: 1s, per_try_timeout: 2s}\n" + A, "services.a", "at most the total of 1", 2),
-        ("services:\n  a: {hedge: {delay: 1s, percentile: 95%}}\n" + A, "services.a", "one of the two", 2),
+        (
+            "services:\n  a:\n    retry: {backoff: 1s, backoff_max: 200ms}\n" + A,
+            "services.a.retry",
+            "backoff: expected at most backoff_max (0.2), found 1",
+            3,
+        ),
+        (
+            "services:\n  a: {timeout: 1s, per_try_timeout: 2s}\n" + A,
+            "services.a",
+            "per_try_timeout: expected at most timeout (1), found 2",
+            2,
+        ),
+        ("pipelines:\n  a: {timeout: 1s, per_try_timeout: 2s}\n", "pipelines.a", "per_try_timeout: expected", 2),
+        ("services:\n  a: {hedge: {delay: 1s, percentile: 95%}}\n" + A, "services.a.hedge", "one of the two", 2),
+        ("services:\n  a:\n    retry: {statuses: [99999]}\n" + A, "services.a.retry.statuses[0]", "found 99999", 3),
+        (
+            "clusters:\n  a:\n    breaker: {cooldown: 10s, cooldown_max: 5s}\n",
+            "clusters.a.breaker",
+            "cooldown: expected at most cooldown_max (5), found 10",
+            3,
+        ),
+        (
+            "clusters:\n  a:\n    breaker: {probes: 1, probe_successes: 2}\n",
+            "clusters.a.breaker",
+            "probe_successes=2: expected at most probes=1",
+            3,
+        ),
+        (
+            "clusters:\n  a:\n    breaker: {failure_rate: null, window: 5s}\n",
+            "clusters.a.breaker",
+            "window: expected a failure_rate or a slow_call_rate",
+            3,
+        ),
+        (
+            "clusters:\n  a:\n    adaptive_limit: {by: vegas, min_limit: 500}\n",
+            "clusters.a.adaptive_limit",
+            "min_limit: expected at most max_limit (200), found 500",
+            3,
+        ),
+        (
+            "clusters:\n  a:\n    adaptive_limit: {by: vegas, min_limit: 5}\n",
+            "clusters.a.adaptive_limit",
+            "min_limit: expected none",
+            3,
+        ),
+        (
+            "clusters:\n  a:\n    adaptive_limit: {initial: 50, max_limit: 30}\n",
+            "clusters.a.adaptive_limit",
+            "initial: expected at most max_limit (30), found 50",
+            3,
+        ),
         ("services:\n  a:\n    retry: {retry_after_max: .inf}\n" + A, "services.a", "retry_after_max=inf", 2),
         ("services:\n  a:\n    budget: {min_per_second: .inf}\n" + A, "services.a.budget", "min_per_second=inf", 3),
         (
@@ -118,6 +167,23 @@ def test_nonsense_is_refused_with_its_place(tmp_path: Path, text: str, where: st
     assert expected in str(caught.value)
     assert caught.value.line == line
     assert str(caught.value).startswith(f"{tmp_path / 'mesh.yaml'}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "breaker: {cooldown: 2m}",
+        "adaptive_limit: {max_limit: 10}",
+        "adaptive_limit: {by: vegas, max_limit: 10}",
+        "adaptive_limit: {by: aimd, max_limit: 10, initial: 5}",
+    ],
+)
+def test_a_default_gives_way_to_what_was_written_beside_it(tmp_path: Path, cluster: str) -> None:
+    (tmp_path / "mesh.yaml").write_text(
+        f"services: {{a: {{retry: {{backoff: 1s}}}}}}\nclusters:\n  a:\n    {cluster}\n"
+    )
+    gate: Any = load(tmp_path).current.clusters["a"].gates[-1]
+    assert "max_limit" not in cluster or gate.limit.max_limit == 10
 
 
 def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:

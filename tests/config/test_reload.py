@@ -127,3 +127,72 @@ def test_a_change_of_weight_alone_is_heard(watched: Watched) -> None:
     cluster = watched.mesh.current.clusters["a"]
     dice = random.Random(1).random
     assert {cluster.balancer.pick(dice, 0.0).address for _ in range(50)} == {"h:1"}
+
+
+TWO = """services:
+  a: {routes: [{match: {path: /x}, split: a, policies: b}, {match: {path: /y}, split: a, per_try_timeout: 1s}]}
+  b: {timeout: 2s}
+clusters:
+  a: {endpoints: [h:1, {address: h:2, weight: 2, labels: {v: one}}]}
+  b: {endpoints: [h:3]}
+"""
+
+
+def test_what_is_written_as_it_was_is_not_made_again(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "mesh.yaml", TWO)
+    old = watched.mesh.current
+    watched.edit(TWO.replace("h:3", "h:4"))
+    new = watched.mesh.current
+    assert new.routes.services["a"] is old.routes.services["a"]
+    assert new.services["a"] is old.services["a"] and new.clusters["a"] is old.clusters["a"]
+    assert new.clusters["b"] is not old.clusters["b"]
+    watched.edit("# only a comment\n" + TWO.replace("h:3", "h:4"))
+    assert dict(watched.mesh.current.clusters) == dict(new.clusters)
+
+
+def test_a_rule_hears_of_the_policies_that_it_names(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "mesh.yaml", TWO)
+    watched.edit(TWO.replace("2s", "3s"))
+    now = watched.mesh.current
+    rules = now.routes.services["a"].routes
+    assert rules[0].policies is now.services["b"]
+    assert rules[1].policies.per_try_timeout == 1.0
+
+
+def test_of_many_endpoints_those_that_stay_are_the_same_and_the_others_are_told(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "mesh.yaml", TWO)
+    one, two = watched.mesh.current.clusters["a"].balancer.endpoints
+    watched.edit(TWO.replace("weight: 2", "weight: 5"))
+    assert watched.mesh.current.clusters["a"].balancer.endpoints == (one, two)
+    assert two.weight == 5
+    watched.edit(TWO)
+    assert two.weight == 2
+    watched.edit(TWO.replace("v: one", "v: two"))
+    assert watched.mesh.current.clusters["a"].balancer.endpoints[1].labels == {"v": "two"}
+
+
+@pytest.mark.parametrize("kind", ["default", "ring_hash", "maglev", "round_robin", "prequal", "aperture"])
+def test_the_picture_before_keeps_its_members(tmp_path: Path, kind: str) -> None:
+    text = ONE.replace("    breaker", f"    balancer: {kind}\n    breaker")
+    watched = Watched(tmp_path / "mesh.yaml", text)
+    old = watched.mesh.current.clusters["a"]
+    stays = old.balancer.endpoints[1]
+    watched.edit(text.replace("h:1", "h:9"))
+    new = watched.mesh.current.clusters["a"]
+    assert [e.address for e in old.balancer.endpoints] == ["h:1", "h:2"]
+    assert [e.address for e in new.balancer.endpoints] == ["h:9", "h:2"] and new.balancer.endpoints[1] is stays
+    dice = random.Random(1).random
+    assert {old.balancer.pick(dice, 0.0, key=n << 50).address for n in range(60)} <= {"h:1", "h:2"}
+    assert {new.balancer.pick(dice, 0.0, key=n << 50).address for n in range(60)} <= {"h:9", "h:2"}
+
+
+def test_the_picture_before_keeps_its_members_by_priority_too(tmp_path: Path) -> None:
+    text = (
+        "clusters:\n  a: {endpoints: [{address: h:1, priority: 0}, {address: h:2, priority: 1}]}\nservices: {a: {}}\n"
+    )
+    watched = Watched(tmp_path / "mesh.yaml", text)
+    old = watched.mesh.current.clusters["a"]
+    watched.edit(text.replace("h:1", "h:9"))
+    dice = random.Random(1).random
+    assert {old.balancer.pick(dice, 0.0).address for _ in range(20)} == {"h:1"}
+    assert {watched.mesh.current.clusters["a"].balancer.pick(dice, 0.0).address for _ in range(20)} == {"h:9"}

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import h11
 
 from meshlib.http._faults import RemoteProtocolError
-from meshlib.http._reader import LONGEST_HEAD, SLICE, Reader
+from meshlib.http._reader import SLICE, Reader
+from meshlib.http._reader_h11 import LONGEST_HEAD
 
 REQUEST = b" / HTTP/1.1\r\nHost: example\r\n"
 Outcome = tuple[object, ...]

@@ -78,13 +78,38 @@ async def test_a_plain_request_takes_the_lean_path(lib: Any, kind: Any, taken: T
         assert (await client.get(URL, timeout=3.0)).text == "ok"
         assert (await client.get(URL, follow_redirects=True)).text == "ok"
         assert (await client.get(URL, headers={"x-a": "1"})).request.headers["x-a"] == "1"
-    assert tuple(taken) == (12, 0)
+        assert str((await client.get(URL, params={"a": "ü", "b": 2})).request.url) == f"{URL}?a=%C3%BC&b=2"
+    assert tuple(taken) == (13, 0)
+
+
+@EACH
+async def test_the_same_headers_go_with_any_body(lib: Any, kind: Any, taken: Taken) -> None:
+    heads: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            heads.append(await peer.request())
+            await peer.send(OK)
+
+    async with opened(kind, script) as (client, _):
+        for body in ("a", "a longer one", {"json": "now"}):
+            kind_of_body = {"content": body} if isinstance(body, str) else {"json": body}
+            response = await client.post(URL, headers={"x-a": "1"}, **kind_of_body)
+            assert response.request.headers["content-length"] == str(len(response.request.content))
+            plain = lib.Request("POST", URL, headers={"x-a": "1"}, **kind_of_body)
+            assert response.request.content == plain.content
+        client.headers["x-b"] = "2"
+        await client.post(URL, headers={"x-a": "1"}, content="a")
+    assert [head.lower().count(b"x-a: 1") for head in heads] == [1, 1, 1, 1]
+    assert [b"x-b: 2" in head.lower() for head in heads] == [False, False, False, True]
+    assert tuple(taken) == (4, 0)
 
 
 CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "a built request": lambda client, lib: client.send(client.build_request("GET", URL)),
     "a URL object": lambda client, lib: client.get(lib.URL(URL)),
-    "params": lambda client, lib: client.get(URL, params={"a": "1"}),
+    "params that are no plain mapping": lambda client, lib: client.get(URL, params=[("a", "1")]),
+    "params that are equal, and sent otherwise": lambda client, lib: client.get(URL, params={"a": True}),
     "a Host of one's own": lambda client, lib: client.get(URL, headers={"host": "other"}),
     "form data": lambda client, lib: client.post(URL, data={"a": "1"}),
     "credentials in the URL": lambda client, lib: client.get("http://ada:secret@users/v1"),

@@ -52,7 +52,9 @@ REQUESTS = st.fixed_dictionaries(
                 [("x", "1"), ("x", "2")],
             ]
         ),
-        "params": st.sampled_from([{"q": "1"}, {"q": "a b"}]),
+        "params": st.sampled_from(
+            [{"q": "1"}, {"q": "a b", "n": 1}, {"q": 1}, {"q": True}, {"q": 1.0}, {}, [("q", "1")]]
+        ),
         "follow_redirects": st.booleans(),
         "timeout": st.sampled_from([2.0, None]),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from math import inf
 from typing import Any
 
@@ -284,6 +285,40 @@ def test_polly_one_manual_control_drives_many_breakers_and_those_to_come() -> No
     control.metrics_only()
     control.disable()
     assert second.state == DISABLED
+
+
+def test_a_breaker_that_joins_a_switch_while_it_is_thrown_ends_where_the_switch_is() -> None:
+    control, joining = ManualControl(), threading.Event()
+    control.force_open()
+
+    class Slow(ManualClock):
+        asked = 0
+
+        def now(self) -> float:
+            self.asked += 1
+            if self.asked == 2:  # once for the initial state, and then for the move that the switch demands
+                joining.set()
+                resetting.join(0.05)  # the other thread, if it can, resets everybody now
+            return super().now()
+
+    def reset() -> None:
+        joining.wait(5.0)
+        control.reset()
+
+    resetting = threading.Thread(target=reset)
+    resetting.start()
+    late = CircuitBreaker(initial="closed", control=control, runtime=Slow())
+    resetting.join()
+    assert late.state == CLOSED
+
+
+def test_a_listener_may_throw_the_switch_that_moved_its_breaker() -> None:
+    control = ManualControl()
+    breakers = [CircuitBreaker(control=control, runtime=ManualClock()) for _ in range(3)]
+    for breaker in breakers:
+        breaker.subscribe(lambda event: control.reset() if event.after == FORCED_OPEN else None)
+    control.force_open()
+    assert [breaker.state for breaker in breakers] == [CLOSED] * 3
 
 
 def test_polly_a_slice_begins_with_its_first_call_and_leaves_after_the_whole_period() -> None:

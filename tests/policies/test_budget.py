@@ -116,6 +116,16 @@ def test_concurrency_budget_allows_a_share_of_what_is_in_flight() -> None:
     assert (budget.calls, budget.balance(0.0)) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("minimum", "calls", "retries", "pays"), [(1, 1, 1, True), (1, 0, 2, False), (2, 0, 1, True), (1, 1, 2, False)]
+)
+def test_failsafe_counts_retries_among_what_is_in_flight(minimum: int, calls: int, retries: int, pays: bool) -> None:
+    budget = ConcurrencyBudget(0.5, minimum=minimum, among_all=True)
+    budget.calls, budget.retries = calls, retries
+    assert budget.balance(0.0) == pays
+    assert [budget.withdraw(0.0), budget.withdraw(0.0)] == [pays, False]
+
+
 def test_token_budget_stops_at_half() -> None:
     budget = TokenBudget(10, ratio=0.1)
     for _ in range(4):

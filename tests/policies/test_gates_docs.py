@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["bulkhead", "adaptive-limit", "rate-limit", "quota", "throttle", "fail-fast", "pool"]
+PAGES = ["bulkhead", "adaptive-limit", "rate-limit", "quota", "throttle", "fail-fast", "pool", "accrual"]
 
 
 def examples(page: str) -> str:

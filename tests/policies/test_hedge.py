@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Coroutine
-from math import inf
+from math import inf, isnan
 from typing import Any
 
 import anyio
@@ -30,10 +30,15 @@ def run(request: pytest.FixtureRequest) -> Runtime:
 
 
 class Server:
-    """Answers attempt n after `times[n]` seconds with `answers[n]`, an exception being raised."""
+    """Answers attempt n after so many seconds with its answer, an exception being raised.
 
-    def __init__(self, run: Runtime, *answers: tuple[float, Any]) -> None:
+    The seconds count from when `together` attempts are here, however slow the machine is in bringing them.
+    """
+
+    def __init__(self, run: Runtime, *answers: tuple[float, Any], together: int = 0) -> None:
         self.run = run
+        self.together = together
+        self.here = anyio.Event()
         self.answers = list(answers)
         self.asked = 0
         self.alive = 0
@@ -44,6 +49,10 @@ class Server:
         self.asked += 1
         self.alive += 1
         try:
+            if self.asked == self.together:
+                self.here.set()
+            if self.together:
+                await self.here.wait()
             await self.run.sleep_async(after)
         except BaseException:
             self.cancelled += 1
@@ -80,7 +89,7 @@ async def test_an_answer_in_time_is_not_hedged(run: Runtime) -> None:
 
 
 async def test_the_first_attempt_may_still_win(run: Runtime) -> None:
-    server = Server(run, (0.05, "first"), (60.0, "second"))
+    server = Server(run, (0.05, "first"), (60.0, "second"), together=2)
     assert await guarded(server, Hedge(0.01))() == "first"
     assert (server.asked, server.cancelled, server.alive) == (2, 1, 0)
 
@@ -93,12 +102,12 @@ async def test_a_failure_before_the_delay_is_not_hedged(run: Runtime) -> None:
 
 
 async def test_a_failure_waits_for_the_attempt_that_is_still_out(run: Runtime) -> None:
-    server = Server(run, (0.02, OSError("broken")), (0.05, "second"))
+    server = Server(run, (0.0, OSError("broken")), (0.05, "second"), together=2)
     assert await guarded(server, Hedge(0.01))() == "second"
 
 
 async def test_if_all_fail_the_outcome_is_that_of_the_first(run: Runtime) -> None:
-    server = Server(run, (0.05, OSError("first")), (0.0, OSError("second")))
+    server = Server(run, (0.05, OSError("first")), (0.0, OSError("second")), together=2)
     with pytest.raises(OSError, match="first"):
         await guarded(server, Hedge(0.01))()
     assert server.alive == 0
@@ -158,7 +167,7 @@ async def test_a_delay_without_sense_ends_the_race_with_its_error(run: Runtime) 
 
 
 async def test_a_refused_hedge_does_not_end_the_first_attempt(run: Runtime) -> None:
-    server = Server(run, (0.05, "first"), (0.0, BulkheadFull("users")))
+    server = Server(run, (0.05, "first"), (0.0, BulkheadFull("users")), together=2)
     assert await guarded(server, Hedge(0.01))() == "first"
 
 
@@ -168,7 +177,7 @@ async def test_a_failure_is_followed_at_once_in_fallback_mode(run: Runtime) -> N
 
 
 async def test_no_more_than_the_extras_are_sent(run: Runtime) -> None:
-    server = Server(run, *[(0.2, n) for n in range(9)])
+    server = Server(run, (0.0, 0), *[(60.0, n) for n in range(1, 9)], together=4)
     assert await guarded(server, Hedge(0.01, extras=3))() == 0
     assert (server.asked, server.cancelled, server.alive) == (4, 3, 0)
 
@@ -305,7 +314,7 @@ def test_old_latencies_are_forgotten() -> None:
     for second in range(60):
         histogram.record(1.0 if second < 30 else 0.1, float(second))
     assert histogram.quantile(1.0, 59.0) == 0.1
-    assert histogram.quantile(1.0, 500.0) != histogram.quantile(1.0, 500.0)
+    assert isnan(histogram.quantile(1.0, 500.0))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +339,7 @@ async def test_a_judge_that_raises_ends_the_race_with_its_error(run: Runtime) ->
     def broken(call: Call, result: object, error: BaseException | None) -> Verdict:
         raise LookupError("the judge")
 
-    server = Server(run, (0.2, OSError()), (0.01, "quick"))
+    server = Server(run, (60.0, OSError()), (0.0, "quick"))
 
     async def ask() -> Any:
         return await server()
@@ -347,7 +356,7 @@ async def test_a_budget_that_raises_ends_the_race_with_its_error(run: Runtime) -
         def withdraw(self, now: float) -> bool:
             raise LookupError("the budget")
 
-    server = Server(run, (0.05, OSError()))
+    server = Server(run, (60.0, OSError()))
     with anyio.fail_after(5.0), pytest.raises(LookupError, match="the budget"):
         await guarded(server, Hedge(0.01, budget=Broken()))()
     assert server.alive == 0
@@ -357,7 +366,7 @@ async def test_a_bad_answer_of_the_first_attempt_is_discarded_when_another_wins(
     def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
         return FAILURE if result == "503" else raised(call, result, error)
 
-    server = Server(run, (0.05, "503"), (0.1, "good"))
+    server = Server(run, (0.0, "503"), (0.05, "good"), together=2)
 
     async def ask() -> Any:
         return await server()

@@ -8,10 +8,26 @@ from math import inf, nan
 from typing import Any
 
 import pytest
+import tenacity
+import tenacity.asyncio as tenacity_asyncio
 
-from meshlib import CircuitBreaker, Consecutive, Hedge, RateLimit, Retry, RetryBudget, ThreadBulkhead, Throttle
-from meshlib.call import raised
-from meshlib.policies import backoff, rate, throttle
+from meshlib import (
+    AdaptiveLimit,
+    CircuitBreaker,
+    Consecutive,
+    FailFast,
+    Fallback,
+    Hedge,
+    RateLimit,
+    Retry,
+    RetryBudget,
+    SingleFlight,
+    ThreadBulkhead,
+    Throttle,
+)
+from meshlib.call import FAILURE, raised
+from meshlib.errors import BreakerOpen
+from meshlib.policies import accrual, backoff, limits, rate, throttle
 
 SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("buckets", lambda: CircuitBreaker(buckets=-1)),
@@ -35,7 +51,55 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("start", lambda: rate.Cycles(start=inf)),
     ("start", lambda: throttle.NackThrottle(start=nan)),
     ("name", lambda: ThreadBulkhead(name="")),
+    ("cooldown", lambda: CircuitBreaker(cooldown=10.0, cooldown_max=5.0)),
+    ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_factor=2.0)),
+    ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_max=60.0)),
+    ("classify", lambda: AdaptiveLimit(classify="all")),  # type: ignore[arg-type]
+    ("partition_of", lambda: AdaptiveLimit(partition_of="tenant")),  # type: ignore[arg-type]
+    ("bypass", lambda: AdaptiveLimit(bypass=True)),  # type: ignore[arg-type]
+    ("initial", lambda: limits.Vegas(initial=50, max_limit=20)),
+    ("initial", lambda: limits.AIMD(initial=50, min_limit=1, max_limit=20)),
+    ("initial", lambda: limits.Gradient2(initial=50, min_limit=1, max_limit=20)),
+    ("min_limit", lambda: limits.Gradient(min_limit=50, max_limit=20)),
+    ("min_window", lambda: limits.Windowed(limits.Vegas(), min_window=2.0, max_window=1.0)),
+    ("minimum_delay", lambda: Hedge(minimum_delay=3.0, longest_delay=2.0)),
+    ("discard", lambda: Hedge(discard=True)),  # type: ignore[arg-type]
+    ("retry_result", lambda: Retry(retry_result=503)),  # type: ignore[arg-type]
+    ("retry_after", lambda: Retry(retry_after=5.0)),  # type: ignore[arg-type]
+    ("unsent", lambda: Retry(unsent=OSError())),  # type: ignore[arg-type]
+    ("discard", lambda: Retry(discard=True)),  # type: ignore[arg-type]
+    ("key", lambda: RateLimit(10, key="tenant")),  # type: ignore[arg-type]
+    ("key", lambda: SingleFlight(key="user")),  # type: ignore[arg-type]
+    ("key", lambda: Fallback(stale=1.0, key="user")),  # type: ignore[arg-type]
+    ("instead", lambda: Fallback(instead=7)),  # type: ignore[arg-type]
+    ("delays", lambda: FailFast([1.0, 2.0])),  # type: ignore[arg-type]
+    ("backoff", lambda: accrual.ConsecutiveFailures(5, -5.0)),
+    ("failures", lambda: accrual.Unified(lambda: iter([1.0]), failures=0, rate=0.0)),
+    ("chance", lambda: Throttle(chance=0.5)),  # type: ignore[arg-type]
 ]
+
+ASYNC: list[tuple[str, Callable[[], Any]]] = [
+    ("stop", lambda: Retry(stop=_never)),  # type: ignore[arg-type]
+    ("wait", lambda: Retry(wait=_never)),  # type: ignore[arg-type]
+    ("retry", lambda: Retry(retry=tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
+    ("retry", lambda: Retry(retry=tenacity.retry_if_result(bool) | tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
+    ("retry_result", lambda: Retry(retry_result=_never)),  # type: ignore[arg-type]
+    ("on", lambda: Retry(on=_never)),  # type: ignore[arg-type]
+    ("failures", lambda: CircuitBreaker(failures=_never)),  # type: ignore[arg-type]
+    ("failure_result", lambda: CircuitBreaker(failure_result=_never)),  # type: ignore[arg-type]
+    ("classify", lambda: CircuitBreaker(classify=_never)),  # type: ignore[arg-type]
+    ("failure_result", lambda: Fallback(7, failure_result=_never)),  # type: ignore[arg-type]
+    ("classify", lambda: Fallback(7, classify=_never)),  # type: ignore[arg-type]
+    ("key", lambda: RateLimit(10, key=_never)),
+]
+
+
+@pytest.mark.parametrize(("field", "make"), ASYNC, ids=[f"{n}: {field}" for n, (field, _) in enumerate(ASYNC)])
+def test_a_question_that_is_not_awaited_cannot_be_asked_of_a_coroutine_function(
+    field: str, make: Callable[[], Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field}.*expected a plain function"):
+        make()
 
 
 async def _never(state: object) -> bool:
@@ -46,3 +110,11 @@ async def _never(state: object) -> bool:
 def test_nonsense_is_refused_at_construction_by_the_name_of_its_field(field: str, make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match=f"^{field}"):
         make()
+
+
+def test_a_cooldown_above_the_usual_maximum_is_its_own_maximum() -> None:
+    breaker = CircuitBreaker(consecutive_failures=1, cooldown=600.0, cooldown_factor=2.0)
+    breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
+    with pytest.raises(BreakerOpen) as refused:
+        breaker.enter(0.0)
+    assert refused.value.retry_after == 600.0

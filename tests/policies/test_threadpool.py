@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
+from math import inf
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 
 from meshlib.call import Call, raised
 from meshlib.errors import BulkheadFull, DeadlineExceeded
-from meshlib.policies.threadpool import ThreadBulkhead
+from meshlib.policies.threadpool import ThreadBulkhead, _Idle, _Job
 from meshlib.runtime import SYSTEM
 
 
@@ -59,6 +60,38 @@ def test_a_thread_above_the_core_ends_when_idle() -> None:
     for thread in threading.enumerate():
         if thread.name == "meshlib threads":
             thread.join(10)
+    assert pool.metrics().threads == 0
+
+
+def test_an_idle_thread_stays_when_the_others_have_ended_and_it_is_among_the_core() -> None:
+    pool, waits = ThreadBulkhead(3, core_threads=1, keep_alive=60.0), list[float]()
+    pool._threads = 3
+    sleeper, job = _Idle(), _Job(int)
+
+    class Parking:
+        def wait(self, seconds: float) -> None:
+            waits.append(seconds)
+            pool._threads = 1  # while this one slept, the two others have ended
+            if len(waits) == 2:
+                sleeper.job = job
+
+    sleeper.parking = Parking()  # type: ignore[assignment]
+    assert pool._sleep(sleeper) is job
+    assert (waits, pool.metrics().threads) == ([60.0, inf], 1)
+
+
+def test_a_burst_leaves_the_core_threads_and_close_ends_them() -> None:
+    pool, works = ThreadBulkhead(4, core_threads=2, keep_alive=0.005, name="burst"), [Blocked() for _ in range(4)]
+    running = [pool.submit(work) for work in works]
+    for work in works:
+        assert work.started.wait(10)
+    for work in works:
+        work.go_on.set()
+    assert [future.result(10) for future in running] == ["done"] * 4
+    threads = [thread for thread in threading.enumerate() if thread.name == "meshlib burst"]
+    pool.close()
+    for thread in threads:
+        thread.join(10)
     assert pool.metrics().threads == 0
 
 

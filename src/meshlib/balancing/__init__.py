@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .maglev import Maglev
     from .peak_ewma import PeakEwma
     from .pick_first import PickFirst
+    from .plain import Plain
     from .prequal import Prequal
     from .random_choice import RandomChoice
     from .reported_weights import ReportedWeights
@@ -75,6 +76,7 @@ _FILES = {
     "RandomChoice": "random_choice",
     "LeastLoadedScan": "least_loaded",
     "Layered": "layered",
+    "Plain": "plain",
 }
 NAMES = tuple(_CLASSES)
 _LAYERS = ("overprovisioning", "zone", "callers", "zone_weights", "nearest")
@@ -129,6 +131,7 @@ __all__ = [
     "Maglev",
     "PeakEwma",
     "PickFirst",
+    "Plain",
     "Prequal",
     "RandomChoice",
     "ReportedWeights",

@@ -52,8 +52,14 @@ def overlaps(weights: Sequence[float], offset: float, span: float) -> list[tuple
 
 
 def slots(size: int, offset: float, span: float) -> list[tuple[int, float]]:
-    """The ring before weights (Finagle until July 2022): equal slots, and which share of each (0–1) is covered."""
-    return [(index, min(1.0, covered * size)) for index, covered in overlaps([1.0] * size, offset, span)]
+    """The ring before weights (Finagle's Ring, until July 2022): equal slots, and which share of each (0–1) is covered.
+
+    They come in the order of the ring, from the one at `offset` on; it is there even if nothing of it is covered.
+    """
+    covered = {index: min(1.0, part * size) for index, part in overlaps([1.0] * size, offset, span)}
+    begin = int(offset % 1.0 * size) % size
+    around = [index % size for index in range(begin, begin + size)]
+    return [(index, covered[index]) for index in around if index in covered] or [(begin, 0.0)]
 
 
 class LoadBand:

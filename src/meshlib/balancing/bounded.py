@@ -50,9 +50,7 @@ class Bound:
             pending = sum(one.pending for one in endpoints)
         else:
             start = key % n
-            part = (
-                (endpoints + endpoints)[start : start + MANY] if start + MANY > n else endpoints[start : start + MANY]
-            )
+            part = (endpoints + endpoints)[start : start + MANY] if start + MANY > n else endpoints[start : start + MANY]
             pending = sum(one.pending for one in part) * n // MANY
         return ((pending + 1) * self._percent + 99) // 100
 

@@ -32,17 +32,31 @@ class Default(Roster):
     """Power of `choices` over latency, load and failures, with suspension of the overdue.
 
     `reports` says that servers write load reports into their answers. `rate` is for clusters whose servers answer
-    probes for them: how many to send per pick (3 is Prequal's).
+    probes for them: how many to send per pick (3 is Prequal's). `decay`, `deviations`, `slack`, `penalty` and `recheck`
+    are the ward's, see there; None leaves them as they are.
     """
 
     name = "default"
 
-    def __init__(self, *args: Any, choices: int = 5, reports: bool = False, rate: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        choices: int = 5,
+        reports: bool = False,
+        rate: float = 0.0,
+        decay: float | None = None,
+        deviations: float | None = None,
+        slack: float | None = None,
+        penalty: float | None = None,
+        recheck: float | None = None,
+        **settings: Any,
+    ) -> None:
         self.choices = _check.count("choices", choices)
         self._fresh = tuple(draw % 3 == 0 for draw in range(choices))  # a random number has 53 bits: enough for three
         self.rate = _check.number("rate", rate, least=0.0)
         self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
+        self.ward.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call; raises `NoEndpoint` if there is none."""

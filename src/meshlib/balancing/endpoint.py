@@ -16,7 +16,7 @@ Each attempt says `enter` before it sends and `leave` when it is over. From thes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from math import inf, log
 from typing import Any
@@ -240,7 +240,7 @@ class Endpoint(Record):
         ward.port.flush()
 
     def postpone(self, seconds: float, now: float) -> None:
-        """The server said `Retry-After`: no probe before that, as far as the longest backoff allows ten times over."""
+        """The server said `Retry-After`: no probe before that, as far as the ward's `longest` allows."""
         ward = self.ward
         with ward.lock:
             if not self.well and self.illness is not None and not self.illness.held:
@@ -248,12 +248,27 @@ class Endpoint(Record):
 
     def limited(self, now: float) -> None:
         """The server refused a call because there are too many (HTTP 429): no failure, but an accrual policy may have
-        an opinion (`Unified`)."""
+        an opinion (`Unified`). To be told after `leave`; a probe that was refused so was a bad one."""
+        if not self.well:
+            ward = self.ward
+            with ward.lock:
+                illness = self.illness
+                if not self.well and illness is not None and not illness.held:
+                    ward.refused(self, illness, now, self._after_bad_probe(now))
+            return
         limited = getattr(self.accrual, "limited", None)
-        if limited is not None and self.well:
+        if limited is not None:
             wait = limited(now)
             if wait is not None:
                 self.fall_ill("ejected", "it refuses too many calls", now, wait)
+
+    def _after_bad_probe(self, now: float) -> float | None:
+        """What the accrual policy has to say to a bad probe: seconds until the next, or None for the ward's backoff."""
+        accrual = self.accrual
+        if accrual is None:
+            return None
+        bad_probe: Callable[[float], float | None] = getattr(accrual, "bad_probe", accrual.failure)
+        return bad_probe(now)
 
     def _enter_ill(self, permit: int) -> None:
         with self.ward.lock:
@@ -280,8 +295,10 @@ class Endpoint(Record):
                 self._answered(permit, took, now)
                 ward.discharge(self, illness, now)
             elif permit == illness.probe:
-                if self.accrual is not None and verdict is not IGNORED:
-                    illness.again = now + (self.accrual.failure(now) or 0.0)
+                if verdict is not IGNORED:
+                    wait = self._after_bad_probe(now)
+                    if wait is not None:
+                        illness.again = now + wait
                 # A probe that was given up after it should have come back has told enough.
                 ward.return_probe(self, illness, now, lost=verdict is IGNORED and took <= self.patience)
         ward.port.flush()

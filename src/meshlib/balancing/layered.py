@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 from typing import Any
 
@@ -67,6 +68,17 @@ class Layered:
         self._groups: dict[tuple[int, str], _Group] = {}
         self._plan: tuple[int, list[float], list[Roster]] = (-1, [], [])
         self.update(endpoints)
+
+    def __copy__(self) -> Layered:
+        """One that can be updated while this one stays as it is."""
+        other: Layered = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._groups = {
+            key: _Group(group.level, group.zone, group.members, copy(group.roster))
+            for key, group in self._groups.items()
+        }
+        other._plan = (-1, [], [])
+        return other
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. Groups whose members are the same objects as before are not touched."""

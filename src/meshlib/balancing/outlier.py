@@ -9,25 +9,52 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf, sqrt
 from threading import RLock
+from typing import TypeAlias
 
 from ..policies import _check
 from .endpoint import Endpoint
 
 GATEWAY = frozenset((502, 503, 504))
+CRITERIA = (
+    "5xx",
+    "failure_percentage",
+    "gateway",
+    "local",
+    "local_failure_percentage",
+    "local_success_rate",
+    "success_rate",
+)
+ENFORCED = ("5xx", "local", "success_rate", "local_success_rate")
 
 
 class Tally:
     """One endpoint's outcomes, as outlier detection counts them."""
 
-    __slots__ = ("back_at", "ejected_at", "gateway", "good", "local", "multiplier", "row", "total", "until")
+    __slots__ = (
+        "back_at",
+        "ejected_at",
+        "gateway",
+        "good",
+        "local",
+        "local_good",
+        "local_total",
+        "multiplier",
+        "row",
+        "total",
+        "until",
+    )
 
     def __init__(self) -> None:
         self.row = self.gateway = self.local = 0  # failures in a row: any 5xx, gateway errors, errors of our own side
-        self.good = self.total = 0  # in the present interval
+        self.good = self.total = 0  # answers in the present interval; without `split`, errors of our own side as well
+        self.local_good = self.local_total = 0  # with `split`: attempts that were answered at all, and all attempts
         self.multiplier = 0  # grows with each ejection
         self.until = 0.0
         self.ejected_at: float | None = None
         self.back_at: float | None = None
+
+
+Judged: TypeAlias = tuple[Endpoint, Tally, int, int]  # good ones, and all
 
 
 class OutlierDetection:
@@ -39,7 +66,8 @@ class OutlierDetection:
     Envoy's default of 10 % would never eject the one bad endpoint of three.
     `stdev_factor`, with population deviation: a lone bad endpoint of n stands √(n - 1) deviations below the mean, so
     the default 1.9 cannot eject it with fewer than five. `split` counts errors of our own side (time-outs, resets,
-    refused connections) apart; without, they count as 5xx. `jitter` is the most that is added at random to an ejection.
+    refused connections) apart, by a run, a success rate and a failure share of their own; without, they count as 5xx.
+    `jitter` is the most that is added at random to an ejection.
 
     `a50` follows gRPC where it differs: the failure share must exceed the threshold (Envoy: reach it), ejections stop
     once the share that is out has reached `max_ejected` (Envoy: before it would exceed it), the multiplier falls at
@@ -67,7 +95,7 @@ class OutlierDetection:
         failure_volume: int = 50,
         split: bool = False,
         a50: bool = False,
-        enforce: Collection[str] | Mapping[str, float] = ("5xx", "local", "success_rate"),
+        enforce: Collection[str] | Mapping[str, float] = ENFORCED,
     ) -> None:
         self.consecutive_5xx = _check.count("consecutive_5xx", consecutive_5xx, least=0)
         self.consecutive_gateway = _check.count("consecutive_gateway", consecutive_gateway, least=0)
@@ -90,13 +118,12 @@ class OutlierDetection:
         self.failure_volume = _check.count("failure_volume", failure_volume)
         self.split = split
         self.a50 = a50
-        known = {"5xx", "gateway", "local", "success_rate", "failure_percentage"}
-        if not set(enforce) <= known:
-            raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(sorted(known))}")
+        if not set(enforce) <= set(CRITERIA):
+            raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(CRITERIA)}")
         shares = enforce.items() if isinstance(enforce, Mapping) else [(criterion, 1.0) for criterion in enforce]
         self.enforce = {name: _check.ratio(f"enforce[{name!r}]", share, zero=True) for name, share in shares}
-        self.detected: dict[str, int] = dict.fromkeys(sorted(known), 0)
-        self.enforced: dict[str, int] = dict.fromkeys(sorted(known), 0)
+        self.detected: dict[str, int] = dict.fromkeys(CRITERIA, 0)
+        self.enforced: dict[str, int] = dict.fromkeys(CRITERIA, 0)
         self.overflow = 0  # ejections that `max_ejected` did not allow
         self.due = -inf  # when the interval ends
         self._tallies: dict[Endpoint, Tally] = {}
@@ -108,6 +135,10 @@ class OutlierDetection:
         return cls(
             **{  # type: ignore[arg-type]
                 "max_ejected": 0.1,
+                "always_one": False,  # follows from its arithmetic, unless `max_ejected` is 0
+                "consecutive_5xx": 0,
+                "consecutive_gateway": 0,
+                "consecutive_local": 0,
                 "a50": True,
                 "enforce": ("success_rate", "failure_percentage"),
                 **settings,
@@ -144,14 +175,17 @@ class OutlierDetection:
         if local and not self.split:
             status, local = {"timeout": 504, "connect": 503}.get(local, 500), ""
         failed = bool(local) or (status is not None and status >= 500)
-        tally.total += 1
-        tally.good += not failed
+        if self.split:
+            tally.local_total += 1
+            tally.local_good += not local
         if local:
             tally.local += 1
             if tally.local == self.consecutive_local:
                 tally.local = 0
                 self._eject(endpoint, tally, "local", now, random)
             return
+        tally.total += 1
+        tally.good += not failed
         tally.local = 0
         if not failed:
             tally.row = tally.gateway = 0
@@ -190,12 +224,16 @@ class OutlierDetection:
         if not self.a50:
             self._sweep_rested(now)
         judged = [(e, t) for e, t in self._tallies.items() if t.ejected_at is None]
-        self._sweep_success(judged, now, random)
-        self._sweep_failures([(e, t) for e, t in judged if t.ejected_at is None], now, random)
+        answers = [(e, t, t.good, t.total) for e, t in judged]
+        attempts = [(e, t, t.local_good, t.local_total) for e, t in judged]
+        self._sweep_success(answers, "success_rate", now, random)
+        self._sweep_failures(answers, "failure_percentage", now, random)
+        self._sweep_success(attempts, "local_success_rate", now, random)
+        self._sweep_failures(attempts, "local_failure_percentage", now, random)
         if self.a50:
             self._sweep_rested(now)
         for tally in self._tallies.values():
-            tally.good = tally.total = 0
+            tally.good = tally.total = tally.local_good = tally.local_total = 0
 
     def _sweep_rested(self, now: float) -> None:
         for endpoint, tally in self._tallies.items():
@@ -212,20 +250,21 @@ class OutlierDetection:
             if tally is not None and tally.ejected_at is not None:
                 self._readmit(endpoint, tally, now)
 
-    def _sweep_success(self, judged: list[tuple[Endpoint, Tally]], now: float, random: Callable[[], float]) -> None:
-        enough = [(e, t, t.good / t.total) for e, t in judged if t.total >= self.success_volume]
+    def _sweep_success(self, judged: list[Judged], criterion: str, now: float, random: Callable[[], float]) -> None:
+        enough = [(e, t, good / total) for e, t, good, total in judged if total >= self.success_volume]
         if len(enough) >= self.success_hosts:
             bar = success_bar([rate for _, _, rate in enough], self.stdev_factor)
             for endpoint, tally, rate in enough:
                 if rate < bar:
-                    self._eject(endpoint, tally, "success_rate", now, random)
+                    self._eject(endpoint, tally, criterion, now, random)
 
-    def _sweep_failures(self, judged: list[tuple[Endpoint, Tally]], now: float, random: Callable[[], float]) -> None:
-        enough = [(e, t, 1.0 - t.good / t.total) for e, t in judged if t.total >= self.failure_volume]
+    def _sweep_failures(self, judged: list[Judged], criterion: str, now: float, random: Callable[[], float]) -> None:
+        enough = [(e, t, total - good, total) for e, t, good, total in judged if total >= self.failure_volume]
         if len(enough) >= self.failure_hosts:
-            for endpoint, tally, share in enough:
-                if share > self.failure_threshold or (share == self.failure_threshold and not self.a50):
-                    self._eject(endpoint, tally, "failure_percentage", now, random)
+            for endpoint, tally, bad, total in enough:
+                over = bad - self.failure_threshold * total  # 0 where it is reached exactly, but for rounding
+                if over > 1e-9 * total or (over >= -1e-9 * total and not self.a50):
+                    self._eject(endpoint, tally, criterion, now, random)
 
     def _eject(self, endpoint: Endpoint, tally: Tally, criterion: str, now: float, random: Callable[[], float]) -> None:
         if tally.ejected_at is not None:

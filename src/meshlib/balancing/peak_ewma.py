@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp, inf
+from typing import Any
 
 from .endpoint import Endpoint
 from .least_loaded import two
@@ -16,10 +17,15 @@ class PeakEwma(Roster):
 
     An endpoint without data costs nothing while it is idle and everything as soon as one call is in flight: it gets
     exactly one call until that is answered. It is fooled by endpoints that fail fast and slow to trust healed ones
-    again; the default rule is built on it and repairs both.
+    again; the default rule is built on it and repairs both. `decay` is the time constant in seconds (None: the ward's,
+    which is Finagle's 10).
     """
 
     name = "peak_ewma"
+
+    def __init__(self, *args: Any, decay: float | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.ward.tune(decay=decay)
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))

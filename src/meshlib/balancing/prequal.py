@@ -8,6 +8,7 @@ most are hot: a cold one with the least latency wins, or else the hot one with t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from math import inf
 from threading import Lock
 from typing import Any
@@ -128,6 +129,14 @@ class Prequal(Roster):
         if report.in_flight is not None:
             with self._lock:
                 self.pool.add(Answer(endpoint, report.in_flight, report.latency or 0.0, now))
+
+    def __copy__(self) -> Prequal:
+        """One that can be updated while this one stays as it is: each has answers of its own members alone."""
+        other: Prequal = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        with self._lock:
+            other.pool = copy(self.pool)
+        return other
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)

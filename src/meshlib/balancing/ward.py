@@ -59,14 +59,17 @@ class Ward:
     the smoothed time plus `deviations` deviations, but at least `slack` seconds more than usual. An endpoint is
     ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
     and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
-    doubles in between. `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
+    doubles in between, and a server's `Retry-After` lengthens it to `longest` at most (None: ten times the longest
+    wait). `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
     failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for
-    balancers that weigh latency.
+    balancers that weigh latency, and `recheck` the silence in seconds after which the default balancer looks again at
+    an endpoint that one slow answer or failure has made dear.
     """
 
     __slots__ = (
         "_backoff",
         "_credit",
+        "_own",
         "_queue",
         "_swing",
         "_tie",
@@ -78,6 +81,7 @@ class Ward:
         "failures",
         "guess",
         "lock",
+        "longest",
         "name",
         "patience",
         "penalty",
@@ -105,6 +109,7 @@ class Ward:
         penalty: float = 5.0,
         recheck: float = 2.0,
         backoff: tuple[float, float] = (0.25, 4.0),
+        longest: float | None = None,
         accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
         self.name = name
@@ -117,10 +122,12 @@ class Ward:
         self.volume = _check.number("volume", volume, least=1.0)
         self.penalty = _check.seconds("penalty", penalty, zero=True)
         self.recheck = _check.seconds("recheck", recheck)
-        first, longest = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
-        if longest < first:
+        first, most = _check.seconds("backoff[0]", backoff[0]), _check.seconds("backoff[1]", backoff[1])
+        if most < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
-        self._backoff = (first, longest)
+        self._own = (self.decay, self.deviations, self.slack, self.penalty, self.recheck)
+        self._backoff = (first, most)
+        self.longest = 10.0 * most if longest is None else _check.seconds("longest", longest)
         self.accrual = accrual
         self.lock = Lock()
         self.size = 0  # how many endpoints there are
@@ -133,6 +140,23 @@ class Ward:
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
         self._credit = 1.0
+
+    def tune(
+        self,
+        *,
+        decay: float | None = None,
+        deviations: float | None = None,
+        slack: float | None = None,
+        penalty: float | None = None,
+        recheck: float | None = None,
+    ) -> None:
+        """What a balancer wants otherwise than the constructor said; None: as that said."""
+        own = self._own
+        self.decay = own[0] if decay is None else _check.seconds("decay", decay)
+        self.deviations = own[1] if deviations is None else _check.number("deviations", deviations, least=0.0)
+        self.slack = own[2] if slack is None else _check.seconds("slack", slack)
+        self.penalty = own[3] if penalty is None else _check.seconds("penalty", penalty, zero=True)
+        self.recheck = own[4] if recheck is None else _check.seconds("recheck", recheck)
 
     def keep(self, members: Sequence[Endpoint]) -> None:
         """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
@@ -242,8 +266,16 @@ class Ward:
         self.version += 1
         self.port.post(EndpointEjected(self.name, endpoint.address, reason, until))
 
+    def refused(self, endpoint: Endpoint, illness: Illness, now: float, wait: float | None) -> None:
+        """The call that has just been given back was refused because of too many calls: not before the backoff is over
+        again, if it was the probe."""
+        if not illness.claimed and illness.due <= now:
+            illness.level += 1
+            illness.again = max(illness.again, now + (self.wait(illness.level - 1) if wait is None else wait))
+            self._schedule(endpoint, illness, illness.again)
+
     def postpone(self, endpoint: Endpoint, illness: Illness, seconds: float, now: float) -> None:
-        later = now + min(seconds, 10.0 * self._backoff[1])
+        later = now + min(seconds, self.longest)
         illness.again = max(illness.again, later)
         if not illness.probe and not illness.claimed and later > illness.due:
             self._schedule(endpoint, illness, later)

@@ -36,14 +36,25 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--abort-if", metavar="CONDITION", help="such as 'success_rate < 0.99 or p99 > 300ms'")
     parser.add_argument("--least", default=1, type=int, metavar="N", help="requests without which nothing is decided")
     parser.add_argument("--store", default="mesh.yaml", help="a path, or etcd://HOST:PORT/KEY")
-    parser.add_argument("--figures", metavar="FILE|URL", help="where the application publishes its counters")
+    parser.add_argument(
+        "--figures",
+        metavar="FILE|URL",
+        help="where the application publishes its counters (default: figures.json beside the store)",
+    )
     parser.add_argument("--poll", default=1.0, type=_seconds, metavar="TIME")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    usual = _beside(options.store)
+    if options.figures is None and usual.exists():
+        options.figures = str(usual)
     if options.abort_if and not options.figures:
-        print("meshlib rollout: --abort-if needs --figures, or it could never be seen to hold", file=sys.stderr)
+        print(
+            f"meshlib rollout: --abort-if needs figures, or it could never be seen to hold: there is no {usual}; "
+            "have the application publish them (Figures().publish), or say where they are by --figures",
+            file=sys.stderr,
+        )
         return 2
     figures = Since(_reader(options.figures), options.to)
     plan = None
@@ -79,6 +90,11 @@ def run(options: argparse.Namespace) -> int:
     done = plan is not None and plan.phase is Phase.DONE
     print(f"{options.service}: {'done' if done else 'went back'}: {plan.reason if plan is not None else ''}")
     return 0 if done else 1
+
+
+def _beside(name: str) -> Path:
+    """Where figures are looked for that nobody has named: beside the mesh file, or in the folder of the process."""
+    return Path("figures.json") if name.startswith("etcd://") else Path(name).with_name("figures.json")
 
 
 class Since:

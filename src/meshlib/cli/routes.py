@@ -13,8 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..config.document import parse
-from ..config.load import load_document
+from ..config.load import load_text
 from ..config.routes import route_table
 from ..discovery.etcd import EtcdStore
 from ..discovery.file_store import FileStore
@@ -56,7 +55,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _guarded(options: argparse.Namespace) -> int:
     try:
         status: int = options.action(store(options.store), options)
-    except (StoreAway, Conflict, ConfigError, ValueError) as error:
+    except BrokenPipeError:
+        raise
+    except (StoreAway, Conflict, ConfigError, ValueError, OSError) as error:
         print(f"meshlib routes: {error}", file=sys.stderr)
         return 1
     return status
@@ -119,7 +120,7 @@ def rollback(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def checked(text: str, file: str) -> None:
     """Raise `ConfigError` if `text` could not be used."""
-    loaded = load_document(parse(text, file), Path.cwd(), {})
+    loaded = load_text(text, file, said=lambda finding: print(finding, file=sys.stderr))
     route_table(loaded.document, loaded.model)
 
 

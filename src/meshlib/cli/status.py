@@ -1,15 +1,17 @@
-"""`meshlib status`: is the shared mesh file there, is it good, and what would a process start with if it were not?"""
+"""`meshlib status`: is the shared mesh file there and good, what is the copy of it, and what do processes run?"""
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ..config.document import parse
-from ..config.load import load_document
+from ..config.load import load_text
 from ..config.routes import route_table
 from ..discovery.file_store import FileStore
+from ..discovery.processes import said
 from ..discovery.store import Entry, RouteStore, StoreAway
 from ..errors import ConfigError
 from .routes import store
@@ -22,7 +24,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Exit status 0 if the store answers with a text that makes sense, else 1.",
     )
     parser.add_argument("store", help="a path, or etcd://HOST:PORT/KEY")
-    parser.add_argument("--copy", metavar="FILE", help="the copy that a process starts with while the store is away")
+    parser.add_argument(
+        "--copy",
+        metavar="FILE",
+        help="the copy that processes start with while the store is away, and say beside what they run",
+    )
     parser.set_defaults(run=run)
 
 
@@ -35,7 +41,21 @@ def run(options: argparse.Namespace) -> int:
     good = _tell("store", source)
     if options.copy is not None:
         _tell("copy", FileStore(options.copy))
+        for facts, at in said(Path(options.copy)):
+            _tell_process(facts, at)
     return 0 if good else 1
+
+
+def _tell_process(facts: Mapping[str, Any], at: float) -> None:
+    """What a running process says of the store, in a sentence or two."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    copied = "the copy, " if facts.get("copied") else ""
+    runs = f"{copied}revision {facts.get('revision')}, picture {facts.get('picture')}"
+    print(f"process {facts.get('pid')}: runs {runs}; as of {since}")
+    if facts.get("away"):
+        print(f"  its store is away, the last good picture stays: {facts['away']}")
+    if facts.get("refused"):
+        print(f"  refused the newest text, the last good picture stays: {facts['refused']}")
 
 
 def _tell(what: str, source: RouteStore) -> bool:
@@ -54,7 +74,7 @@ def _tell(what: str, source: RouteStore) -> bool:
 
 def _good(name: str, entry: Entry) -> bool:
     try:
-        loaded = load_document(parse(entry.text, f"{name}@{entry.revision}"), Path.cwd(), {})
+        loaded = load_text(entry.text, f"{name}@{entry.revision}")
         route_table(loaded.document, loaded.model)
     except ConfigError as error:
         print(f"  makes no sense: {error}")

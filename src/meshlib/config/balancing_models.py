@@ -13,7 +13,8 @@ from .values import Model, Ratio, Seconds
 
 EVERY = ("slow_start", "aggression", "overprovisioning", "zone", "callers", "zone_weights", "nearest")
 OWN: dict[str, tuple[str, ...]] = {
-    "default": ("choices", "rate", "reports"),
+    "default": ("choices", "decay", "deviations", "penalty", "rate", "recheck", "reports", "slack"),
+    "peak_ewma": ("decay",),
     "least_request": ("choices", "active_request_bias"),
     "ring_hash": ("minimum", "maximum", "bound"),
     "maglev": ("size", "bound"),
@@ -39,6 +40,10 @@ class BalancerModel(Model):
     # of some, see OWN
     rate: float | None = None
     reports: bool | None = None
+    decay: Seconds | None = None
+    deviations: float | None = None
+    slack: Seconds | None = None
+    recheck: Seconds | None = None
     choices: int | None = None
     active_request_bias: float | None = None
     minimum: int | None = None
@@ -58,7 +63,7 @@ class BalancerModel(Model):
     blackout: Seconds | None = None
     expiration: Seconds | None = None
     period: Seconds | None = None
-    penalty: float | None = None
+    penalty: Seconds | None = None
     shuffle: bool | None = None
 
     @model_validator(mode="after")
@@ -100,7 +105,7 @@ class OutlierModel(Model):
     failure_volume: int = Field(50, ge=1)
     split: bool = False
     a50: bool = False
-    enforce: tuple[str, ...] = ("5xx", "local", "success_rate")
+    enforce: tuple[str, ...] = ("5xx", "local", "success_rate", "local_success_rate")
 
 
 def on(value: Any) -> Any:

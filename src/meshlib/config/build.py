@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -16,7 +17,6 @@ from ..balancing import Endpoint, carry
 from ..balancing.outlier import OutlierDetection
 from ..errors import ConfigError
 from ..http.caretaker import Caretaker
-from ..http.engine import ANY
 from ..http.health import Checks
 from ..http.pipeline import service_pipeline
 from ..mesh import Cluster, Mesh, Service, Snapshot
@@ -24,32 +24,14 @@ from ..pipeline import Pipeline
 from ..policies._gate import Gate
 from ..policies.budget import RetryBudget
 from ..routing.table import Service as Rules
-from .clusters import balancer, check_cluster, checks, layered, outlier, ward
-from .document import Document, Place
-from .endpoints import NOBODY, endpoint
-from .models import ClusterModel, MeshModel, PipelineModel, ServiceModel
+from .clusters import balancer, checks, layered, outlier, ward
+from .document import Document
+from .loaded import Loaded, place_of, services_of
+from .models import ClusterModel, PipelineModel, ServiceModel
 from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
 from .route_models import RouteModel
-from .routes import EGRESS, NO_POLICIES, RoutePolicies, clusters_of, live_clusters, route_table, sticky
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Everything that one reading of the files brought: the checked model, and each cluster's endpoints."""
-
-    document: Document
-    model: MeshModel
-    endpoints: Mapping[str, Sequence[Endpoint]]
-
-    def known(self, cluster: str) -> dict[str, Endpoint]:
-        """The endpoints of a cluster by address."""
-        return {endpoint.address: endpoint for endpoint in self.endpoints.get(cluster, ())}
-
-    def same(self, cluster: str, model: ClusterModel) -> bool:
-        """Is this the very model that was read then? Then all that follows from it is known to be good."""
-        return self.model.clusters.get(cluster) is model
-
+from .routes import NO_POLICIES, RoutePolicies, live_clusters, route_table, sticky
 
 Key: TypeAlias = tuple[str, str]  # a section of the file, and a name in it
 
@@ -91,17 +73,19 @@ class Builder:
         clusters = {name: self._cluster(name, loaded) for name in model.clusters}
         now.pipelines = {name: (model.pipelines[name], pipeline) for name, pipeline in pipelines.items()}
         now.services = {name: (models[name], service) for name, service in services.items()}
-        now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
         now.rules = {
             name: (models[name], policies.get(name, NO_POLICIES), rules) for name, rules in routes.services.items()
         }
-        before, self._before, last, self.loaded = self._before, now, self.loaded, loaded
+        before, last = self._before, self.loaded
         for name, cluster in clusters.items():  # only now, when nothing can go wrong any more
             members = loaded.endpoints[name]
-            if last is not None and last.endpoints.get(name) is members and before.clusters[name][1] is cluster:
-                continue
-            # Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
-            cluster.balancer.update(carry(cluster.balancer.endpoints, members))
+            known = before.clusters.get(name)
+            if known is None or known[1] is not cluster:
+                cluster.balancer.update(carry(cluster.balancer.endpoints, members))
+            elif last is None or last.endpoints.get(name) is not members:
+                clusters[name] = _with_members(cluster, members)
+        now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
+        self._before, self.loaded = now, loaded
         return Snapshot(
             routes=routes,
             services=MappingProxyType(services),
@@ -264,50 +248,6 @@ class Builder:
             policy.port = self._mesh.port
 
 
-def services_of(model: MeshModel) -> dict[str, ServiceModel]:
-    """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
-    egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
-    named = {} if model.dtab is None else {ANY: model.dtab.policies}
-    if model.dtab is not None:
-        named |= {one.prefix: one.policies for one in model.dtab.names}
-    return {**egress, **named, **model.services}
-
-
-def place_of(service: str) -> Place:
-    """Where the file speaks of a service."""
-    return (EGRESS,) if service == EGRESS else ("dtab",) if service[:1] in (ANY, "/") else ("services", service)
-
-
-def check(document: Document, model: MeshModel, before: Loaded | None = None) -> None:
-    """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`.
-
-    Clusters that were found good `before` are not looked at again.
-    """
-    for name, service in services_of(model).items():
-        if model.dtab is not None and name not in model.services and service is not model.egress:
-            continue  # its clusters are the namers' business
-        beyond = service is model.egress
-        base: Place = (EGRESS,) if beyond else ("services", name)
-        for place, cluster in clusters_of(service).items():
-            if cluster not in model.clusters:
-                expected = f"no such cluster; expected one of {_names(model.clusters)}"
-                raise document.error((*base, *place), expected)
-        for index, route in enumerate(service.routes):
-            if route.policies is not None and route.policies not in model.services:
-                expected = f"no such service; expected one of {_names(model.services)}"
-                raise document.error((*base, "routes", index, "policies"), expected)
-        if beyond and not service.routes and not service.split:
-            raise document.error(base, "expected allow, refuse, or rules with routes or a split")
-        if beyond and EGRESS in model.services:
-            raise document.error(("services", EGRESS), "this name is taken by the rules under egress")
-        if not beyond and not service.split and not service.routes and name not in model.clusters:
-            expected = f"no cluster of this name, and no split to others: {_names(model.clusters)}"
-            raise document.error(("services", name), expected)
-    for name, settings in model.clusters.items():
-        if before is None or not before.same(name, settings):
-            check_cluster(document, name, settings)
-
-
 @contextmanager
 def _at(document: Document, *place: str | int) -> Iterator[None]:
     """What a constructor refuses is an error at `place`: only it sees how two settings go together."""
@@ -319,22 +259,24 @@ def _at(document: Document, *place: str | int) -> Iterator[None]:
         raise document.error(place, str(error)) from None
 
 
-def static_endpoints(
-    document: Document, name: str, model: ClusterModel, known: Mapping[str, Endpoint] = NOBODY
-) -> list[Endpoint]:
-    """The endpoints that stand in the cluster itself; those of `known` that stay as they were. Raises `ConfigError`."""
-    found = []
-    for index, one in enumerate(model.endpoints):
-        try:
-            found.append(endpoint(one, known))
-        except ValueError as error:
-            raise document.error(("clusters", name, "endpoints", index), str(error)) from None
-    return found
+def _with_members(cluster: Cluster, members: Sequence[Endpoint]) -> Cluster:
+    """The same cluster with other endpoints. The one that callers see now stays as it is until the picture changes.
+
+    Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
+    """
+    balancer = copy(cluster.balancer)
+    balancer.update(carry(balancer.endpoints, members))
+    return Cluster(
+        cluster.name,
+        balancer,
+        cluster.gates,
+        sticky=cluster.sticky,
+        outlier=cluster.outlier,
+        tls=cluster.tls,
+        tls_name=cluster.tls_name,
+        settings=cluster.settings,
+    )
 
 
 def _without_members(model: ClusterModel) -> ClusterModel:
     return model.model_copy(update={"endpoints": (), "endpoints_from": None})
-
-
-def _names(clusters: Mapping[str, object]) -> str:
-    return ", ".join(clusters) or "(there are no clusters)"

@@ -71,7 +71,7 @@ def ward(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtime 
     random = (lambda: 0.0) if runtime is None else runtime.random
     backoff = partial(equal_jittered, *model.backoff, random)
     backoff()
-    return Ward(name, accrual=lambda: Unified(backoff, **settings))
+    return Ward(name, accrual=lambda: Unified(backoff, **settings), longest=model.backoff[1])
 
 
 def outlier(model: ClusterModel) -> OutlierDetection | None:
@@ -90,5 +90,7 @@ def _way(name: str, wanted: HealthCheckModel, model: ClusterModel) -> Way:
         asked = wanted.http.model_dump() | {"host": wanted.http.host or name}
         return HttpCheck(**asked, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name)
     if wanted.grpc is not None:
-        return GrpcCheck(wanted.grpc.service, host=name, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name)
+        return GrpcCheck(
+            wanted.grpc.service, host=name, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name
+        )
     return TcpCheck(timeout=wanted.timeout)

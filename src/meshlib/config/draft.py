@@ -37,6 +37,7 @@ class Draft:
         self.services: dict[str, dict[str, Any]] = {}
         self.clusters: dict[str, dict[str, Any]] = {}
         self.egress: Any = "allow"
+        self.delegates: dict[tuple[str, str], Node] = {}  # specs of VirtualServices without hosts, by namespace, name
         self.extra: dict[str, Any] = {}
         self.origins: dict[Place, tuple[str, int]] = {}
         self.wanted: dict[str, tuple[str, str | None, int | None]] = {}  # cluster → host, subset, port

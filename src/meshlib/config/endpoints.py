@@ -49,6 +49,11 @@ def endpoint(one: EndpointModel | str, known: Mapping[str, Endpoint] = NOBODY) -
     return _made(one.address, one.weight, labels, one.zone or labels.get("zone", ""), one.priority, known)
 
 
+def copy_of(one: Endpoint, known: Mapping[str, Endpoint] = NOBODY) -> Endpoint:
+    """The same endpoint for another cluster, which will know it by its own calls. That of `known`, as above."""
+    return _made(one.address, one.weight, one.labels, one.zone, one.priority, known)
+
+
 def _made(
     address: str, weight: float, labels: Mapping[str, str], zone: str, priority: int, known: Mapping[str, Endpoint]
 ) -> Endpoint:

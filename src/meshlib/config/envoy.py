@@ -13,9 +13,9 @@ from typing import Any
 from ..routing.route import Route
 from ..routing.split import Split
 from ..routing.table import Service
-from .build import Loaded
 from .envoy_clusters import cluster as envoy_cluster
 from .envoy_match import Unmatched, hash_policies, matches
+from .loaded import Loaded
 from .models import ClusterModel, ServiceModel
 from .routes import route_table, sticky
 

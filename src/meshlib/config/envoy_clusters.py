@@ -23,6 +23,8 @@ ENFORCING = {
     "local": "consecutive_local_origin_failure",
     "success_rate": "success_rate",
     "failure_percentage": "failure_percentage",
+    "local_success_rate": "local_origin_success_rate",
+    "local_failure_percentage": "failure_percentage_local_origin",
 }
 WITHOUT = ("throttle", "rate_limit", "adaptive_limit")
 NONE = 4_294_967_295  # Envoy's own limits, switched off

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..discovery.file_store import FileStore
+from ..discovery.processes import Said
 from ..discovery.store import Entry, RouteStore, StoreAway
 from ..events import SourceAway, SourceBack
 from ..mesh import Mesh
 from ..runtime import Runtime
 from .build import Builder
-from .document import parse
-from .load import attempt, load_document, show
+from .load import attempt, load_text, show
+from .node import Finding
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
@@ -44,9 +44,14 @@ class StoreReader:
         self._store = store
         self._copy = copy
         self._builder = Builder(mesh)
+        self._findings: set[str] = set()
+        self._said = None if copy is None else Said(copy.path, store=store.name, away=None, refused=None)
+        if self._said is not None:
+            mesh.on_close(self._said.close)
         self._loading = threading.Lock()
         self._first = threading.Event()
         self._error: Exception | None = None
+        self._refusal: Exception | None = None
         self.problem: str | None = None  # what is wrong with the store now
 
     def start(self, wait: float) -> None:
@@ -58,6 +63,7 @@ class StoreReader:
                 if not self._first.is_set():
                     self._show(copied)
                     self._first.set()
+                    self._tell(revision=copied.revision, copied=True)
                     return
         if self._error is not None:
             raise self._error
@@ -71,6 +77,10 @@ class StoreReader:
                 good = attempt(self._mesh, self._store.name, lambda: self._show(entry))
             else:
                 good = self._begin(entry)
+        if not good:
+            self._tell(refused=str(self._refusal))
+        else:
+            self._tell(revision=entry.revision, copied=False, refused=None)
         if good and self._copy is not None:
             try:
                 self._copy.put(entry.text)
@@ -81,7 +91,10 @@ class StoreReader:
         """The store is away, or (None) back."""
         if problem is not None and self.problem is None:
             _log.warning("%s; the last good configuration stays", problem)
+        if problem == self.problem:
+            return  # it has been told, and will be again only when something has changed
         self.problem = problem
+        self._tell(away=problem)
         name = self._store.name
         self._mesh.tell(SourceBack(name) if problem is None else SourceAway(name, problem))
 
@@ -89,10 +102,30 @@ class StoreReader:
         try:
             self._show(entry)
         except Exception as error:
-            self._error = error
+            self._error = self._refusal = error
         self._first.set()
         return self._error is None
 
     def _show(self, entry: Entry) -> None:
-        document = parse(entry.text, f"{self._store.name}@{entry.revision}")
-        show(self._mesh, self._builder, load_document(document, Path.cwd(), {}, self._builder.loaded))
+        try:
+            loaded = load_text(
+                entry.text, f"{self._store.name}@{entry.revision}", self._builder.loaded, self._does_nothing
+            )
+            show(self._mesh, self._builder, loaded)
+        except Exception as error:
+            self._refusal = error
+            raise
+
+    def _does_nothing(self, finding: Finding) -> None:
+        if finding.message not in self._findings:
+            self._findings.add(finding.message)
+            _log.warning("%s", finding)
+
+    def _tell(self, **facts: Any) -> None:
+        """Say it to whoever asks by `meshlib status`."""
+        if self._said is None:
+            return
+        try:
+            self._said.tell(picture=self._mesh.version, **facts)
+        except OSError as error:
+            _log.warning("what this process knows could not be written beside the copy: %s", error)

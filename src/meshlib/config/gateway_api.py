@@ -111,7 +111,7 @@ def _hosts(
                 schemes.add(protocol)
                 if hostname and not spec.texts("hostnames"):
                     hostnames.append(short(hostname, space, draft.namespace))
-        if parent.text("kind") == "Service":
+        if parent.text("kind") in ("Service", "ServiceImport"):
             found.append(short(name, space, draft.namespace))
         else:
             others.append(name)
@@ -242,6 +242,7 @@ def _backend(draft: Draft, node: Node, namespace: str) -> str | None:
     node.ignore(["group"])
     if kind not in ("Service", "ServiceImport"):
         node.say("kind", f"{kind!r} is not known here: this backend is left out")
+        node.ignore(node.keys())
         return None
     host = short(node.named("name"), node.text("namespace") or namespace, draft.namespace)
     return draft.destination(host, None, node.count("port"))

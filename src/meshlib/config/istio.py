@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from .draft import Draft, short
+from .istio_delegate import delegated
 from .istio_retry import retry_of
 from .node import Node
 
@@ -24,13 +25,15 @@ def virtual_service(draft: Draft, item: Node, spec: Node, namespace: str, gatewa
     spec.without_meaning("who may see it is decided where it is read", "exportTo")
     for kind in ("tcp", "tls"):
         spec.without_meaning(f"{kind} routes do not concern HTTP clients", kind)
+    if "hosts" not in spec:
+        return  # one that others delegate to: its rules are read there
     bound = set(spec.texts("gateways") or ["mesh"])
     ours = {"mesh", *gateways}
     if not bound & ours:
         spec.say("gateways", f"its rules are for {', '.join(sorted(bound))}, not for clients in the mesh")
         spec.ignore(["hosts", "http"])
         return
-    rules = [rule for node in spec.nodes("http") if (rule := _rule(draft, node, namespace, ours)) is not None]
+    rules = [rule for node in spec.nodes("http") for rule in _rules(draft, node, namespace, ours)]
     for host in spec.texts("hosts"):
         name = short(host, namespace, draft.namespace)
         if draft.services.get(name, {}).get("routes"):
@@ -42,12 +45,26 @@ def virtual_service(draft: Draft, item: Node, spec: Node, namespace: str, gatewa
             draft.comes_from(("services", name, "routes", index), node)
 
 
-def _rule(draft: Draft, node: Node, namespace: str, ours: set[str]) -> tuple[dict[str, Any], Node] | None:
+Rule: TypeAlias = tuple[dict[str, Any], Node]
+
+
+def _rules(draft: Draft, node: Node, namespace: str, ours: set[str]) -> list[Rule]:
+    """The rules of one entry: one, or as many as the VirtualService has that it delegates to."""
+    to = node.node("delegate")
+    root = _rule(draft, node, namespace, ours)
+    if root is not None and to is not None:
+        return delegated(draft, root, to, namespace, lambda one, space: _rule(draft, one, space, ours))
+    if root is None:
+        return []
+    if not {"split", "redirect", "respond"} & set(root[0]):
+        node.say(None, "leads nowhere: the rule is left out")
+        return []
+    return [root]
+
+
+def _rule(draft: Draft, node: Node, namespace: str, ours: set[str]) -> Rule | None:
     rule: dict[str, Any] = {"name": node.text("name", "")}
     node.without_meaning("browsers' preflight requests are answered by proxies that receive them", "corsPolicy")
-    if "delegate" in node:
-        node.without_meaning("delegation is not followed: the rule is left out", "delegate")
-        return None
     if "match" in node:
         conditions = [_match(one, ours) for one in node.nodes("match")]
         if conditions:
@@ -56,9 +73,6 @@ def _rule(draft: Draft, node: Node, namespace: str, ours: set[str]) -> tuple[dic
                 _skip(node)
                 return None
     _target(draft, rule, node, namespace)
-    if not {"split", "redirect", "respond"} & set(rule):
-        node.say(None, "leads nowhere: the rule is left out")
-        return None
     _edits(rule, node)
     _fault(rule, node)
     rule["mirror"] = _mirrors(draft, node, namespace)

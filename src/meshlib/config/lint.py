@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..mesh import Mesh
-from .build import Builder, Loaded
+from .build import Builder
 from .document import Document, Place, dotted
 from .draft import MANIFESTS
 from .load import load
+from .loaded import Loaded
 from .manifests import are_manifests, read_manifests
 from .models import MeshModel, ServiceModel
 from .node import Finding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -12,17 +12,20 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ..balancing import Endpoint
+from ..balancing.subset import subset_or
 from ..discovery.file import FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
-from .build import Builder, Loaded, check, static_endpoints
-from .document import Document, read
-from .endpoints import NOBODY, endpoints_of
+from .build import Builder
+from .document import Document, parse, parse_all, read
+from .endpoints import NOBODY, copy_of, endpoints_of
 from .errors import first_error
-from .manifests import are_manifests, read_manifests
+from .loaded import Loaded, check, static_endpoints
+from .manifests import amount_to, are_manifests, is_manifest, read_manifests
 from .models import ClusterModel, MeshModel
+from .node import Finding
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
@@ -53,11 +56,33 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None, before: Loaded | Non
     return load_document(read(path), path.parent, seen, before)
 
 
+def _unheard(finding: Finding) -> None:
+    """Of those who do not ask what does nothing here."""
+
+
+def load_text(
+    text: str, name: str, before: Loaded | None = None, said: Callable[[Finding], object] = _unheard
+) -> Loaded:
+    """Read and check a text that lives in no file of its own: a mesh.yaml, or manifests of other meshes.
+
+    Paths in it are meant from the folder of the process. `said` hears what does nothing here. Raises `ConfigError`.
+    """
+    if not is_manifest(text):
+        return load_document(parse(text, name), Path.cwd(), {}, before)
+    found = [(document, Path.cwd()) for document in parse_all(text, name) if document.data is not None]
+    manifests = amount_to(found, {})
+    for finding in manifests.report:
+        said(finding)
+    return manifests.loaded
+
+
 def check_text(document: Document, before: Loaded | None = None) -> MeshModel:
     """The model of a text, checked by itself alone. Raises `ConfigError`."""
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
+    if "apiVersion" in data or "routers" in data:
+        raise document.error((), "expected services and clusters, found a manifest of another mesh")
     try:
         model = MeshModel.model_validate(data if before is None else _with_known(data, before))
     except ValidationError as error:
@@ -83,7 +108,7 @@ def load_document(document: Document, folder: Path, seen: dict[Path, Stamp], bef
     """The same for a text that was read already; endpoints files are looked for in `folder`."""
     model = check_text(document, before)
     files = Files(folder, seen)
-    endpoints = {name: files.endpoints(document, name, cluster, before) for name, cluster in model.clusters.items()}
+    endpoints = {name: files.endpoints(document, name, model.clusters, before) for name in model.clusters}
     return Loaded(document, model, endpoints)
 
 
@@ -96,18 +121,22 @@ class Files:
         self._read: dict[Path, Document] = {}
 
     def endpoints(
-        self, document: Document, name: str, cluster: ClusterModel, before: Loaded | None
+        self, document: Document, name: str, clusters: Mapping[str, ClusterModel], before: Loaded | None
     ) -> Sequence[Endpoint]:
         """Who is in a cluster. The very list of `before` if nobody came, went or changed."""
+        cluster = clusters[name]
         origin = cluster.endpoints_from
         if before is not None and origin is None and before.same(name, cluster):
             return before.endpoints[name]
         known = NOBODY if before is None else before.known(name)
         if origin is None:
             found = static_endpoints(document, name, cluster, known)
+        elif origin.cluster is not None:
+            every = self.endpoints(document, origin.cluster, clusters, before)
+            found = [copy_of(one, known) for one in subset_or(every, origin.labels, origin.fallback)]
         else:
-            every = endpoints_of(self._document(self._folder / origin.file), known)
-            found = [one for one in every if origin.labels.items() <= one.labels.items()]
+            listed = endpoints_of(self._document(self._folder / str(origin.file)), known)
+            found = list(subset_or(listed, origin.labels, origin.fallback))
         then = before.endpoints.get(name) if before is not None else None
         # Endpoints are themselves and nothing else: equal lists are lists of the same objects.
         return then if then is not None and then == found else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from ..errors import ConfigError
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from . import gateway_api, istio, istio_clusters, linkerd
-from .build import Builder, Loaded, check
+from .build import Builder
 from .document import Document, read_all
 from .draft import Draft
 from .endpoints import endpoint
 from .errors import first_error
 from .istio_retry import DEFAULT
+from .loaded import Loaded, check
 from .models import EndpointModel, MeshModel
 from .node import ConfigReport, Node
 from .routes import route_table
@@ -92,8 +93,8 @@ def are_manifests(path: str | os.PathLike[str]) -> bool:
     if Path(text).is_dir() or (glob.has_magic(text) and not Path(text).exists()):
         return True
     try:
-        if not _HINT.search(Path(text).read_text(encoding="utf-8")):
-            return False  # reading YAML takes its time: a large mesh.yaml is not read twice
+        if not is_manifest(Path(text).read_text(encoding="utf-8")):
+            return False
         return any(_kind(document) != "" for document in read_all(Path(text)))
     except (OSError, UnicodeDecodeError, ConfigError):
         return False
@@ -108,36 +109,60 @@ def read_manifests(
     gateways: Iterable[str] = (),
     seen: dict[Path, Stamp] | None = None,
 ) -> Manifests:
-    """Read Istio's and the Gateway API's manifests, or a linkerd.yaml. Raises `ConfigError`.
+    """Read Istio's and the Gateway API's manifests, or a linkerd.yaml, from files. Raises `ConfigError`.
 
     With `strict`, whatever does nothing here is an error. `endpoints` says who is behind a host ("users", or
     "users.prod" in another namespace), with the labels that subsets pick by; hosts that neither this nor a ServiceEntry
     knows are asked for by their name. `namespace` is the caller's own, `gateways` are those that it stands in for.
     """
+    paths, seen = list(paths), {} if seen is None else seen
+    seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
+
+    def documents() -> Iterator[tuple[Document, Path]]:
+        for path in files_of(paths):
+            seen[path] = stamp(path)
+            yield from ((document, path.parent) for document in read_all(path))
+
+    return amount_to(documents(), seen, strict=strict, endpoints=endpoints, namespace=namespace, gateways=gateways)
+
+
+def is_manifest(text: str) -> bool:
+    """Whether a text looks like a manifest of another mesh's. Reading YAML takes its time: nothing is parsed."""
+    return _HINT.search(text) is not None
+
+
+def amount_to(
+    documents: Iterable[tuple[Document, Path]],
+    seen: dict[Path, Stamp],
+    *,
+    strict: bool = False,
+    endpoints: Addresses | None = None,
+    namespace: str = "default",
+    gateways: Iterable[str] = (),
+) -> Manifests:
+    """The mesh of some documents, each with the folder that its relative paths are meant from. Raises `ConfigError`."""
     report = ConfigReport()
     draft = Draft(report, namespace)
     known = istio_clusters.Known()
     routes: list[gateway_api.Candidate] = []
     found: dict[str, Sequence[Endpoint]] = {}
-    seen = {} if seen is None else seen
     items: list[Node] = []
     kinds: list[tuple[str, Node]] = []
     listeners: gateway_api.Listeners = {}
-    paths, gateways = list(paths), list(gateways)
+    gateways = list(gateways)
     given = {host: [_endpoint(one) for one in behind] for host, behind in (endpoints or {}).items()}
-    seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
-    for path in files_of(paths):
-        seen[path] = stamp(path)
-        for document in read_all(path):
-            kind = _kind(document)
-            item = Node(document, (), report)
-            items.append(item)
-            if kind == "linkerd":
-                found |= linkerd.read(draft, item, path.parent, seen, gateways, given)
-            elif kind == "":
-                raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
-            else:
-                kinds.append((kind, item))
+    for document, folder in documents:
+        kind = _kind(document)
+        item = Node(document, (), report)
+        items.append(item)
+        if kind == "linkerd":
+            found |= linkerd.read(draft, item, folder, seen, gateways, given)
+        elif kind == "":
+            raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
+        else:
+            kinds.append((kind, item))
+    for kind, item in kinds:
+        _note_delegate(draft, item, kind, namespace)
     # Gateways first: routes ask what they listen for.
     for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
         _read(draft, known, routes, item, kind, namespace, gateways, listeners)
@@ -149,14 +174,21 @@ def read_manifests(
         service.setdefault("retry", DEFAULT)
     if strict:
         report.refuse()
-    document = draft.document()
+    whole = draft.document()
     try:
-        model = MeshModel.model_validate(document.data)
+        model = MeshModel.model_validate(whole.data)
     except ValidationError as error:
-        raise first_error(document, error, model=MeshModel) from None
-    check(document, model)
-    route_table(document, model)
-    return Manifests(document, model, found, report, seen)
+        raise first_error(whole, error, model=MeshModel) from None
+    check(whole, model)
+    route_table(whole, model)
+    return Manifests(whole, model, found, report, seen)
+
+
+def _note_delegate(draft: Draft, item: Node, kind: str, home: str) -> None:
+    """A VirtualService without hosts is there for others, wherever it stands."""
+    spec, metadata = item.node("spec"), item.node("metadata")
+    if kind == "VirtualService" and spec is not None and metadata is not None and "hosts" not in spec:
+        draft.delegates[metadata.text("namespace") or home, metadata.text("name") or ""] = spec
 
 
 def _read(

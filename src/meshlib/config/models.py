@@ -32,6 +32,7 @@ from .policy_models import (
     RateLimitModel,
     RetryModel,
     ThrottleModel,
+    at_most,
     off,
 )
 from .route_models import RouteModel, Split, Sticky
@@ -78,10 +79,25 @@ Member = Annotated[
 
 
 class EndpointsFrom(Model):
-    """Endpoints that stand in a file of their own; `labels` picks those that have all of these."""
+    """Endpoints that stand in a `file` of their own, or are those of another `cluster`; `labels` picks those that have
+    all of these. Where none has: nobody (`none`), all (`any`), or those with other labels."""
 
-    file: str
+    file: str | None = None
+    cluster: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    otherwise: Literal["none", "any"] | dict[str, str] = "none"
+
+    @model_validator(mode="after")
+    def _one(self) -> EndpointsFrom:
+        if (self.file is None) is (self.cluster is None):
+            raise ValueError("expected one of file and cluster")
+        return self
+
+    @property
+    def fallback(self) -> dict[str, str] | None:
+        """The labels that count where nobody has the wanted ones; {}: anybody, None: nobody."""
+        otherwise = self.otherwise
+        return otherwise if isinstance(otherwise, dict) else {} if otherwise == "any" else None
 
 
 class ClusterModel(Model):
@@ -119,6 +135,11 @@ class ServiceModel(Model):
     budget: BudgetModel = BudgetModel()
     hedge: Annotated[HedgeModel | None, BeforeValidator(off)] = None
 
+    @model_validator(mode="after")
+    def _longest(self) -> ServiceModel:
+        at_most(self, "per_try_timeout", "timeout")
+        return self
+
 
 class PipelineModel(Model):
     """The policies of a function under `@resilient(name)`, outermost first. What is left out is not there."""
@@ -133,6 +154,11 @@ class PipelineModel(Model):
     rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
     adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
+
+    @model_validator(mode="after")
+    def _longest(self) -> PipelineModel:
+        at_most(self, "per_try_timeout", "timeout")
+        return self
 
 
 class RolloutModel(Model):

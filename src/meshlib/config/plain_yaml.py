@@ -104,6 +104,15 @@ def _events(text: str, file: str) -> Iterator[Any]:
             parser.dispose()
 
 
+class _Wrong(Exception):
+    """What cannot be read. Whoever knows the place makes a `ConfigError` of it."""
+
+    def __init__(self, event: Any, why: str, *key: str) -> None:
+        self.line = event.start_mark.line + 1
+        self.why = why
+        self.key = key
+
+
 class _Reading:
     """One pass over a text. Iterating gives the data of its documents."""
 
@@ -123,58 +132,61 @@ class _Reading:
         key: Any = _NO_KEY
         anchor: str | None = None  # that of the open container
         before = height = 0
-        for event in _events(self._text, self._file):
-            kind = type(event)
-            if kind is _SCALAR:
-                self._nodes += 1
-                if key is _NO_KEY and type(here) is dict:
-                    key = self._key(here, event)
+        try:
+            for event in _events(self._text, self._file):
+                kind = type(event)
+                if kind is _SCALAR:
+                    self._nodes += 1
+                    if key is _NO_KEY and type(here) is dict:
+                        key = self._key(here, event)
+                        continue
+                    value: Any = event.value
+                    if event.tag is not None or not event.implicit[0]:
+                        value = self._tagged(event) if event.tag is not None else value
+                    elif value[:1] in resolvers:
+                        value = plain[value] if value in plain else self._resolved(event)
+                    own = 0
+                    if event.anchor is not None:
+                        self._known[event.anchor] = value, 1, 0
+                elif kind is _ALIAS:
+                    value, own = self._copy(event, key is _NO_KEY and type(here) is dict)
+                elif kind in _CONTAINERS:
+                    self._nodes += 1
+                    self._check(event, kind, key is _NO_KEY and type(here) is dict)
+                    stack.append((here, key, anchor, before, height))
+                    here, key = ({} if kind is _MAPPING else []), _NO_KEY
+                    anchor, before, height = event.anchor, self._nodes, 0
+                    if anchor is not None:
+                        self._known.pop(anchor, None)  # until it is whole, it stands for nothing
                     continue
-                value: Any = event.value
-                if event.tag is not None or not event.implicit[0]:
-                    value = self._tagged(event) if event.tag is not None else value
-                elif value[:1] in resolvers:
-                    value = plain[value] if value in plain else self._resolved(event)
-                own = 0
-                if event.anchor is not None:
-                    self._known[event.anchor] = value, 1, 0
-            elif kind is _ALIAS:
-                value, own = self._copy(event, key is _NO_KEY and type(here) is dict)
-            elif kind in _CONTAINERS:
-                self._nodes += 1
-                self._check(event, kind, key is _NO_KEY and type(here) is dict)
-                stack.append((here, key, anchor, before, height))
-                here, key = ({} if kind is _MAPPING else []), _NO_KEY
-                anchor, before, height = event.anchor, self._nodes, 0
-                if anchor is not None:
-                    self._known.pop(anchor, None)  # until it is whole, it stands for nothing
-                continue
-            elif kind in _END:
-                value, own = here, height + 1
-                if type(value) is dict and _MERGE in value:
-                    value = self._merged(value, event)
-                if anchor is not None:
-                    self._known[anchor] = value, self._nodes - before + 1, own
-                here, key, anchor, before, height = stack.pop()
-            elif kind is yaml.DocumentStartEvent:
-                self._known.clear()
-                self._nodes = self._copied = 0
-                here, key, anchor, before, height = None, _NO_KEY, None, 0, 0
-                continue
-            else:
-                continue
-            if own > height:
-                height = own
-            if here is None:
-                yield value
-            elif key is _NO_KEY:
-                here.append(value)
-            elif key is _MERGE:
-                here[_MERGE].append(value)
-                key = _NO_KEY
-            else:
-                here[key] = value
-                key = _NO_KEY
+                elif kind in _END:
+                    value, own = here, height + 1
+                    if type(value) is dict and _MERGE in value:
+                        value = self._merged(value, event)
+                    if anchor is not None:
+                        self._known[anchor] = value, self._nodes - before + 1, own
+                    here, key, anchor, before, height = stack.pop()
+                elif kind is yaml.DocumentStartEvent:
+                    self._known.clear()
+                    self._nodes = self._copied = 0
+                    here, key, anchor, before, height = None, _NO_KEY, None, 0, 0
+                    continue
+                else:
+                    continue
+                if own > height:
+                    height = own
+                if here is None:
+                    yield value
+                elif key is _NO_KEY:
+                    here.append(value)
+                elif key is _MERGE:
+                    here[_MERGE].append(value)
+                    key = _NO_KEY
+                else:
+                    here[key] = value
+                    key = _NO_KEY
+        except _Wrong as wrong:
+            raise self._error(wrong, here, key) from None
 
     def _key(self, here: dict[Any, Any], event: Any) -> Any:
         key = event.value
@@ -182,9 +194,9 @@ class _Reading:
             here.setdefault(_MERGE, [])
             return _MERGE
         if event.tag not in _TEXTS and event.tag not in _MADE:
-            raise self._error(event, f"unknown tag {event.tag!r}", key)
+            raise _Wrong(event, f"unknown tag {event.tag!r}", key)
         if key in here:
-            raise self._error(event, "found twice, expected once", key)
+            raise _Wrong(event, "found twice, expected once", key)
         if event.anchor is not None:
             self._known[event.anchor] = key, 1, 0
         return key
@@ -203,7 +215,7 @@ class _Reading:
         if event.tag in _TEXTS:
             return event.value
         if event.tag not in _MADE:
-            raise self._error(event, f"unknown tag {event.tag!r}")
+            raise _Wrong(event, f"unknown tag {event.tag!r}")
         return self._made(event, event.tag)
 
     def _made(self, event: Any, tag: str) -> Any:
@@ -213,28 +225,28 @@ class _Reading:
         try:
             return make(yaml.ScalarNode(tag, event.value))
         except (ValueError, KeyError, OverflowError):
-            raise self._error(event, f"not YAML: no {tag.removeprefix(_TAG)} {event.value[:60]!r}") from None
+            raise _Wrong(event, f"not YAML: no {tag.removeprefix(_TAG)} {event.value[:60]!r}") from None
 
     def _copy(self, event: Any, is_key: bool) -> tuple[Any, int]:
         known = self._known.get(event.anchor)
         if known is None:
-            raise self._error(event, f"not YAML: found undefined alias {event.anchor!r}")
+            raise _Wrong(event, f"not YAML: found undefined alias {event.anchor!r}")
         if is_key:
-            raise self._error(event, "an alias cannot be a key here")
+            raise _Wrong(event, "an alias cannot be a key here")
         value, nodes, own = known
         self._nodes += nodes
         self._copied += nodes
         if self._copied > MOST_COPIED or len(self._stack) + own > DEEPEST:
-            raise self._error(event, "too deep or too large")
+            raise _Wrong(event, "too deep or too large")
         return value, own
 
     def _check(self, event: Any, kind: Any, is_key: bool) -> None:
         if len(self._stack) > DEEPEST:
-            raise self._error(event, "too deep or too large")
+            raise _Wrong(event, "too deep or too large")
         if is_key:
-            raise self._error(event, "a key that is no text")
+            raise _Wrong(event, "a key that is no text")
         if event.tag not in _CONTAINERS[kind]:
-            raise self._error(event, f"unknown tag {event.tag!r}")
+            raise _Wrong(event, f"unknown tag {event.tag!r}")
 
     def _merged(self, value: dict[Any, Any], event: Any) -> dict[Any, Any]:
         """`<<`: what stands in the mapping itself counts more, and then what is merged first."""
@@ -242,17 +254,16 @@ class _Reading:
         for given in value.pop(_MERGE):
             for one in given if isinstance(given, list) else [given]:
                 if not isinstance(one, Mapping):
-                    raise self._error(event, "expected a mapping to merge")
+                    raise _Wrong(event, "expected a mapping to merge")
                 found = {**one, **found}
         return {**found, **value}
 
-    def _error(self, event: Any, why: str, *key: str) -> ConfigError:
-        """An error at an event; the place is that of the open containers around it."""
-        containers = [(one, step) for one, step, *_ in self._stack]
+    def _error(self, wrong: _Wrong, here: Any, key: Any) -> ConfigError:
+        """The error with its place: where in the open containers we are."""
         place: list[str | int] = []
-        for one, step in containers:
+        for one, step in (*[(one, step) for one, step, *_ in self._stack], (here, key)):
             if isinstance(one, list):
                 place.append(len(one))
             elif one is not None and step is not _MERGE and step is not _NO_KEY:
                 place.append(step)
-        return ConfigError(dotted((*place, *key)), why, file=self._file, line=event.start_mark.line + 1)
+        return ConfigError(dotted((*place, *wrong.key)), wrong.why, file=self._file, line=wrong.line)

@@ -20,12 +20,17 @@ from ..policies.throttle import SreThrottle, Throttle
 from ..policies.timeout import Timeout
 from ..runtime import Runtime
 from .models import PipelineModel
-from .policy_models import AdaptiveLimitModel, ThrottleModel
+from .policy_models import AdaptiveLimitModel, BreakerModel, ThrottleModel
 
 
 def _plain(kind: Callable[..., Gate]) -> Callable[[Any, str, Runtime], Gate]:
     """A gate whose constructor takes the very fields of its model."""
     return lambda model, name, runtime: kind(name=name, runtime=runtime, **model.model_dump())
+
+
+def _breaker(model: BreakerModel, name: str, runtime: Runtime) -> Gate:
+    settings = model.model_dump() | {"cooldown_max": max(model.cooldown, model.cooldown_max)}
+    return CircuitBreaker(name=name, runtime=runtime, **settings)
 
 
 def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:
@@ -35,17 +40,19 @@ def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:
 
 def _adaptive(model: AdaptiveLimitModel, name: str, runtime: Runtime) -> Gate:
     limit: Limit
+    most = model.max_limit
+    initial, least = min(model.initial, most), min(model.min_limit, most)
     if model.by == "vegas":
-        limit = Vegas(initial=model.initial, max_limit=model.max_limit, random=runtime.random)
+        limit = Vegas(initial=initial, max_limit=most, random=runtime.random)
     else:
         kind = AIMD if model.by == "aimd" else Gradient2
-        limit = kind(initial=model.initial, min_limit=model.min_limit, max_limit=model.max_limit)
+        limit = kind(initial=initial, min_limit=least, max_limit=most)
     return AdaptiveLimit(limit, max_queue=model.max_queue, max_wait=model.max_wait, name=name, runtime=runtime)
 
 
 # In the order in which they stand, outermost first: what refuses for nothing comes before what takes a place.
 GATES: dict[str, Callable[[Any, str, Runtime], Gate]] = {
-    "breaker": _plain(CircuitBreaker),
+    "breaker": _breaker,
     "throttle": _throttle,
     "rate_limit": _plain(RateLimit),
     "adaptive_limit": _adaptive,
@@ -87,7 +94,7 @@ def function_pipeline(
         loops.append(Timeout(model.timeout, per_try=model.per_try_timeout, name=name, runtime=runtime))
     retry = model.retry
     if retry is not None and retry.attempts > 1:
-        waits = decorrelated_jitter(retry.backoff, retry.backoff_max) if retry.backoff else 0.0
+        waits = decorrelated_jitter(retry.backoff, max(retry.backoff, retry.backoff_max)) if retry.backoff else 0.0
         longest = retry.retry_after_max
         loops.append(
             Retry(retry.attempts, backoff=waits, budget=budget, retry_after_max=longest, name=name, runtime=runtime)

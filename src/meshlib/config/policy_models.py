@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .values import Model, Ratio, Seconds
+
+Status = Annotated[int, Field(ge=100, le=599)]
 
 
 def off(value: Any) -> Any:
     """`breaker: false` (or `off`) is how people say none."""
     return None if value is False else value
+
+
+def at_most(model: Model, field: str, bound: str) -> None:
+    """Of two times or counts of `model` the first must not be above the second."""
+    value, most = getattr(model, field), getattr(model, bound)
+    if value is not None and most is not None and value > most:
+        raise ValueError(f"{field}: expected at most {bound} ({most:g}), found {value:g}")
 
 
 class BreakerModel(Model):
@@ -31,6 +40,16 @@ class BreakerModel(Model):
     probe_concurrency: int | None = Field(None, ge=1)
     probe_lease: Seconds | None = Field(None, gt=0)
 
+    @model_validator(mode="after")
+    def _longest(self) -> BreakerModel:
+        if "cooldown_max" in self.model_fields_set:  # its default gives way to a longer cooldown
+            at_most(self, "cooldown", "cooldown_max")
+        if self.failure_rate is None and self.slow_call_rate is None:
+            for field in ("window", "window_calls"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"{field}: expected a failure_rate or a slow_call_rate over it")
+        return self
+
 
 class BulkheadModel(Model):
     max_concurrent: int = Field(100, ge=1)
@@ -40,10 +59,16 @@ class BulkheadModel(Model):
 
 class RetryModel(Model):
     attempts: int = Field(3, ge=1)
-    statuses: tuple[int, ...] = (502, 503, 504)
+    statuses: tuple[Status, ...] = (502, 503, 504)
     backoff: Seconds = Field(0.005, ge=0)
     backoff_max: Seconds = Field(0.2, ge=0)
     retry_after_max: Seconds = Field(10.0, ge=0)
+
+    @model_validator(mode="after")
+    def _longest(self) -> RetryModel:
+        if "backoff_max" in self.model_fields_set:  # its default gives way to a longer backoff
+            at_most(self, "backoff", "backoff_max")
+        return self
 
 
 class BudgetModel(Model):
@@ -57,6 +82,12 @@ class HedgeModel(Model):
     percentile: Ratio | None = Field(None, gt=0, lt=1)
     max_extra_load: Ratio = Field(0.05, gt=0, le=1)
     extras: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> HedgeModel:
+        if self.delay is not None and self.percentile is not None:
+            raise ValueError("delay, percentile: expected one of the two")
+        return self
 
 
 class RateLimitModel(Model):
@@ -79,3 +110,12 @@ class AdaptiveLimitModel(Model):
     max_limit: int = Field(200, ge=1)
     max_queue: int | None = Field(None, ge=0)
     max_wait: Seconds | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> AdaptiveLimitModel:
+        for field in ("initial", "min_limit"):
+            if field in self.model_fields_set:  # their defaults give way to a lower maximum
+                at_most(self, field, "max_limit")
+        if self.by == "vegas" and "min_limit" in self.model_fields_set:
+            raise ValueError("min_limit: expected none, vegas has no lower bound but 1")
+        return self

@@ -170,7 +170,8 @@ class _Watch:
     def _take(self, message: Any) -> None:
         result = message.get("result")
         if result is None:
-            raise StoreAway(f"{self._store.name}: {message.get('error')}")
+            error = message.get("error")
+            raise StoreAway(f"{self._store.name}: {error.get('message') if isinstance(error, dict) else error}")
         if result.get("canceled") or int(result.get("compact_revision", 0)):
             self._next = 0  # what we wanted is compacted away: read the present state
             raise StoreAway(f"{self._store.name}: its history was compacted; reading it afresh")

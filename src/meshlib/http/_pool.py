@@ -132,9 +132,7 @@ class Pool:
             self._move()
         if self._leaving:
             raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
-        connection = self._rested(replayable) if self._idle else None
-        if connection is None:
-            connection = await self._acquire_by(by, connect, pool)
+        connection = self._rested(replayable) or await self._acquire_by(by, connect, pool)
         while True:
             waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, by)
             try:
@@ -142,11 +140,22 @@ class Pool:
             except WireError:
                 raise
             except Stale:
-                connection.place = False  # the next one takes it
+                pass
             except BaseException:
                 connection.abandon(waiter)
                 raise
-            connection = await self._connect(connect if by == inf else _sooner(connect, by - get_running_loop().time()))
+            connection = await self.instead(connection, connect, by)
+
+    def ready(self, loop: asyncio.AbstractEventLoop, replayable: bool) -> Connection | None:
+        """An idle connection for an exchange on `loop`, which is the running one; None if `exchange` must see to it."""
+        if not self._idle or loop is not self._loop or self._leaving:
+            return None
+        return self._rested(replayable)
+
+    async def instead(self, stale: Connection, connect: float | None, by: float) -> Connection:
+        """A new connection in the place of one that was found dead. `connect` and `by` as in `exchange`."""
+        stale.place = False
+        return await self._connect(connect if by == inf else _sooner(connect, by - get_running_loop().time()))
 
     async def open(self, head: bytes, body: bytes = b"", *, method: bytes, **how: Unpack[How]) -> Stream:
         """Send a request and read the head of the answer; the body comes by the stream. All else as in `exchange`."""

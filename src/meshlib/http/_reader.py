@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from meshlib.http._faults import RemoteProtocolError
 
 if TYPE_CHECKING:
-    import h11
+    from ._reader_h11 import H11Road
 
 SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its limits between reads
 LONGEST_KNOWN: Final = 2 * 1024  # bytes of the last head that a connection remembers
-LONGEST_HEAD: Final = 100 * 1024  # bytes of an incomplete head or chunk line that httpcore lets h11 hold
 
 _status = re.compile(rb"(HTTP/1\.[01]) ([2-9][0-9][0-9])(?: ([\t -~]*))?\r\n").match
 _fields = re.compile(
@@ -37,6 +36,8 @@ _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 
 class Answer:
     """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
+
+    Answers that say the same share one list of headers: look at it, and leave it as it is.
 
     `source` is the connection; with the reader from which the body is still to come, if it is streamed. `heard` is when
     (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once. `plain`: it is known
@@ -66,24 +67,12 @@ class Reader:
     """
 
     __slots__ = (
-        "_buffer",
-        "_h11",
-        "_known",
-        "_left",
-        "_length",
-        "_meaning",
-        "_method",
-        "_not_as_get",
-        "_request",
-        "_state",
-        "answer",
-        "held",
-        "parts",
-        "reusable",
-    )
+        "_buffer", "_known", "_left", "_length", "_meaning", "_method", "_not_as_get", "_request", "_road", "_state",
+        "answer", "held", "parts", "reusable",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self._h11: h11.Connection | None = None
+        self._road: H11Road | None = None
         self._known = b""  # the last plain head, and what it means
         self._meaning: tuple[int, bytes, bytes, list[tuple[bytes, bytes]], int, bool, bool]
         self.begin(b"", b"")
@@ -120,7 +109,7 @@ class Reader:
         if state == _CHUNKS:
             return self._feed_chunks(self._buffer + data if self._buffer else data)
         if state == _UNTIL_CLOSE:
-            self._keep(data)
+            self.keep(data)
             return False
         if state == _H11:
             return self._feed_h11(data)
@@ -152,9 +141,15 @@ class Reader:
         if known and data.startswith(known) and not self._not_as_get:
             # Servers repeat themselves, byte for byte, within the second that `Date` names.
             status, reason, version, headers, length, self.reusable, plain = self._meaning
-            self.answer = answer = Answer(status, reason, version, headers.copy())
+            self.answer = answer = Answer(status, reason, version, headers)
             answer.plain = plain
-            return self._begin_length(data[len(known) :], length)
+            body = data[len(known) :]
+            if len(body) != length:
+                return self._begin_length(body, length)
+            self._state = _DONE
+            self.parts.append(body)
+            self.held = length
+            return True
         end = data.find(b"\r\n\r\n", 0, SLICE) + 4
         line = _status(data)
         if end < 4 or line is None:
@@ -197,11 +192,11 @@ class Reader:
         if length >= 0:
             if end <= LONGEST_KNOWN:
                 self._known = data[:end]
-                self._meaning = status, reason, version, headers.copy(), length, self.reusable, plain
+                self._meaning = status, reason, version, headers, length, self.reusable, plain
             return self._begin_length(body, length)
         if not chunked:
             self._state = _UNTIL_CLOSE
-            self._keep(body)
+            self.keep(body)
             return False
         self._state = _CHUNKS
         self._left = 0
@@ -228,12 +223,12 @@ class Reader:
         left = self._left - len(data)
         if left > 0:
             self._left = left
-            self._keep(data)
+            self.keep(data)
             return False
         if left < 0:
             self.reusable = False
             data = data[:left]
-        self._keep(data)
+        self.keep(data)
         return self._done(self.reusable)
 
     def _feed_chunks(self, data: bytes) -> bool:
@@ -266,13 +261,13 @@ class Reader:
                 if data[start:end] != b"\r\n"[start - after_data : end - after_data]:
                     raise RemoteProtocolError(f"malformed chunk footer: {data[start:end]!r} (expected b'\\r\\n')")
             if after_data > position:
-                self._keep(data[position : min(end, after_data)])
+                self.keep(data[position : min(end, after_data)])
             self._left -= end - position
             position = end
         self._buffer = data[position:]
         return False
 
-    def _keep(self, data: bytes) -> None:
+    def keep(self, data: bytes) -> None:
         if data:
             self.parts.append(data)
             self.held += len(data)
@@ -282,60 +277,23 @@ class Reader:
         self.reusable = reusable
         return True
 
-    # The other road.
-
     def _hand_over(self, data: bytes, so_far: bytes = b"") -> bool:
         """Let h11 read on: from the response's first byte, or from a chunk's size line after a head like `so_far`."""
-        import h11  # seldom needed, and slow to load
+        from ._reader_h11 import H11Road  # seldom needed, and slow to load
 
-        self._h11 = reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
-        lines = [line.partition(b":") for line in self._request.split(b"\r\n")[1:]]
-        telling = [(n, v.strip()) for n, _, v in lines if n.lower() in (b"connection", b"upgrade", b"expect")]
-        target = b"host:80" if self._method == b"CONNECT" else b"/"
-        reader.send(h11.Request(method=self._method or b"GET", target=target, headers=[(b"Host", b"host"), *telling]))
-        reader.send(h11.EndOfMessage())
-        if so_far:
-            reader.receive_data(so_far)
-            reader.next_event()
-        else:
+        self._road = H11Road(self._request, self._method, so_far)
+        if not so_far:
             self.reusable = True
         self._buffer = b""
         self._state = _H11
         return self._feed_h11(data)
 
     def _feed_h11(self, data: bytes) -> bool:
-        assert self._h11 is not None
-        reader = self._h11
-        for start in range(0, len(data) or 1, SLICE):
-            reader.receive_data(data[start : start + SLICE])
-            if self._pump(reader):
-                self._h11 = None
-                if start + SLICE < len(data):
-                    self.reusable = False
-                return True
-        return False
-
-    def _pump(self, reader: h11.Connection) -> bool:
-        import h11
-
-        while True:
-            try:
-                event = reader.next_event()
-            except h11.RemoteProtocolError as error:
-                raise RemoteProtocolError(str(error)) from error
-            if event is h11.NEED_DATA:
-                return False
-            if isinstance(event, h11.Data):
-                self._keep(bytes(event.data))
-            elif isinstance(event, h11.Response | h11.InformationalResponse):
-                if event.status_code >= 200 or event.status_code == 101:
-                    version = b"HTTP/" + event.http_version
-                    self.answer = Answer(event.status_code, event.reason, version, event.headers.raw_items())
-                    if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
-                        self.reusable = False  # accepted, as h11 does, but no second request follows such an answer
-            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
-                over = reader.our_state is h11.DONE and reader.their_state is h11.DONE
-                return self._done(self.reusable and over and reader.trailing_data == (b"", False))
+        assert self._road is not None
+        if not self._road.feed(self, data):
+            return False
+        self._road = None
+        return self._done(self.reusable)
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -35,31 +35,10 @@ class Connection(Limited, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked",
-        "_busy",
-        "_closed",
-        "_early",
-        "_early_eof",
-        "_error",
-        "_first",
-        "_heard",
-        "_held_back",
-        "_keep",
-        "_paused",
-        "_poll",
-        "_read",
-        "_replayable",
-        "_rested",
-        "_sent",
-        "_streaming",
-        "_used",
-        "_waiter",
-        "open",
-        "over",
-        "place",
-        "reader",
-        "transport",
-    )
+        "_asked", "_busy", "_closed", "_early", "_early_eof", "_error", "_first", "_heard", "_held_back", "_keep",
+        "_paused", "_poll", "_read", "_replayable", "_rested", "_sent", "_streaming", "_used", "_waiter",
+        "open", "over", "place", "reader", "transport",
+    )  # fmt: skip
 
     def __init__(
         self,

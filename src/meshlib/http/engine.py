@@ -26,7 +26,6 @@ from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
 from .actions import DECISION, act, act_sync, decided, edited, policies_for
-from .caretaker import Caretaker
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .learn import learn, listen
@@ -58,7 +57,8 @@ class Engine:
 
     def decide(self, exchange: Exchange) -> Decision | None:
         """Where the first attempt goes; None: the mesh does not know the host, and the road beneath takes it."""
-        decision = self.mesh.current.routes.resolve(exchange.route, self._random)
+        exchange.picture = picture = self.mesh.current
+        decision = picture.routes.resolve(exchange.route, self._random)
         if decision is not None:
             if decision.cluster is None and decision.route.outside:
                 return None
@@ -68,7 +68,7 @@ class Engine:
 
     def _begin(self, exchange: Exchange) -> tuple[Service, Call]:
         """Tier 1: the service, and the call under the deadline that is in force where the request was made."""
-        services, decision = self.mesh.current.services, exchange.decision
+        services, decision = exchange.picture.services, exchange.decision
         service = services.get(exchange.service) or services.get(ANY)
         if service is None or decision.refused is not None:
             raise NoEndpoint(exchange.service, decision.refused or "the mesh no longer has this service")
@@ -85,9 +85,9 @@ class Engine:
         exchange: Exchange = call.what
         exchange.attempts += 1
         snapshot = self.mesh.current
-        decision = (
-            exchange.decision if exchange.attempts == 1 else snapshot.routes.resolve(exchange.route, self._random)
-        )
+        # Rules and clusters are of one picture, or a call could be sent by the old rules to the new endpoints.
+        decided = exchange.attempts == 1 and snapshot is exchange.picture
+        decision = exchange.decision if decided else snapshot.routes.resolve(exchange.route, self._random)
         exchange.newest = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
             raise NoEndpoint(exchange.service, (decision and decision.refused) or "no route leads to a cluster")
@@ -112,6 +112,8 @@ class Engine:
 
     def _probe(self, cluster: Cluster, balancer: Balancer) -> None:
         """After a pick: the balancer may want to know more about some of its endpoints."""
+        from .caretaker import Caretaker  # few balancers want any
+
         Caretaker.of(self.mesh).probe(cluster, balancer)
 
     def _leave(self, attempt: Attempt, verdict: Verdict, outcome: Any) -> None:

@@ -12,7 +12,7 @@ from ..routing.request import RouteRequest
 from .classify import IDEMPOTENT, STATUSES
 
 if TYPE_CHECKING:
-    from ..mesh import Cluster
+    from ..mesh import Cluster, Snapshot
     from .family import Family
 
 Road: TypeAlias = Callable[["Attempt"], Any]
@@ -32,11 +32,13 @@ class Exchange:
     """What a `Call` carries through the layers (`call.what`): all that its attempts have in common."""
 
     __slots__ = (
-        "attempts", "curable", "deadline", "decision", "family", "newest", "plain", "repeatable", "replayable",
-        "request", "road", "route", "service", "start", "stream", "tried",
+        "attempts", "curable", "deadline", "decision", "family", "newest", "picture", "plain", "repeatable",
+        "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
     shadow = False  # a copy that is mirrored
+    picture: Snapshot
+    """The one that the first decision is of; a cluster of another must not be asked with it. Set by `Engine.decide`."""
 
     def __init__(
         self,

@@ -98,13 +98,13 @@ class Station:
 class Lane:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_closed", "_context", "_limits", "_station", "_stations", "_way", "family")
+    __slots__ = ("_closed", "_context", "_limits", "_station", "_stations", "family", "way")
 
     def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
         self.family = family
         self._context = tls
         self._limits = limits
-        self._way = Way(family, transport)
+        self.way = Way(family, transport)
         self._closed = False
         self._station: Station | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
@@ -123,7 +123,7 @@ class Lane:
 
     def open(self) -> bool:
         """Whether we are on asyncio, and nothing has been put between the client and the network."""
-        return _asyncio_loop() is not None and self._way.untouched()
+        return _asyncio_loop() is not None and self.way.untouched()
 
     def takes(self, exchange: Exchange) -> bool:
         """Whether this exchange would come out the same on httpx's own road."""

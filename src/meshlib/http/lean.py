@@ -9,7 +9,10 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Final
+import json
+from asyncio import _get_running_loop as _asyncio_loop
+from math import nan
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import MeshError, Rejected
 from ..routing.request import RouteRequest
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
     from .door import Door
     from .fast_road import Lane
 
+Key: TypeAlias = tuple[Any, ...]  # method, URL, kind of body, and what is asked for by `params`
 PLANS: Final = 2048  # kept per client; then all are made afresh
+VARIANTS: Final = 64  # the same for a plan's own, with headers
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Lean:
@@ -35,7 +41,10 @@ class Lean:
 
     __slots__ = (
         "_base_url",
+        "_content",
+        "_encode",
         "_encode_json",
+        "_engine",
         "_headers",
         "_labels",
         "_opened",
@@ -56,9 +65,12 @@ class Lean:
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED
-        self._encode_json = importlib.import_module(f"{lib.__name__}._content").encode_json
+        self._content = importlib.import_module(f"{lib.__name__}._content")
+        self._encode_json = self._content.encode_json
+        self._encode = _encode if _writes_alike(self._encode_json) else None
+        self._engine: LeanEngine | None = None
         self._steps = Steps(door.family, kind)
-        self._plans: dict[tuple[str, str, str], Plan | None] = {}
+        self._plans: dict[Key, Plan | None] = {}
         self._headers: list[Any] = []
         self._base_url: Any = None
         self._labels: Any = None
@@ -66,7 +78,7 @@ class Lean:
     def exchange(self, client: Any, method: str, url: Any, options: dict[str, Any]) -> LeanExchange | None:
         """The exchange for a plain request; None if it is not plain, or if anything about the client is not."""
         body, kind = b"", ""
-        timeout = headers = None
+        timeout = headers = params = None
         if options:
             unset = self._unset
             for name, value in options.items():
@@ -80,15 +92,17 @@ class Lean:
                     timeout = self.family.lib.Timeout(value)
                 elif name == "headers" and value is not None:
                     headers = value
+                elif name == "params" and _plain_params(value):
+                    params = value
                 elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
                     value is None and name in ("json", "content", "headers")
                 ):
                     return None
         own = client.__dict__
-        door = self.door
-        hooks = own["_event_hooks"]
+        door, loop = self.door, _asyncio_loop()
+        engine, hooks = door.engine, own["_event_hooks"]
         if (
-            door.engine is None
+            engine is None
             or door.closing
             or door.limit is not None
             or type(url) is not str
@@ -100,49 +114,70 @@ class Lean:
             or own["_mounts"]
             or own["_transport"] is not door.default
             or own["_state"] is not self._opened
-            or door.engine.run is not SYSTEM
-            or not self.lane.open()
+            or engine.run is not SYSTEM
+            or loop is None
+            or not self.lane.way.untouched()
             or not self._steps.untouched(client)
         ):
             return None
         if (
             own["_headers"]._list != self._headers
             or own["_base_url"] is not self._base_url
-            or door.engine.mesh.labels is not self._labels
+            or engine.mesh.labels is not self._labels
         ):
             self._plans = {}
             self._headers = list(own["_headers"]._list)
             self._base_url = own["_base_url"]
-            self._labels = door.engine.mesh.labels
-        key = method, url, kind
+            self._labels = engine.mesh.labels
+        key: Key = (method, url, kind) if params is None else (method, url, kind, *params.items())
         plan = self._plans.get(key)
         if plan is None:
             if key in self._plans:
                 return None
-            plan = self._plan(client, key)
+            plan = self._plan(client, key, method, url, kind, params)
             if plan is None:
                 return None
         if kind == "json":
-            body = b"".join(self._encode_json(options["json"])[1])
+            if self._encode is not None and self._content.json_dumps is json.dumps:  # some put another in its place
+                body = self._encode(options["json"]).encode()
+            else:
+                body = b"".join(self._encode_json(options["json"])[1])
         elif kind:
             value = options["content"]
             body = value.encode() if isinstance(value, str) else value
         if headers is not None:
-            try:
-                plan = plan.with_headers(client._merge_headers(headers), body)
-            except WireError:
-                return None  # httpx shall say what is wrong with them
+            plan = self._with_headers(client, plan, headers, body)
             if plan is None:
                 return None
-        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], own["_default_encoding"])
-        decision = door.engine.decide(exchange)
+        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], loop)
+        decision = engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 
-    def _plan(self, client: Any, key: tuple[str, str, str]) -> Plan | None:
-        method, url, kind = key
+    def _with_headers(self, client: Any, plan: Plan, headers: Any, body: bytes) -> Plan | None:
+        """The plan with a request's own headers. Some callers say the same with each request, so some are kept."""
+        said = tuple(headers.items()) if type(headers) is dict else ()
+        try:
+            known = plan.variants.get(said)
+        except TypeError:
+            return None  # a value that httpx will complain about
+        if known is not None:
+            return known
+        try:
+            made = plan.with_headers(client._merge_headers(headers), body)
+        except WireError:
+            return None  # httpx shall say what is wrong with them
+        if made is not None and said:
+            if len(plan.variants) >= VARIANTS:
+                plan.variants.clear()
+            plan.variants[said] = made
+        return made
+
+    def _plan(self, client: Any, key: Key, method: str, url: str, kind: str, params: Any) -> Plan | None:
         if len(self._plans) >= PLANS:
             self._plans.clear()
         sample: dict[str, Any] = {"json": {}} if kind == "json" else {"content": "{}"} if kind else {}
+        if params is not None:
+            sample["params"] = params
         request = client.build_request(method, url, **sample)
         lengths = request.headers.get_list("content-length")
         plain = (
@@ -177,11 +212,13 @@ class Lean:
     async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
         """The response to a plain request, with all that httpx does to it on its way to the caller."""
         door = self.door
-        engine = LeanEngine.of(door.engine.mesh)
+        engine = self._engine
+        if engine is None or engine.mesh is not door.engine.mesh:
+            engine = self._engine = LeanEngine.of(door.engine.mesh)
         door.busy.add(exchange)
         try:
             try:
-                response = await engine.send(exchange)
+                response = await engine.call(exchange)
             except (MeshError, self.family.lib.RequestError) as error:
                 if isinstance(error, Rejected):
                     await let_others_run()
@@ -189,11 +226,10 @@ class Lean:
                 if dressed is error:
                     raise
                 raise dressed from error.__cause__
+            took = self.now() - exchange.start
             if type(response) is not self.family.LazyResponse:
-                return door.finish(
-                    response, exchange.request, client.cookies, exchange.encoding, engine.now() - exchange.start
-                )
-            response._took = engine.now() - exchange.start
+                return door.finish(response, exchange.request, client.cookies, client._default_encoding, took)
+            response._took = took
             if response._sets_cookies:
                 client.cookies.extract_cookies(response)
             if response.status_code in _REDIRECTS:
@@ -203,4 +239,23 @@ class Lean:
                 return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
             return response
         finally:
-            door.done(exchange)
+            door.busy.discard(exchange)
+            if door.idle:
+                door.done(exchange)  # somebody waits for the last one
+
+
+def _plain_params(params: Any) -> bool:
+    """Whether a plan for these serves all that are equal to them. 1, 1.0 and True are, and each is sent otherwise."""
+    if type(params) is not dict or not params:
+        return False
+    return all(type(name) is str and (type(value) is str or type(value) is int) for name, value in params.items())
+
+
+def _writes_alike(encode_json: Any) -> bool:
+    """Whether httpx writes JSON as `_encode` does, which is spared making an encoder for each body."""
+    sample: dict[str, Any] = {"a": [1, 2.5, None, True, {}], "é": '"\u2028'}
+    try:
+        encode_json(nan)
+    except ValueError:
+        return b"".join(encode_json(sample)[1]) == _encode(sample).encode()
+    return False

@@ -25,7 +25,6 @@ from ..policies.breaker import CircuitBreaker
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
-from ._faults import WireError
 from .actions import DECISION, edited
 from .engine import AsyncEngine
 from .exchange import Attempt
@@ -62,7 +61,7 @@ class LeanEngine(AsyncEngine):
         self._key = object()
 
     async def call(self, exchange: LeanExchange) -> Any:  # type: ignore[override]
-        start, decision, snapshot = exchange.start, exchange.decision, self.mesh.current
+        start, decision, snapshot = exchange.start, exchange.decision, exchange.picture
         service, cluster = snapshot.services.get(exchange.service), snapshot.clusters.get(decision.cluster)
         outer = deadline.current()
         if service is None or cluster is None or start >= outer:
@@ -94,10 +93,11 @@ class LeanEngine(AsyncEngine):
                 passed = gate.generation if gate.admits else gate.enter(start)
             endpoint = balancer.pick(self._random, start)
             permit = endpoint.enter(start)
+            asked = exchange.ask(endpoint, cluster, left)
             try:
-                answer = await exchange.ask(endpoint, cluster, left)
-            except WireError as error:
-                exchange.complain(error, left, start + left)
+                answer = await asked[0]
+            except BaseException as error:
+                answer = await exchange.rescue(error, asked, left, start + left)
             end = self.now()
             heard = answer.heard or end
             response = exchange.answered(answer)

@@ -5,16 +5,17 @@ Nothing here is a coroutine but the exchange on the wire itself, and nothing of 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from asyncio import _get_running_loop as _asyncio_loop
-from collections.abc import Coroutine
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
+from ._pool import Pool
 from ._reader import Answer
+from ._wire import Connection, Stale
 from .classify import EARLY, STATUSES
 from .exchange import Attempt, Exchange
 from .lean_plan import Plan
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ..mesh import Cluster
     from .lean import Lean
 
+Asked: TypeAlias = tuple[Any, Connection | None, Pool]
+"""What to await for the answer, the connection (if one was ready), and the pool that it belongs to."""
+
 _PHASES: Final = ("connect", "read", "write", "pool")
 _LATE: Final = (ConnectTimeout, PoolTimeout, ReadTimeout, WriteTimeout)
 _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
@@ -32,21 +36,23 @@ _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 class LeanExchange(Exchange):
     """An exchange whose httpx request is built only if somebody asks for it."""
 
-    __slots__ = ("_request", "body", "client", "encoding", "lean", "plan", "timeout")
+    __slots__ = ("_request", "body", "client", "lean", "loop", "plan", "timeout")
 
     # The same for all of them: looked up in the class, and never set.
     stream = False
     plain = True
     replayable = True
 
-    def __init__(self, lean: Lean, client: Any, plan: Plan, body: bytes, timeout: Any, encoding: Any) -> None:
+    def __init__(
+        self, lean: Lean, client: Any, plan: Plan, body: bytes, timeout: Any, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._request: Any = None
         self.lean = lean
         self.client = client
         self.plan = plan
         self.body = body
         self.timeout = timeout  # the family's own `Timeout`
-        self.encoding = encoding
+        self.loop: asyncio.AbstractEventLoop = loop  # the running one
         self.family = lean.family
         road: Any = carry  # it is only ever given exchanges of this kind
         self.road = road
@@ -67,15 +73,18 @@ class LeanExchange(Exchange):
             self._request = self.plan.request(self.body, {phase: getattr(self.timeout, phase) for phase in _PHASES})
         return self._request
 
-    def ask(self, endpoint: Endpoint, cluster: Cluster, left: float) -> Coroutine[Any, Any, Answer]:
-        """Send it to `endpoint`; the answer comes within `left` seconds. The connection itself keeps that time."""
-        plan, body, timeout = self.plan, self.body, self.timeout
-        loop = _asyncio_loop()
-        assert loop is not None
+    def ask(self, endpoint: Endpoint, cluster: Cluster, left: float) -> Asked:
+        """Send it to `endpoint`: the answer is to be awaited, and comes within `left` seconds, for the connection
+        keeps that time itself. Whatever is raised while one waits, give it to `rescue`."""
+        plan, body, timeout, loop = self.plan, self.body, self.timeout, self.loop
         # Whom the endpoint's certificate must name; "" without TLS.
         name = (cluster.tls_name or plan.host) if plan.secure or cluster.tls else ""
-        return self.lean.lane.pool(endpoint, name, loop).exchange(
-            plan.head(body) if body else plan.before,
+        pool = self.lean.lane.pool(endpoint, name, loop)
+        connection = pool.ready(loop, plan.repeatable)
+        if connection is not None:
+            return self._over(connection, loop.time() + left), connection, pool
+        answer = pool.exchange(
+            plan.head(body),
             body,
             method=plan.verb,
             connect=timeout.connect,
@@ -86,8 +95,38 @@ class LeanExchange(Exchange):
             keep=plan.keep,
             by=loop.time() + left,
         )
+        return answer, None, pool
 
-    def complain(self, error: WireError, left: float, deadline: float) -> NoReturn:
+    def _over(self, connection: Connection, by: float) -> asyncio.Future[Answer]:
+        plan, body, timeout = self.plan, self.body, self.timeout
+        return connection.exchange(
+            plan.head(body), body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, by
+        )
+
+    async def rescue(self, error: BaseException, asked: Asked, left: float, deadline: float) -> Answer:
+        """The answer over another connection, if the one that was ready had died unseen; else `error` is raised, as
+        httpx tells it. There were `left` seconds until `deadline`."""
+        waiter, connection, pool = asked
+        try:
+            if connection is None or isinstance(error, WireError):
+                raise error
+            if not isinstance(error, Stale):
+                connection.abandon(waiter)
+                raise error
+            by = self.loop.time() + (deadline - self.lean.now() if deadline < inf else inf)
+            connection = await pool.instead(connection, self.timeout.connect, by)
+            waiter = self._over(connection, by)
+            try:
+                return await waiter
+            except WireError:
+                raise
+            except BaseException:
+                connection.abandon(waiter)
+                raise
+        except WireError as failure:
+            self._complain(failure, left, deadline)
+
+    def _complain(self, error: WireError, left: float, deadline: float) -> NoReturn:
         """Raise `error` as httpx tells it, or that the `deadline` has passed, after the `left` seconds there were."""
         if self.lean.door.closed:
             raise self.lean.door.cut_off(self) from error
@@ -99,7 +138,7 @@ class LeanExchange(Exchange):
     def answered(self, answer: Answer) -> Any:
         """The response. Raises what httpx raises for a body whose coding is broken."""
         family = self.family
-        response = family.LazyResponse(answer, self, self.encoding)
+        response = family.LazyResponse(answer, self, self.client._default_encoding)
         if family.log.isEnabledFor(logging.INFO):
             _log(self, response)
         if not answer.plain:
@@ -134,9 +173,10 @@ async def carry(attempt: Attempt) -> Any:
         return await exchange.client._road(attempt)
     now = exchange.lean.now
     left = deadline - now() if deadline < inf else inf
+    asked = exchange.ask(endpoint, attempt.cluster, left)
     try:
-        answer = await exchange.ask(endpoint, attempt.cluster, left)
-    except WireError as error:
-        exchange.complain(error, left, deadline)
+        answer = await asked[0]
+    except BaseException as error:
+        answer = await exchange.rescue(error, asked, left, deadline)
     attempt.heard = answer.heard or now()
     return exchange.answered(answer)

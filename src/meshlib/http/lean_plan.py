@@ -31,6 +31,7 @@ class Plan:
         "route",
         "secure",
         "url",
+        "variants",
         "verb",
     )
 
@@ -51,6 +52,7 @@ class Plan:
         self.host: str = url.host
         self.secure = url.scheme == "https"
         self.fields = fields
+        self.variants: dict[Any, Plan] = {}  # by the headers that some requests add
         self.auto = auto
         self.route = route
         self.repeatable = method in IDEMPOTENT or route.header("idempotency-key") is not None

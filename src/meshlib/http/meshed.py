@@ -21,8 +21,6 @@ from .door import Sending, door_of, sending
 from .engine import AsyncEngine, SyncEngine
 from .exchange import Attempt
 from .family import Family
-from .fast_road import Lane
-from .lean import Lean
 from .road import carry, carry_sync
 
 GRACE = 5.0  # seconds that a closing client gives to its requests
@@ -47,6 +45,9 @@ class AsyncMeshed:
         def _init_transport(self, **settings: Any) -> Any:
             if settings.get("transport") is not None:
                 return super()._init_transport(**settings)
+            from .fast_road import Lane  # with the first client, not with the first import
+            from .lean import Lean
+
             lib = self._family.lib
             settings = _with_context(lib, settings)
             transport = super()._init_transport(**settings)
@@ -124,11 +125,6 @@ class AsyncMeshed:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
             except Expired:
                 pass
-
-    @property
-    def _lean(self) -> Lean | None:
-        door = door_of(self)
-        return door.lean if door.fast else None
 
     async def _close_pools(self) -> None:
         door = door_of(self)

@@ -6,9 +6,10 @@ which one does that, take httpx's own road.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ._wire import Connection
+if TYPE_CHECKING:
+    from ._wire import Connection
 
 _NAMES: Final = {"ssl_object": "ssl_object", "client_addr": "sockname", "server_addr": "peername", "socket": "socket"}
 

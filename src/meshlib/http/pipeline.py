@@ -41,7 +41,7 @@ def service_pipeline(
         policies.append(
             Retry(
                 attempts,
-                backoff=decorrelated_jitter(backoff, backoff_max) if backoff else 0.0,
+                backoff=decorrelated_jitter(backoff, max(backoff, backoff_max)) if backoff else 0.0,
                 budget=budget,
                 retry_after=retry_after,
                 retry_after_max=retry_after_max,

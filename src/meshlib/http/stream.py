@@ -18,9 +18,9 @@ from ..call import IGNORED, Classifier, Verdict
 from ..errors import DeadlineExceeded, MeshError
 from ..parking import start_thread
 from ._faults import Cut, WireError
-from ._stream import Stream
 
 if TYPE_CHECKING:
+    from ._stream import Stream
     from .exchange import Attempt
 
 

@@ -87,7 +87,7 @@ class Steps:
     def untouched(self, client: Any) -> bool:
         # Ours stand before some of theirs; a tracer that replaces theirs still wants to see every call.
         found = _steps(self._kind), _ours_before(self._theirs)
-        return (found == self._known or self._written(found)) and client.__dict__.keys().isdisjoint(_NAMES)
+        return (found == self._known or self._written(found)) and _NAMES.isdisjoint(client.__dict__)
 
     def _written(self, found: tuple[Any, ...]) -> bool:
         if self._overridden or not _written([*found[0], *found[1]], self._roots):

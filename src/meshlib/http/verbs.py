@@ -28,7 +28,8 @@ def _verb(kind: type[Any], verb: str) -> Any:
 
     @functools.wraps(written)
     async def send(self: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
+        door = self.__dict__.get("_meshlib_door")
+        lean = None if door is None or not door.fast else door.lean
         if lean is not None and ours and getattr(lib.AsyncClient, verb) is written:
             exchange = lean.exchange(self, method, url, options)
             if exchange is not None:
@@ -41,7 +42,8 @@ def _verb(kind: type[Any], verb: str) -> Any:
 def _request(kind: type[Any]) -> Any:
     @functools.wraps(kind._family.lib.AsyncClient.request)
     async def request(self: Any, method: Any, url: Any, **options: Any) -> Any:
-        lean = self._lean
+        door = self.__dict__.get("_meshlib_door")
+        lean = None if door is None or not door.fast else door.lean
         if lean is not None and type(method) is str:
             exchange = lean.exchange(self, method, url, options)
             if exchange is not None:

@@ -1,12 +1,17 @@
-"""What people do to a breaker: open it, close it, take it out of service, let it only watch."""
+"""What people do to a breaker: look at it, open it, close it, take it out of service, let it only watch."""
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from weakref import WeakSet
 
+from ..events import Port
+from ..runtime import Runtime
 from . import _check
-from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State
+from ._metrics import BreakerMetrics, look
+from ._probes import Probes
+from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move
+from .trip import Trip
 
 
 class ByHand:
@@ -15,8 +20,67 @@ class ByHand:
     forced open: then RuntimeError is raised and nothing changes. `now` defaults to the breaker's clock.
     """
 
-    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
+    name: str
+    runtime: Runtime
+    port: Port
+    automatic: bool
+    _lock: RLock
+    _state: State
+    _why: str
+
+    def tick(self, now: float) -> None:
         raise NotImplementedError
+
+    def _go(self, state: State, why: str, now: float, seconds: float | None = None, by_hand: bool = False) -> None:
+        raise NotImplementedError
+
+    def _picture(self, now: float) -> tuple[State, tuple[Trip, ...], Probes, float]:
+        raise NotImplementedError
+
+    def _figures(self) -> tuple[float, int, int, int]:
+        """Until when it is shut, its refusals, those before the window was last emptied, and its trips in all."""
+        raise NotImplementedError
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where it is. An open breaker becomes half-open when a call comes after the cooldown (but see `automatic`)."""
+        if self.automatic:
+            self.tick(self.runtime.now())
+        return self._state
+
+    @property
+    def why(self) -> str:
+        """What brought it there, in words."""
+        return self._why
+
+    def metrics(self, now: float | None = None) -> BreakerMetrics:
+        """Everything at one moment, for a live view. `now` defaults to the clock."""
+        now = self.runtime.now() if now is None else now
+        if self.automatic:
+            self.tick(now)
+        with self._lock:
+            return look(*self._picture(now), *self._figures())
+
+    def failure_rate(self, now: float | None = None) -> float:
+        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
+        return self.metrics(now).failure_rate
+
+    def slow_call_rate(self, now: float | None = None) -> float:
+        """The same for slow calls."""
+        return self.metrics(now).slow_call_rate
+
+    # --- moving ----------------------------------------------------------------------------------------------------
+
+    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
+        now = self.runtime.now() if now is None else now
+        try:
+            with self._lock:
+                check_move(self.name, self._state, state)
+                self._go(state, why, now, seconds, by_hand=True)
+        finally:
+            self.port.flush()
 
     def force_open(self, now: float | None = None) -> None:
         """Refuse everything until `reset` or another move by hand (Hystrix forceOpen, Polly's isolated)."""
@@ -58,14 +122,15 @@ class ManualControl:
     def __init__(self) -> None:
         self._breakers: WeakSet[ByHand] = WeakSet()
         self._state = CLOSED
-        self._lock = Lock()
+        # Held until all have moved, so that whoever joins or is moved meanwhile ends in what was asked for last.
+        # Re-entrant: a listener of one breaker may use the switch.
+        self._lock = RLock()
 
     def join(self, breaker: ByHand) -> None:
         with self._lock:
             self._breakers.add(breaker)
-            state = self._state
-        if state is not CLOSED:
-            _MOVES[state](breaker)
+            if self._state is not CLOSED:
+                _MOVES[self._state](breaker)
 
     def force_open(self) -> None:
         """Polly's IsolateAsync."""
@@ -84,9 +149,9 @@ class ManualControl:
     def _all(self, state: State) -> None:
         with self._lock:
             self._state = state
-            breakers = list(self._breakers)
-        for breaker in breakers:
-            _MOVES[state](breaker)
+            for breaker in list(self._breakers):
+                if self._state is state:  # unless a listener has changed its mind
+                    _MOVES[state](breaker)
 
 
 _MOVES = {

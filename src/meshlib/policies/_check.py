@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from math import inf, isfinite
-from typing import Any
+from typing import Any, TypeVar
+
+from ._written import is_coroutine_function
+
+T = TypeVar("T")
 
 
 def seconds(field: str, value: Any, *, zero: bool = False, infinite: bool = False) -> float:
@@ -38,6 +42,21 @@ def number(field: str, value: Any, *, least: float = -inf) -> float:
     if not isfinite(result) or result < least:
         raise ValueError(f"{field}={value!r}: expected {wanted}")
     return result
+
+
+def function(field: str, value: T, of: str, *, may_be_async: bool = False) -> T:
+    """Something that can be called with what `of` says, or None. A coroutine, unless awaited, would always be true."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{field}={value!r}: expected a function of {of}")
+    if not may_be_async and is_coroutine_function(value):
+        raise ValueError(f"{field}={value!r}: expected a plain function of {of}; nothing awaits what an async one says")
+    return value
+
+
+def at_most(field: str, value: float, bound: str, most: float) -> None:
+    """Two settings of which the first must not be above the second."""
+    if value > most:
+        raise ValueError(f"{field}={value!r}: expected at most {bound}={most!r}")
 
 
 def name(value: Any) -> str:

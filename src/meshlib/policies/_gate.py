@@ -49,7 +49,7 @@ class Gate:
 
     def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)
-        self.classify = classify
+        self.classify = _check.function("classify", classify, "the call, the result and the error")
         self.runtime = runtime
         self.port = Port()
         self.admits = False

@@ -33,7 +33,7 @@ class Gradient2:
         drift: float = 0.95,
     ) -> None:
         self.estimate = float(_check.count("initial", initial))
-        self.min_limit, self.max_limit = bounds(min_limit, max_limit)
+        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
         self.smoothing = _check.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, None)
         self.tolerance = _check.number("tolerance", tolerance, least=1.0)
@@ -85,7 +85,7 @@ class Gradient:
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
         self.estimate = float(_check.count("initial", initial))
-        self.min_limit, self.max_limit = bounds(min_limit, max_limit)
+        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
         self.smoothing = _check.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, square_root(4))
         self.tolerance = _check.number("tolerance", tolerance, least=1.0)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ..call import FAILURE, IGNORED, SUCCESS, Call, Classifier, Verdict, raised
+from . import _check
 
 Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
@@ -29,8 +30,7 @@ def judge(
         raise ValueError(
             f"classify={classify!r}: expected a function, and no failures, ignore or failure_result beside"
         )
-    if failure_result is not None and not callable(failure_result):
-        raise ValueError(f"failure_result={failure_result!r}: expected a function of the result")
+    _check.function("failure_result", failure_result, "the result")
     if classify is not None:
         return classify
     if not asked:
@@ -60,6 +60,4 @@ def _predicate(field: str, errors: Errors) -> Callable[[BaseException], bool]:
                 raise ValueError(f"{field}={errors!r}: expected exception types, found {kind!r}")
         kinds = errors
         return lambda error: isinstance(error, kinds)
-    if not callable(errors):
-        raise ValueError(f"{field}={errors!r}: expected an exception type, a tuple of them, or a function of the error")
-    return errors
+    return _check.function(field, errors, "the error, or exception types")

@@ -49,9 +49,10 @@ def curve(field: str, value: Curve | None, default: Callable[[int], int] | None)
     return lambda limit: number
 
 
-def bounds(least: int, most: int) -> tuple[int, int]:
+def bounds(initial: int, least: int, most: int) -> tuple[int, int]:
+    """The checked bounds of a limit that begins at `initial`: below them it may (as Netflix's may), not above."""
     _check.count("min_limit", least, least=0)  # 0 as in Netflix; a limit that falls to 0 stays there
     _check.count("max_limit", most)
-    if least > most:
-        raise ValueError(f"min_limit={least!r}: expected at most max_limit={most!r}")
+    _check.at_most("min_limit", least, "max_limit", most)
+    _check.at_most("initial", initial, "max_limit", most)
     return least, most

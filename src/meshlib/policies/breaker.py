@@ -28,12 +28,12 @@ from . import _check
 from ._by_hand import ByHand, ManualControl
 from ._gate import Gate
 from ._judge import Errors, judge
-from ._metrics import BreakerMetrics, look, opening
+from ._metrics import BreakerMetrics, opening
 from ._probes import Probes
-from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move, checked_state
+from ._state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, checked_state
 from ._trips import chosen, parts
 from ._window import value
-from .cooldown import FALLBACK, Cooldown, Opening, checked, growing
+from .cooldown import FALLBACK, LONGEST, Cooldown, Opening, checked, pause
 from .trip import Trip
 
 __all__ = ["BreakerMetrics", "CircuitBreaker", "ManualControl", "Opening", "State"]
@@ -47,8 +47,9 @@ class CircuitBreaker(ByHand, Gate):
     `window_calls` calls, with at least `minimum_calls`; or any `trip` of your own. With none of them: 5 in a row.
 
     **How long:** `cooldown` seconds, times `cooldown_factor` for each further trip without a close in between, up to
-    `cooldown_max`; the last `cooldown_jitter` share of it drawn at random, once per trip (0.5 is Finagle's equal
-    jitter). Or any function of the number of trips (see `cooldown.Opening`). The first call at or after its end probes.
+    `cooldown_max` (its default gives way to a longer `cooldown`); the last `cooldown_jitter` share of it drawn at
+    random, once per trip (0.5 is Finagle's equal jitter). Or any function of the number of trips (see
+    `cooldown.Opening`). The first call at or after its end probes.
 
     **How it heals:** `probes` calls are admitted, at most `probe_concurrency` at once. `probe_successes` of them close
     it (default: all), and it opens again as soon as that cannot be reached (failsafe; one probe is Hystrix and Polly).
@@ -80,7 +81,7 @@ class CircuitBreaker(ByHand, Gate):
         buckets: int | None = None,
         cooldown: float | Cooldown = 30.0,
         cooldown_factor: float = 1.0,
-        cooldown_max: float = 300.0,
+        cooldown_max: float = LONGEST,
         cooldown_jitter: float = 0.0,
         probes: int = 1,
         probe_successes: int | None = None,
@@ -112,9 +113,7 @@ class CircuitBreaker(ByHand, Gate):
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf
         self.cooldown = cooldown
-        self._pause: Cooldown = (
-            cooldown if callable(cooldown) else growing(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
-        )
+        self._pause = pause(cooldown, cooldown_factor, cooldown_max, cooldown_jitter)
         self._probes = Probes(probes, probe_successes, probe_concurrency, self._parts if probe_by_rate else None)
         self.probe_lease = None if probe_lease is None else _check.seconds("probe_lease", probe_lease, infinite=True)
         self.half_open_max = inf if half_open_max is None else _check.seconds("half_open_max", half_open_max)
@@ -123,18 +122,15 @@ class CircuitBreaker(ByHand, Gate):
         # Re-entrant: a cooldown function may look at the breaker, and garbage collection, which may come at any moment,
         # may close a generator that this breaker guards.
         self._lock = RLock()
-        self._numbers = count(1)
-        self._refusals = count()
+        self._numbers, self._refusals = count(1), count()
         self._refused_before = 0  # how many refusals there had been when the window was last emptied
-        self._trips = 0  # since it was last closed; drives the cooldown
-        self._half_opens = 0  # since it was last closed
+        self._trips = self._half_opens = 0  # since it was last closed; they drive the cooldown
         self._opened = 0  # in all
         self._until = inf  # OPEN: when the first probe may go; HALF_OPEN: when the round is over
         self._shut = -inf  # until when it refuses without a second look
         self._lease = probe_lease or (cooldown if isinstance(cooldown, int | float) else FALLBACK)
         self._told: list[Trip] = []  # METRICS_ONLY: those that have been too much
-        self._state = CLOSED
-        self._why = self._sentence = ""
+        self._state, self._why, self._sentence = CLOSED, "", ""
         self._go(checked_state("initial", initial, *State), "its initial state", runtime.now())
         if control is not None:
             control.join(self)
@@ -179,10 +175,7 @@ class CircuitBreaker(ByHand, Gate):
             self.port.flush()
 
     def tick(self, now: float) -> None:
-        """Make the moves that only time makes: half-open when the cooldown is over, open when a round takes too long.
-
-        A call makes them too. For those who watch a breaker that has no traffic.
-        """
+        """Make the moves that only time makes, as a call would; for those who watch a breaker that has no traffic."""
         with self._lock:
             self._pass_time(now)
         self.port.flush()
@@ -290,15 +283,6 @@ class CircuitBreaker(ByHand, Gate):
         self.step, self.plain_until = trip.step, trip.plain_until
         self.quiet = self._state is DISABLED or (self._state is CLOSED and trip.quiet)
 
-    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
-        now = self.runtime.now() if now is None else now
-        try:
-            with self._lock:
-                check_move(self.name, self._state, state)
-                self._go(state, why, now, seconds, by_hand=True)
-        finally:
-            self.port.flush()
-
     def _go(self, state: State, why: str, now: float, seconds: float | None = None, by_hand: bool = False) -> None:
         if state is OPEN:
             self._open(why, now, seconds, by_hand)
@@ -306,35 +290,8 @@ class CircuitBreaker(ByHand, Gate):
             self._trips += state is FORCED_OPEN
             self._move(state, why, now, self.half_open_max if state is HALF_OPEN else inf, by_hand)
 
-    # --- looking ---------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> State:
-        """Where it is. An open breaker becomes half-open when a call comes after the cooldown (but see `automatic`)."""
-        if self.automatic:
-            self.tick(self.runtime.now())
-        return self._state
-
-    @property
-    def why(self) -> str:
-        """What brought it there, in words."""
-        return self._why
-
-    def metrics(self, now: float | None = None) -> BreakerMetrics:
-        """Everything at one moment, for a live view. `now` defaults to the clock."""
-        now = self.runtime.now() if now is None else now
-        if self.automatic:
-            self.tick(now)
-        with self._lock:
-            return look(*self._picture(now), self._shut, value(self._refusals), self._refused_before, self._opened)
-
-    def failure_rate(self, now: float | None = None) -> float:
-        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
-        return self.metrics(now).failure_rate
-
-    def slow_call_rate(self, now: float | None = None) -> float:
-        """The same for slow calls."""
-        return self.metrics(now).slow_call_rate
-
     def _picture(self, now: float) -> tuple[State, tuple[Trip, ...], Probes, float]:
         return self._state, self._parts, self._probes, now
+
+    def _figures(self) -> tuple[float, int, int, int]:
+        return self._shut, value(self._refusals), self._refused_before, self._opened

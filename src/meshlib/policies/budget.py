@@ -163,14 +163,17 @@ _sharing = Lock()
 class ConcurrencyBudget(Budget):
     """Retries in flight up to `ratio` of the calls in flight, but always `minimum` of them.
 
-    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3) and failsafe-go's. No time is involved.
+    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3). No time is involved. failsafe-go's has
+    the same numbers and counts otherwise, which `among_all` chooses: the share is one of everything in flight, retries
+    included, and one more is paid as long as it has not been passed.
     """
 
     follows = True
 
-    def __init__(self, ratio: float = 0.2, *, minimum: int = 3, name: str = "retries") -> None:
+    def __init__(self, ratio: float = 0.2, *, minimum: int = 3, among_all: bool = False, name: str = "retries") -> None:
         super().__init__(name)
         self.ratio = _check.ratio("ratio", ratio, zero=True)
+        self.among_all = among_all
         self.minimum = _check.count("minimum", minimum, least=0)
         self.calls = 0
         self.retries = 0
@@ -192,7 +195,10 @@ class ConcurrencyBudget(Budget):
             return max(0, self._left())
 
     def _left(self) -> int:
-        return max(self.minimum, int(self.ratio * self.calls)) - self.retries
+        most = int(self.ratio * self.calls)
+        if self.among_all:  # retries / (calls + retries) ≤ ratio, and then one more
+            most = self.retries + 1 if self.ratio == 1.0 else int(self.ratio * self.calls / (1 - self.ratio) + 1e-9) + 1
+        return max(self.minimum, most) - self.retries
 
     def give_back(self) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
+from . import _check
 from ._flight import Flight, share, share_async
 from ._loop import Loop, identity
 
@@ -41,7 +42,7 @@ class _Shares(Loop):
 
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
-        self.key = key
+        self.key = _check.function("key", key, "the arguments")
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         # One policy may guard many functions, and their calls are never equal: hence `step` in the place.

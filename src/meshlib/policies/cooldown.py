@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from . import _check
 
+LONGEST = 300.0  # seconds: Finagle's longest backoff
 FALLBACK = 30.0  # seconds: for a lease or a cooldown where the user's own function gave none
 
 
@@ -38,19 +39,31 @@ class Opening(int):
 Cooldown: TypeAlias = Callable[[Opening], float]
 
 
+def pause(cooldown: float | Cooldown, factor: float, longest: float, jitter: float) -> Cooldown:
+    """What a breaker's plain arguments ask for: `cooldown` itself if it is a function, else one that grows."""
+    if not callable(cooldown):
+        return growing(cooldown, factor, longest, jitter)
+    if (factor, longest, jitter) != (1.0, LONGEST, 0.0):
+        raise ValueError(
+            f"cooldown={cooldown!r}: expected no cooldown_factor, cooldown_max or cooldown_jitter beside a function, "
+            "which says itself how long"
+        )
+    return cooldown
+
+
 def growing(cooldown: float, factor: float, longest: float, jitter: float) -> Cooldown:
-    """`cooldown` · `factor` ^ (trips − 1), at most `longest` (or `cooldown`, where that is more).
+    """`cooldown` · `factor` ^ (trips − 1), at most `longest` (whose default gives way to a longer `cooldown`).
 
     The last `jitter` share of it is drawn at random, so 0.5 is Finagle's equal jitter and 1.0 full jitter.
     """
     _check.seconds("cooldown", cooldown)
     _check.number("cooldown_factor", factor, least=1.0)
-    _check.seconds("cooldown_max", longest)
     _check.ratio("cooldown_jitter", jitter, zero=True)
-    longest = max(longest, cooldown)
+    most = max(_check.seconds("cooldown_max", longest), cooldown if longest == LONGEST else 0.0)
+    _check.at_most("cooldown", cooldown, "cooldown_max", most)
 
     def seconds(opening: Opening) -> float:
-        return min(cooldown * _power(factor, opening - 1), longest) * (1 - jitter * opening.random)
+        return min(cooldown * _power(factor, opening - 1), most) * (1 - jitter * opening.random)
 
     return seconds
 

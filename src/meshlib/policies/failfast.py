@@ -66,6 +66,7 @@ class FailFast(Gate):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, classify=classify or refused_connects, runtime=runtime)
+        _check.function("delays", delays, "nothing, which makes the delays")
         self.delays = delays if delays is not None else lambda: finagle_delays(runtime.random)
         self.lease = _check.seconds("lease", lease)
         self.address = address

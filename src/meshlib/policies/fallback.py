@@ -55,22 +55,18 @@ class Fallback(Loop):
             raise ValueError(f"value={value!r}, instead={instead!r}: expected one of the two")
         if instead is None and isinstance(value, EllipsisType) and stale is None:
             raise ValueError("value: expected a value, a function of the error, `instead=` or `stale=`")
-        if instead is not None and not callable(instead):
-            raise ValueError(f"instead={instead!r}: expected a function")
-        if classify is not None and (on is not None or failure_result is not None or not callable(classify)):
-            raise ValueError(f"classify={classify!r}: expected a function, and no on or failure_result beside")
-        if failure_result is not None and not callable(failure_result):
-            raise ValueError(f"failure_result={failure_result!r}: expected a function of the result")
-        self.classify = classify
+        if classify is not None and (on is not None or failure_result is not None):
+            raise ValueError(f"classify={classify!r}: expected no on or failure_result beside")
+        self.classify = _check.function("classify", classify, "the call, the result and the error")
         self.value = value
-        self.instead = instead
+        self.instead = _check.function("instead", instead, "the same arguments", may_be_async=True)
         self.on = None if on is None else _predicate("on", on)
-        self.failure_result = failure_result
+        self.failure_result = _check.function("failure_result", failure_result, "the result")
         self.hides = on is None and classify is None
         self.concurrency = inf if concurrency is None else _check.count("concurrency", concurrency)
         self.active = 0
         self.stale = None if stale is None else _check.seconds("stale", stale, infinite=True)
-        self.key = key
+        self.key = _check.function("key", key, "the arguments")
         self.remember = _check.count("remember", remember)
         self._lock = Lock()
 

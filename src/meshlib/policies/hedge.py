@@ -72,6 +72,7 @@ class Hedge(Loop):
         self.percentile = 1.0 - max_extra_load if percentile is None else _check.ratio("percentile", percentile)
         self.minimum_delay = _check.seconds("minimum_delay", minimum_delay, zero=True)
         self.longest_delay = _check.seconds("longest_delay", longest_delay, infinite=True)
+        _check.at_most("minimum_delay", minimum_delay, "longest_delay", longest_delay)
         self.minimum_calls = _check.count("minimum_calls", minimum_calls)
         self.window = _check.seconds("window", window)
         self.refresh = _check.seconds("refresh", refresh)
@@ -80,7 +81,7 @@ class Hedge(Loop):
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.last_failure = last_failure
-        self.discard = discard or _drop
+        self.discard = _check.function("discard", discard, "the answer", may_be_async=True) or _drop
         self.sent = 0
         self.won = 0
         self.learns = delay is None

@@ -60,7 +60,7 @@ class AIMD:
         timeout: float = 5.0,
     ) -> None:
         self.limit = _check.count("initial", initial)
-        self.min_limit, self.max_limit = bounds(min_limit, max_limit)
+        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
         if not 0.5 <= _check.ratio("backoff", backoff) < 1.0:
             raise ValueError(f"backoff={backoff!r}: expected a ratio from 0.5 to below 1")
         self.backoff = backoff
@@ -104,7 +104,7 @@ class Vegas:
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
         self.estimate = float(_check.count("initial", initial))
-        self.max_limit = _check.count("max_limit", max_limit)
+        _, self.max_limit = bounds(initial, 1, max_limit)
         self.smoothing = _check.ratio("smoothing", smoothing)
         self.alpha = curve("alpha", alpha, lambda limit: 3 * log10_root(limit))
         self.beta = curve("beta", beta, lambda limit: 6 * log10_root(limit))
@@ -179,6 +179,7 @@ class Windowed:
         self.delegate = delegate
         self.min_window = _check.seconds("min_window", min_window)
         self.max_window = _check.seconds("max_window", max_window)
+        _check.at_most("min_window", min_window, "max_window", max_window)
         self.min_samples = _check.count("min_samples", min_samples)
         self.min_rtt = _check.seconds("min_rtt", min_rtt, zero=True)
         self.percentile = None if percentile is None else _check.ratio("percentile", percentile)

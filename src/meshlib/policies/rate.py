@@ -80,7 +80,7 @@ class RateLimit(WaitingGate):
         self.rate = rate_of(limit, per, burst)
         self.max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
         self.permits = permits if callable(permits) else _check.count("permits", permits)
-        self.key_of = key
+        self.key_of = _check.function("key", key, "the call")
         self.max_keys = _check.count("max_keys", max_keys)
         most = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
         if isinstance(permits, int) and permits > most and not max_wait:

@@ -45,7 +45,8 @@ class Retry(Loop):
     failsafe's ExceededError).
 
     tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
-    They are asked only after a failure (a `retry` that judges results, after each). Giving up raises the last error as
+    They are asked only after a failure (a `retry` that judges results, after each), and not awaited: coroutine
+    functions, tenacity.asyncio's objects among them, are refused with ValueError. Giving up raises the last error as
     it is, with a note saying why.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
@@ -80,24 +81,19 @@ class Retry(Loop):
             raise ValueError(f"attempts={attempts!r}, stop={stop!r}: expected one of the two")
         if stop is not None:
             self.attempts = None
-        for field, asked in (("stop", stop), ("wait", wait), ("retry", retry)):
-            if asked is not None and (not callable(asked) or is_coroutine_function(asked)):
-                raise ValueError(
-                    f"{field}={asked!r}: expected one of tenacity's objects, or a plain function like them"
-                )
         self.backoff = recipe("backoff", backoff)
         self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
         self.on = None if on is None else _predicate("on", on)
-        self.retry_result = retry_result
+        self.retry_result = _check.function("retry_result", retry_result, "the result")
         self.rejections = rejections
-        self.unsent = unsent
-        self.retry_after = retry_after
+        self.unsent = _check.function("unsent", unsent, "the error")
+        self.retry_after = _check.function("retry_after", retry_after, "the error or result")
         self.retry_after_max = _check.seconds("retry_after_max", retry_after_max, zero=True)
-        self.discard = discard
-        self.spent = spent
-        self.stop = stop
-        self.wait = wait
-        self.retry = retry
+        self.discard = _check.function("discard", discard, "the result", may_be_async=True)
+        self.spent = _check.function("spent", spent, "the result")
+        self.stop = _check.function("stop", stop, "tenacity's retry state")
+        self.wait = _check.function("wait", wait, "tenacity's retry state")
+        self.retry = _check.function("retry", retry, "tenacity's retry state")
         self.asks_results = asks_results(retry)
 
     def tries(self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random) -> Tries:

@@ -264,13 +264,17 @@ class ThreadBulkhead:
             return None, sleeper
 
     def _sleep(self, sleeper: _Idle) -> _Job | None:
-        sleeper.parking.wait(self.keep_alive if self._threads > self.core_threads else inf)
-        with self._lock:
-            if sleeper.job is None:
-                self._threads -= 1
-                if sleeper in self._idle:
-                    self._idle.remove(sleeper)
-            return sleeper.job
+        while True:
+            sleeper.parking.wait(self.keep_alive if self._threads > self.core_threads else inf)
+            with self._lock:
+                if sleeper.job is not None:
+                    return sleeper.job
+                if self._threads > self.core_threads or self._closed:
+                    self._threads -= 1
+                    if sleeper in self._idle:
+                        self._idle.remove(sleeper)
+                    return None
+                # Others have ended meanwhile, and we are among the core now.
 
     def _forget(self, future: Future[Any]) -> None:
         """Nobody waits for it any more: if it has not begun, it never will, and its place in the queue is free."""

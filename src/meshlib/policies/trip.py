@@ -69,7 +69,7 @@ class Consecutive:
 
 
 class Windowed:
-    """What the trips that look back over a window have in common; each adds what is bad, and how much is too much.
+    """What the trips that look back over a window have in common; each adds what is bad, and which share is too much.
 
     The window is either the last `calls` calls, or the last `window` seconds (default 10) in `buckets` slices: by
     default one a second (resilience4j), or 10 when `window` is no whole number of seconds (Hystrix, Polly).
@@ -80,7 +80,7 @@ class Windowed:
     slow_call = inf
     quiet = False
     why: str | None
-    _limit: float
+    _limit: float  # the share of bad calls that is too much, unless `too_much` says otherwise
     _says = ""
 
     def __init__(
@@ -105,7 +105,8 @@ class Windowed:
         return failed
 
     def too_much(self, totals: Totals) -> bool:
-        raise NotImplementedError
+        # Divided, not multiplied: 7 / 100 is the same float as the 0.07 that somebody wrote; 0.07 * 100 is not 7.
+        return totals.bad > 0 and totals.bad / totals.calls >= self._limit
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
         self._window.record(self.bad(failed, took), now)
@@ -158,10 +159,6 @@ class FailureRate(Windowed):
         self.rate = self._limit = _check.ratio("rate", rate)
         super().__init__(window, calls, minimum_calls, buckets, aligned)
 
-    def too_much(self, totals: Totals) -> bool:
-        # Divided, not multiplied: 7 / 100 is the same float as the 0.07 that somebody wrote; 0.07 * 100 is not 7.
-        return totals.bad > 0 and totals.bad / totals.calls >= self.rate
-
 
 class SlowCallRate(Windowed):
     """Too much when `rate` of the calls in the window took longer than `slow_call` seconds, failed or not.
@@ -188,9 +185,6 @@ class SlowCallRate(Windowed):
 
     def bad(self, failed: bool, took: float) -> bool:
         return took > self.slow_call
-
-    def too_much(self, totals: Totals) -> bool:
-        return totals.bad > 0 and totals.bad / totals.calls >= self.rate
 
 
 class FailureCount(Windowed):

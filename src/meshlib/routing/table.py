@@ -48,6 +48,12 @@ class Service:
         self.default = Route(name="(default)", to=default) if isinstance(default, Split) else default
         self.resolve: Chooser[Decision] = self._compiled()
 
+    def clusters(self) -> frozenset[str]:
+        """The clusters that can be drawn at all, by whatever rule."""
+        rules = self.routes if self.default is None else (*self.routes, self.default)
+        splits = [rule.to for rule in rules if rule.to is not None]
+        return frozenset(arm.cluster for split in splits for arm in split.destinations if arm.weight > 0)
+
     def _compiled(self) -> Chooser[Decision]:
         refusal = f"{self.name}: no rule matches the request, and there is no default"
         last: Chooser[Decision]
