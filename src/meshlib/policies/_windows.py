@@ -17,17 +17,20 @@ class FixedWindow:
     has ended, as tower's RateLimit counts.
     """
 
-    __slots__ = ("_ends", "_used", "aligned", "limit", "period")
+    __slots__ = ("_ends", "_period", "_used", "aligned", "limit", "period")
 
     def __init__(self, limit: int, period: float = 1.0, *, aligned: bool = True) -> None:
         self.limit = _check.count("limit", limit)
         self.period = _check.seconds("period", period)
+        self._period = nanos(period)
         self.aligned = aligned
         self._ends: float = -inf
         self._used = 0
 
     def _turn(self, now: float) -> tuple[int, float, int]:
-        current, ends, used, period = nanos(now), self._ends, self._used, nanos(self.period)
+        current, ends, used, period = round(now * 1e9), self._ends, self._used, self._period
+        if current < ends:
+            return current, ends, used
         while current >= ends and used > self.limit:  # reservations made in advance fill the next windows
             used -= self.limit
             ends += period
@@ -42,9 +45,16 @@ class FixedWindow:
     def wait(self, now: float, permits: int = 1) -> float:
         current, ends, used = self._turn(now)
         ahead = (used + permits - 1) // self.limit
-        return (ends - current + (ahead - 1) * nanos(self.period)) / 1e9 if ahead > 0 else 0.0
+        return (ends - current + (ahead - 1) * self._period) / 1e9 if ahead > 0 else 0.0
 
     def reserve(self, now: float, permits: int = 1, max_wait: float = 0.0) -> float:
+        if round(now * 1e9) < self._ends:  # within a window: nothing turns
+            used = self._used + permits
+            if used <= self.limit:
+                self._used = used
+                return 0.0
+            if max_wait <= 0.0:
+                return REFUSED
         wait = self.wait(now, permits)
         if wait > max_wait:
             return REFUSED
@@ -67,16 +77,17 @@ class FixedWindow:
 class SlidingWindow:
     """`limit` permits in any `period` seconds, exactly: it remembers when each of the last `limit` was used."""
 
-    __slots__ = ("_used", "limit", "period")
+    __slots__ = ("_period", "_used", "limit", "period")
 
     def __init__(self, limit: int, period: float = 1.0) -> None:
         self.limit = _check.count("limit", limit)
         self.period = _check.seconds("period", period)
+        self._period = nanos(period)
         self._used: deque[int] = deque()  # nanoseconds, in order; some may lie ahead
 
     def _forget(self, now: float) -> int:
-        current, used = nanos(now), self._used
-        gone = current - nanos(self.period)
+        current, used = round(now * 1e9), self._used
+        gone = current - self._period
         while used and used[0] <= gone:
             used.popleft()
         return current
@@ -91,9 +102,16 @@ class SlidingWindow:
             return inf
         current = self._forget(now)
         over = len(self._used) + permits - self.limit
-        return max(0, self._used[over - 1] + nanos(self.period) - current) / 1e9 if over > 0 else 0.0
+        return max(0, self._used[over - 1] + self._period - current) / 1e9 if over > 0 else 0.0
 
     def reserve(self, now: float, permits: int = 1, max_wait: float = 0.0) -> float:
+        current = self._forget(now)
+        over = len(self._used) + permits - self.limit
+        if over <= 0:
+            self._used.extend([current] * permits)
+            return 0.0
+        if max_wait <= 0.0:  # all that are left are younger than the period
+            return REFUSED
         wait = self.wait(now, permits)
         if wait > max_wait:
             return REFUSED

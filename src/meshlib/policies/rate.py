@@ -97,9 +97,13 @@ class RateLimit(WaitingGate):
 
     def enter(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
         """Take permits, or raise `RateLimited` with the seconds until they come. Never waits."""
-        if self.take(now, key, permits) < 0:
-            raise self._refusal(self.wait_for(now, key, permits), key)
-        return 0
+        cost = self._cost if permits is None else permits
+        with self._lock:
+            bucket = self._whole if key is None else self._keys.bucket(key, now)
+            if bucket.reserve(now, cost, 0.0) >= 0.0:
+                return 0
+            ahead = bucket.rate.wait(now, cost)
+        raise self._refusal(ahead, key)
 
     def take(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
         """Take permits if they are there now: 0, or −1."""
@@ -182,7 +186,9 @@ class RateLimit(WaitingGate):
     # --- waiting ---------------------------------------------------------------------------------------------------
 
     def wait(self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None) -> int:
-        if self.max_wait > 0 and in_event_loop():
+        if not self.max_wait:
+            return self._no_wait(run.now(), key, permits)
+        if in_event_loop():
             return self.enter(run.now(), key, permits)
         bucket, now, wait, cost = self._stand(run.now(), deadline, key, permits)
         if wait > 0.0:
@@ -197,6 +203,8 @@ class RateLimit(WaitingGate):
     async def wait_async(
         self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None
     ) -> int:
+        if not self.max_wait:
+            return self._no_wait(run.now(), key, permits)
         bucket, now, wait, cost = self._stand(run.now(), deadline, key, permits)
         if wait > 0.0:
             try:
@@ -206,6 +214,15 @@ class RateLimit(WaitingGate):
                 raise
             self._go(bucket, run.now())
         return 0
+
+    def _no_wait(self, now: float, key: Hashable, permits: int | None) -> int:
+        """`enter` where `take` has just refused: it will again, so the first question is until when."""
+        with self._lock:
+            bucket = self._whole if key is None else self._keys.bucket(key, now)
+            ahead = 0.0 if bucket.holes else bucket.rate.wait(now, self._cost if permits is None else permits)
+        if ahead > 0.0:
+            raise self._refusal(ahead, key)
+        return self.enter(now, key, permits)
 
     def _stand(
         self, now: float, deadline: float, key: Hashable, permits: int | None
@@ -237,7 +254,8 @@ class RateLimit(WaitingGate):
     def _refusal(self, retry_after: float, key: Hashable) -> RateLimited:
         self._rejected += 1
         reason = "the rate limit is used up" if key is None else f"the rate limit of {key!r} is used up"
-        error = RateLimited(self.name, reason, retry_after=None if retry_after == inf else retry_after)
+        # `__new__` alone makes a whole refusal, see `errors`.
+        error = RateLimited.__new__(RateLimited, self.name, reason, None if retry_after == inf else retry_after)
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
         return error
