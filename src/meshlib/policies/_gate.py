@@ -99,7 +99,8 @@ class Gate:
             elif _too_late(call, error, now()):
                 verdict = FAILURE
         finally:
-            self._end(permit, verdict, now, start)
+            end = now()
+            self.leave(permit, verdict, end, end - start if self.timed else 0.0)
 
     def _end(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
         end = now()

@@ -44,16 +44,21 @@ class CountWindow:
         self.step = self._numbers.__next__
         self._bad: deque[int] = deque()
 
-    def record(self, bad: bool, now: float) -> None:
+    def record(self, bad: bool, now: float) -> tuple[int, int]:
+        """Count any call. What the window then holds, as `totals`: the step says itself how many there were."""
         number = self.step()
         if bad:
             self._bad.append(number)
+        return self._held(number + 1)
 
     def totals(self, now: float) -> Totals:
-        seen = value(self._numbers)
-        while self._bad and self._bad[0] < seen - self.size:
-            self._bad.popleft()
-        return Totals(min(seen, self.size), len(self._bad))
+        return Totals(*self._held(value(self._numbers)))
+
+    def _held(self, seen: int) -> tuple[int, int]:
+        bad, size = self._bad, self.size
+        while bad and bad[0] < seen - size:
+            bad.popleft()
+        return seen if seen < size else size, len(bad)
 
 
 class TimeWindow:
@@ -85,11 +90,14 @@ class TimeWindow:
         self._ends = self._leaves = self.turns = -inf
         self._begin()
 
-    def record(self, bad: bool, now: float) -> None:
+    def record(self, bad: bool, now: float) -> tuple[int, int]:
+        """Count any call. What the window then holds, as `totals`: the step says itself how many there were."""
         if now >= self.turns:
             self._turn(now)
-        self.step()
+        number = self.step()
         self._bad += bad
+        calls, past = self._past_totals
+        return calls + number + 1, past + self._bad
 
     def totals(self, now: float) -> Totals:
         if now >= self.turns:

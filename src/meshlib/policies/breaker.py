@@ -200,9 +200,13 @@ class CircuitBreaker(ByHand, Gate):
             self._shut = -inf
 
     def _counted(self, failed: bool, took: float, now: float) -> None:
-        why = self.trip.record(failed, took, now)
-        if why and self._state is CLOSED:
-            self._open(why, now)
+        trip = self.trip
+        why = trip.record(failed, took, now)
+        if self._state is CLOSED:
+            if why:
+                self._open(why, now)
+            else:  # as `_mirror` does
+                self.step, self.plain_until, self.quiet = trip.step, trip.plain_until, trip.quiet
             return
         self._mirror()
         for part in self._parts if why else ():  # METRICS_ONLY

@@ -109,14 +109,16 @@ class Windowed:
         return totals.bad > 0 and totals.bad / totals.calls >= self._limit
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
-        self._window.record(self.bad(failed, took), now)
-        totals = self._window.totals(now)
-        enough = totals.calls >= self.minimum_calls
+        window = self._window
+        calls, bad = window.record(self.bad(failed, took), now)
+        enough = calls >= self.minimum_calls
         # A good call can only be too much when it is the one that makes the window large enough to be judged, or the
         # first after good ones have left it: at the turn of a slice.
-        self.step = self._window.step
-        self.plain_until = self._window.turns if enough or not totals.bad else -inf
-        self.why = self.says(totals) if enough and self.too_much(totals) else None
+        self.step = window.step
+        self.plain_until = window.turns if enough or not bad else -inf
+        self.why = None
+        if enough and bad and self.too_much(totals := Totals(calls, bad)):
+            self.why = self.says(totals)
         return self.why
 
     def clear(self) -> None:
@@ -225,25 +227,33 @@ class Either:
             raise ValueError("trips=(): expected at least one")
         self.trips = trips
         self.slow_call = min(trip.slow_call for trip in trips)
+        self._steps: list[Callable[[], object]] = []
         self._look()
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
         for trip in self.trips:
             trip.record(failed, took, now)
-        self._look()
-        return self.why
+        return self._look()
 
     def clear(self) -> None:
         for trip in self.trips:
             trip.clear()
         self._look()
 
-    def _look(self) -> None:
-        self.why = next((trip.why for trip in self.trips if trip.why), None)
-        self.quiet = all(trip.quiet for trip in self.trips)
-        self.plain_until = min(trip.plain_until for trip in self.trips)
-        steps = [trip.step for trip in self.trips if trip.step is not nothing]
-        self.step: Callable[[], object] = _both(*steps) if len(steps) > 1 else steps[0] if steps else nothing
+    def _look(self) -> str | None:
+        why, quiet, until, steps = None, True, inf, list[Callable[[], object]]()
+        for trip in self.trips:
+            why = why or trip.why
+            quiet = quiet and trip.quiet
+            if trip.plain_until < until:
+                until = trip.plain_until
+            if trip.step is not nothing:
+                steps.append(trip.step)
+        self.why, self.quiet, self.plain_until = why, quiet, until
+        if steps != self._steps or not steps:  # seldom: at the turn of a slice
+            self._steps = steps
+            self.step: Callable[[], object] = _both(*steps) if len(steps) > 1 else steps[0] if steps else nothing
+        return why
 
     def __repr__(self) -> str:
         return f"Either({', '.join(map(repr, self.trips))})"
