@@ -7,7 +7,7 @@ from enum import Enum
 from math import inf
 from typing import Any, TypeAlias, TypeVar
 
-from .errors import DeadlineExceeded, Rejected
+from .errors import DeadlineExceeded, MeshError, Rejected
 
 R = TypeVar("R")
 
@@ -74,8 +74,7 @@ def raised(call: Call, result: object, error: BaseException | None) -> Verdict:
     """
     if error is None:
         return SUCCESS
-    if isinstance(error, Rejected) or not isinstance(error, Exception):
-        return IGNORED
-    if isinstance(error, DeadlineExceeded) and not error.sent:
-        return IGNORED
-    return FAILURE
+    if not isinstance(error, MeshError):
+        return FAILURE if isinstance(error, Exception) else IGNORED
+    unsent = isinstance(error, Rejected) or (isinstance(error, DeadlineExceeded) and not error.sent)
+    return IGNORED if unsent else FAILURE

@@ -165,14 +165,16 @@ class CircuitBreaker(ByHand, Gate):
             if self._probes.give_back(permit):
                 self._shut = -inf
             return
+        told = True
         try:
             with self._lock:
                 if self._state is HALF_OPEN:
                     self._probed(permit, verdict, now, took)
-                elif permit == self.heard:
-                    self._counted(verdict is not SUCCESS, took, now)
+                else:
+                    told = permit == self.heard and self._counted(verdict is not SUCCESS, took, now)
         finally:
-            self.port.flush()
+            if told:
+                self.port.flush()
 
     def tick(self, now: float) -> None:
         """Make the moves that only time makes, as a call would; for those who watch a breaker that has no traffic."""
@@ -199,20 +201,22 @@ class CircuitBreaker(ByHand, Gate):
         if self._probes.shut() == -inf:  # a probe that said nothing came back meanwhile: `leave` takes no lock for it
             self._shut = -inf
 
-    def _counted(self, failed: bool, took: float, now: float) -> None:
+    def _counted(self, failed: bool, took: float, now: float) -> bool:
+        """Whether there may be something to tell."""
         trip = self.trip
         why = trip.record(failed, took, now)
         if self._state is CLOSED:
             if why:
                 self._open(why, now)
-            else:  # as `_mirror` does
-                self.step, self.plain_until, self.quiet = trip.step, trip.plain_until, trip.quiet
-            return
+                return True
+            self.step, self.plain_until, self.quiet = trip.step, trip.plain_until, trip.quiet  # as `_mirror` does
+            return False
         self._mirror()
         for part in self._parts if why else ():  # METRICS_ONLY
             if part.why and part not in self._told:
                 self._told.append(part)
                 self.port.post(BreakerWouldOpen(self.name, part.why, now))
+        return True
 
     def _probed(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         if now >= self._until:

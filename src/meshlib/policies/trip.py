@@ -52,10 +52,14 @@ class Consecutive:
         self.clear()
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
-        self.run = run = self.run + 1 if failed else 0
-        self.quiet = not failed
-        self.plain_until = -inf if failed else inf
-        self.why = f"{run} failure{'' if run == 1 else 's'} in a row" if run >= self.failures else None
+        if not failed:
+            self.clear()
+            return None
+        self.run = run = self.run + 1
+        if run == 1:
+            self.quiet, self.plain_until = False, -inf
+        if run >= self.failures:
+            self.why = f"{run} failure{'' if run == 1 else 's'} in a row"
         return self.why
 
     def clear(self) -> None:
@@ -241,7 +245,8 @@ class Either:
         self._look()
 
     def _look(self) -> str | None:
-        why, quiet, until, steps = None, True, inf, list[Callable[[], object]]()
+        why, quiet, until = None, True, inf
+        steps: list[Callable[[], object]] = []
         for trip in self.trips:
             why = why or trip.why
             quiet = quiet and trip.quiet
