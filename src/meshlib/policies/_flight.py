@@ -125,7 +125,7 @@ async def _turn_async(flight: Flight[R]) -> bool:
             parking = task_parking()
             if flight.wait(parking):
                 await parking.wait()
-            leads = flight.lead()
+            leads = flight.outcome is None and flight.lead()
     finally:
         if not leads:
             flight.leave()
@@ -139,7 +139,7 @@ def _turn(flight: Flight[R], deadline: float, run: Runtime, by: str) -> bool:
             parking = ThreadParking()
             if flight.wait(parking) and not parking.wait(deadline - run.now()):
                 raise DeadlineExceeded(by)  # somebody else has sent it meanwhile, perhaps
-            leads = flight.lead()
+            leads = flight.outcome is None and flight.lead()
     finally:
         if not leads:
             flight.leave()

@@ -82,11 +82,11 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
 
             @functools.wraps(fn)
             async def one_async(*asked: Any) -> Any:
-                *owner, item = asked
+                owner, item = asked[:-1], asked[-1]
                 start, due = runtime.now(), deadline.current()
                 if start >= due:
                     raise DeadlineExceeded(name, sent=False)
-                batch = line.join(tuple(owner), item, start)
+                batch = line.join(owner, item, start)
                 try:
                     shared = share_async(batch.flight, False, lead_async, batch, due, runtime)
                     answers = await (shared if due == inf else runtime.until(due, shared))
@@ -108,11 +108,11 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
 
         @functools.wraps(fn)
         def one(*asked: Any) -> Any:
-            *owner, item = asked
+            owner, item = asked[:-1], asked[-1]
             start, due = runtime.now(), deadline.current()
             if start >= due:
                 raise DeadlineExceeded(name, sent=False)
-            batch = line.join(tuple(owner), item, start)
+            batch = line.join(owner, item, start)
             try:
                 answers = share(batch.flight, False, lambda batch: lead(batch, due), batch, due, runtime, name)
             finally:
@@ -141,7 +141,8 @@ class _Batch(Generic[K, V]):
         self.flight: Flight[Mapping[K, V] | Sequence[V]] = Flight()
 
     def answer(self, answers: Mapping[K, V] | Sequence[V], item: K) -> V:
-        if isinstance(answers, Mapping):
+        kind = type(answers)  # asking an abstract class costs ten times as much
+        if kind is dict or (kind is not list and isinstance(answers, Mapping)):
             if item not in answers:
                 raise LookupError(f"the batch has no answer for {item!r}")
             found = answers[item]
@@ -166,14 +167,15 @@ class _Line(Generic[K, V]):
         self._lock = Lock()
 
     def join(self, owner: tuple[Any, ...], item: K, now: float) -> _Batch[K, V]:
-        place = tuple(map(id, owner))
+        place = tuple(map(id, owner)) if owner else owner
         with self._lock:
             batch = self._open.get(place)
             if batch is None:
                 batch = self._open[place] = _Batch(owner, now + self._within)
-            batch.items.setdefault(item, len(batch.items))
+            items = batch.items
+            items.setdefault(item, len(items))
             batch.callers += 1
-            if len(batch.items) >= self._max:
+            if len(items) >= self._max:
                 self._shut(batch)
                 if batch.filled is not None:
                     batch.filled.wake()
