@@ -160,6 +160,49 @@ def test_one_policy_over_two_functions_keeps_them_apart() -> None:
             assert (policy(lambda x: x)(1), policy(lambda x: x + 1)(1)) == (1, 2)
 
 
+def test_a_guarded_function_finds_its_answer_however_its_arguments_are_ordered() -> None:
+    runs: list[Any] = []
+
+    @RequestCache()
+    def price(item: str, **how: str) -> int:
+        runs.append((item, how))
+        return len(runs)
+
+    with request_scope():
+        asked = [price("a", currency="EUR", tax="no"), price("a", tax="no", currency="EUR"), price("a"), price("a")]
+    assert (asked, len(runs)) == ([1, 1, 2, 2], 2)
+    assert price("a") == 3
+
+
+def test_what_is_remembered_is_not_given_after_the_deadline() -> None:
+    clock = ManualClock()
+    price = RequestCache(runtime=clock)(lambda item: item)
+    with request_scope():
+        assert price(1) == 1
+        with deadline(1.0, runtime=clock):
+            assert price(1) == 1
+            clock.advance(1.0)
+            with pytest.raises(DeadlineExceeded):
+                price(1)
+
+
+@pytest.mark.anyio
+async def test_an_error_is_not_remembered_by_a_guarded_function() -> None:
+    outcomes: list[Any] = [Lost(), 1]
+
+    @RequestCache()
+    async def price() -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Lost):
+            raise outcome
+        return outcome
+
+    with request_scope():
+        with pytest.raises(Lost):
+            await price()
+        assert [await price(), await price()] == [1, 1]
+
+
 @pytest.mark.parametrize("policy", [SingleFlight(), RequestCache()])
 def test_an_error_that_nobody_else_waits_for_goes_without_the_garbage_collector(policy: Any) -> None:
     @policy

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar, Token
+from math import inf
 from types import TracebackType
 from typing import Any, ClassVar, cast
 
 from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
-from . import _check
+from . import _check, deadline
 from ._flight import Flight, share, share_async
-from ._loop import Loop, identity
+from ._loop import F, Loop, identity, pack
+from ._within import bounded, bounded_async
+from ._written import is_coroutine_function
 
 _SCOPE: ContextVar[dict[Hashable, Flight[Any]] | None] = ContextVar("meshlib.request_scope", default=None)
 
@@ -130,6 +134,47 @@ class RequestCache(_Shares):
         self, *, key: Callable[..., Hashable] | None = None, name: str = "request cache", runtime: Runtime = SYSTEM
     ) -> None:
         super().__init__(key=key, name=name, runtime=runtime)
+
+    def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
+        # What is remembered is given before anything is packed into a `Call`. A deadline, or a key, goes the whole way.
+        if inner or self.key is not None:
+            return super().guard(fn, run, classify, inner=inner)
+        steps: list[Callable[[Call], Any]] = []
+
+        def over(leaf: Step[Any]) -> Step[Any]:
+            steps.append(leaf)
+            return bounded(self.wrap(leaf, run, classify), run)
+
+        def over_async(leaf: AsyncStep[Any]) -> AsyncStep[Any]:
+            steps.append(leaf)
+            return bounded_async(self.wrap_async(leaf, run, classify), run)
+
+        slow: Any = pack(fn, over, over_async)
+        step, scope, due = steps[0], _SCOPE.get, deadline.current
+
+        def known(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+            flights = scope()
+            if not flights or due() < inf:
+                return None
+            equal = args, tuple(sorted(kwargs.items())) if kwargs else ()  # as `identity` says
+            flight = flights.get((step, equal))
+            return None if flight is None else flight.outcome
+
+        if is_coroutine_function(fn):
+
+            @functools.wraps(fn)
+            async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+                outcome = known(args, kwargs)
+                return outcome[0] if outcome is not None and outcome[1] is None else await slow(*args, **kwargs)
+
+            return cast("F", guarded_async)
+
+        @functools.wraps(fn)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            outcome = known(args, kwargs)
+            return outcome[0] if outcome is not None and outcome[1] is None else slow(*args, **kwargs)
+
+        return cast("F", guarded)
 
     def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
         return _SCOPE.get()
