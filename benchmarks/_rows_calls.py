@@ -215,8 +215,7 @@ DEADLINE = Section(
         Row("meshlib", block("meshlib", "deadline"), failing=block("meshlib", "deadline")),
         Row("closure", lambda: closure_deadline, failing=lambda: closure_deadline,
             why="it is no object: nothing is made, entered and left, and nobody checks the seconds"),
-        Row("nopanic", block("nopanic", "deadline"), "nopanic", failing=block("nopanic", "deadline"),
-            why="it checks no seconds and asks no runtime for the time: ours lets a test set the clock"),
+        Row("nopanic", block("nopanic", "deadline"), "nopanic", failing=block("nopanic", "deadline")),
     ),
     about="`with deadline(1.0):` around the call. clientwright has one for its clients, on Python 3.12 and up.",
 )  # fmt: skip
@@ -261,12 +260,6 @@ def zero(_: Any) -> int:
     return 0
 
 
-NO_JUDGE = (
-    "it asks no classifier and counts not how many are at work; ours packs the arguments into a `Call`, so that a "
-    "stale answer or another function can be given for them"
-)
-
-
 def same(name: str, make: Make, peer: str | None = None, **more: Any) -> Row:
     """Where failures need nothing else."""
     return Row(name, make, peer, failing=make, **more)
@@ -276,13 +269,13 @@ FALLBACK = Section(
     (
         same("meshlib", of("meshlib", "Fallback", 0)),
         same("closure", lambda: closure_fallback,
-            why="it asks no classifier, and lets nobody bound how many are at work"),
-        same("nopanic", of("nopanic", "fallback", 0), "nopanic", why=NO_JUDGE),
-        same("resilix", of("resilix", "protect.when", Exception, return_=0), "resilix", why=NO_JUDGE),
-        same("interlock", interlock(lambda m: m.FallbackStrategy(zero)), "interlock-cb", why=NO_JUDGE),
-        same("pyresilience", pyresilience(fallback=("FallbackConfig", {"handler": 0})), "pyresilience", why=NO_JUDGE),
-        same("hyx", of("hyx.fallback", "fallback", 0), "hyx", sync=False, why=NO_JUDGE),
-        same("grit", of("grit", "fallback", 0), "grit-toolkit", why=NO_JUDGE),
+            why="it looks for no deadline from outside, and takes a coroutine for an answer"),
+        same("nopanic", of("nopanic", "fallback", 0), "nopanic"),
+        same("resilix", of("resilix", "protect.when", Exception, return_=0), "resilix"),
+        same("interlock", interlock(lambda m: m.FallbackStrategy(zero)), "interlock-cb"),
+        same("pyresilience", pyresilience(fallback=("FallbackConfig", {"handler": 0})), "pyresilience"),
+        same("hyx", of("hyx.fallback", "fallback", 0), "hyx", sync=False),
+        same("grit", of("grit", "fallback", 0), "grit-toolkit"),
         same("aioresilience", of("aioresilience", "fallback", 0), "aioresilience", sync=False),
     ),
     about="*failing* is a call that the fallback answers.",

@@ -36,17 +36,15 @@ def cachetools() -> Decorate:
     return module.cached(module.TTLCache(1000, 300.0))  # type: ignore[no-any-return]
 
 
-FOR_ALL_TIME = "it remembers for all, and for all time: there is no scope to end, no flight to join"
 CACHE = Section(
     (
         Row("meshlib", scoped),
         Row("functools.lru_cache", lambda: functools.lru_cache(1000), is_async=False,
-            why="it is written in C; " + FOR_ALL_TIME),
-        Row("async_lru", async_lru, "async-lru", sync=False, why=FOR_ALL_TIME),
-        Row("cachetools", cachetools, "cachetools", is_async=False,
-            why="it remembers for a time, for all, and shares no flights"),
-        Row("nopanic", of("nopanic", "cache", 300.0), "nopanic", why=FOR_ALL_TIME),
-        Row("pyresilience", lambda: _remembering(), "pyresilience", why=FOR_ALL_TIME),
+            why="it is written in C, and remembers for all and for all time: no scope to end, no flight to join"),
+        Row("async_lru", async_lru, "async-lru", sync=False),
+        Row("cachetools", cachetools, "cachetools", is_async=False),
+        Row("nopanic", of("nopanic", "cache", 300.0), "nopanic"),
+        Row("pyresilience", lambda: _remembering(), "pyresilience"),
     ),
     about="A hit. Ours remembers for one request, the others for a time: the nearest that there is.",
 )  # fmt: skip
@@ -76,8 +74,7 @@ def single(name: str, make: Make, peer: str | None = None, **more: Any) -> Row:
 FLIGHT = Section(
     (
         single("meshlib", of("meshlib", "SingleFlight")),
-        single("resilix", of("resilix", "protect.single_flight"), "resilix", sync=False,
-               why="one event loop only; ours also serves threads, and hands the run on when its leader is cancelled"),
+        single("resilix", of("resilix", "protect.single_flight"), "resilix", sync=False),
         single("grit", of("grit", "singleflight"), "grit-toolkit",
                why="it tells nobody who waits from who runs: a cancelled leader takes all the others with it"),
         single("aiocoalesce", coalescer, "aiocoalesce", sync=False),
