@@ -29,7 +29,7 @@ class Fleet:
 
     def __init__(
         self, algorithm: str, seed: int, servers: Callable[[World, Random], list[Any]], *, clients: int = 1,
-        deadline: float = 1.0, since: float = 0.0, reports: bool = False, **options: Any,
+        deadline: float = 1.0, since: float = 0.0, reports: str = "", **options: Any,
     ) -> None:  # fmt: skip
         self.world, self.score = World(), Score(deadline, since=since)
         # One stream of chance each, so that two balancers see the same work, arrivals and disturbances.
@@ -48,8 +48,9 @@ class Fleet:
         return [self.servers[n] for n, _ in overlaps([1.0] * size, client / clients, width(clients, size))]
 
     def _client(
-        self, algorithm: str, random: Random, servers: list[Any], reports: bool, options: dict[str, Any]
+        self, algorithm: str, random: Random, servers: list[Any], reports: str, options: dict[str, Any]
     ) -> Client:
+        """`reports` come with "answers", or to three "probes" for each pick as well."""
         members = [Endpoint("10.0.0.1", port) for port in range(1, len(servers) + 1)]
         for member, server in zip(members, servers, strict=True):
             member.carrier = server
@@ -67,7 +68,7 @@ class Fleet:
         return Client(
             self.world, balancer, random.random, self.score,
             reports=tell if reports else None,
-            after=probe if reports or algorithm == "prequal" else None,
+            after=probe if reports == "probes" or algorithm == "prequal" else None,
             **options,
         )  # fmt: skip
 
@@ -172,30 +173,58 @@ def many(algorithm: str, seed: int, fast: bool) -> Row:
     return fleet.run(0.7 * size * 20.0, 6.0, steady=False).row()
 
 
-def antagonists(algorithm: str, seed: int, fast: bool, *, load: float = 1.27, reports: bool = False) -> Row:
+def antagonists(
+    algorithm: str, seed: int, fast: bool, *, load: float = 1.27, reports: str = "", on_off: bool = False
+) -> Row:
     """Prequal's testbed: 50 processor-sharing replicas with one core allocated each, to which antagonists leave 0.9 to
     2.6 cores, drawn anew every 4 s on average. 20 clients with only their own views; work N(40, 40) ms, time-out 5 s.
+
+    `on_off` is harder: an antagonist takes all it can or nothing, 30 % of the time, for 5 s on average.
     """
+
+    def left(random: Random) -> float:
+        return (0.9 if random.random() < 0.3 else 2.6) if on_off else random.uniform(0.9, 2.6)
+
+    often = 0.2 if on_off else 0.25
 
     def servers(world: World, random: Random) -> list[Any]:
         return [shaken(world, random) for _ in range(50)]
 
     def shaken(world: World, random: Random) -> Sharing:
-        server = Sharing(world, lambda: max(0.0005, random.gauss(0.04, 0.04)), random.uniform(0.9, 2.6))
+        server = Sharing(world, lambda: max(0.0005, random.gauss(0.04, 0.04)), left(random))
 
         def shake(now: float) -> None:
-            server.resize(now, random.uniform(0.9, 2.6))
-            world.at(now + random.expovariate(0.25), shake)
+            server.resize(now, left(random))
+            world.at(now + random.expovariate(often), shake)
 
-        world.at(random.expovariate(0.25), shake)
+        world.at(random.expovariate(often), shake)
         return server
 
     fleet = Fleet(algorithm, seed, servers, clients=20, since=5.0, reports=reports, timeout=5.0)
-    return fleet.run(load * 50 / 0.0433, 20.0 if fast else 45.0, steady=False).row()
+    return fleet.run(load * 50 / (0.04 if on_off else 0.0433), 20.0 if fast else 45.0, steady=False).row()
 
 
-def ramp(load: float, reports: bool = False) -> Callable[[str, int, bool], Row]:
-    return lambda algorithm, seed, fast: antagonists(algorithm, seed, fast, load=load, reports=reports)
+def ramp(load: float, reports: str = "", on_off: bool = False) -> Callable[[str, int, bool], Row]:
+    return lambda algorithm, seed, fast: antagonists(algorithm, seed, fast, load=load, reports=reports, on_off=on_off)
+
+
+def trickle(algorithm: str, seed: int, fast: bool, *, rate: float) -> Row:
+    """Hardly any traffic: 3 servers around 20 ms, and the first answer of one takes 0.4 s longer, as a new connection
+    may. `least_share`: of whoever was asked least in the minute after the first 15 s, relative to a fair share."""
+
+    def servers(world: World, random: Random) -> list[Any]:
+        def draw() -> float:
+            return max(0.001, random.gauss(0.02, 0.002))
+
+        return [Delay(world, draw) for _ in range(3)]
+
+    fleet = Fleet(algorithm, seed, servers)
+    cold = fleet.servers[0]
+    usual = cold.draw
+    cold.draw = lambda: usual() + (0.4 if cold.served == 1 else 0.0)
+    row = fleet.run(rate, 75.0, steady=False).row()
+    row["least_share"] = min(fleet.score.share(server, 15.0, 75.0) for server in fleet.servers)
+    return row
 
 
 EXPERIMENTS: dict[str, tuple[list[str], Callable[[str, int, bool], Row]]] = {
@@ -209,8 +238,19 @@ EXPERIMENTS: dict[str, tuple[list[str], Callable[[str, int, bool], Row]]] = {
     "mixed fleet": (CALM, mixed),
     "many to many": (["round_robin", "least_loaded", "peak_ewma", "default"], many),
     **{f"antagonists, load {load}": (CALM, ramp(load)) for load in (0.75, 1.03, 1.27, 1.57, 1.74)},
-    "antagonists, load 1.27, reports": (["default"], ramp(1.27, True)),
-    "antagonists, load 1.57, reports": (["default"], ramp(1.57, True)),
+    "antagonists, load 1.27, on and off": (CALM, ramp(1.27, on_off=True)),
+    **{
+        f"antagonists, load {load}{', on and off' * on_off}, reports by {reports}": (
+            ["default"],
+            ramp(load, reports, on_off),
+        )
+        for load, on_off in ((1.27, False), (1.27, True), (1.57, False))
+        for reports in ("answers", "probes")
+    },
+    **{
+        f"{rate:g} requests/s, a slow first answer": (CALM, lambda a, s, f, rate=rate: trickle(a, s, f, rate=rate))  # type: ignore[misc]
+        for rate in (1.0, 10.0)
+    },
 }  # fmt: skip
 
 

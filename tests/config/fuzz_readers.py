@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from manifest_seeds import ISTIO, LINKERD
+from manifest_seeds import ISTIO, LINKERD, LINKERD_BY_PREFIX
 
 from meshlib import ConfigError, Mesh
 from meshlib.config.build import Builder
@@ -151,7 +151,7 @@ TARGETS: dict[str, tuple[Callable[[str], None], list[str]]] = {
     "yaml": (yaml, [YAML]),
     "mesh": (mesh, [MESH]),
     "endpoints": (endpoints, [ENDPOINTS]),
-    "manifests": (manifests, [ISTIO, LINKERD]),
+    "manifests": (manifests, [ISTIO, LINKERD, LINKERD_BY_PREFIX]),
     "regex": (regex, [REGEX]),
 }
 

@@ -20,7 +20,13 @@ spec:
     mirrorPercentage: {value: 5}
     rewrite: {uri: /b, authority: c}
   - redirect: {uri: /x, redirectCode: 307, port: 81}
+  - {match: [{uri: {prefix: /d}}], delegate: {name: d, namespace: prod}}
   - directResponse: {status: 200, body: {bytes: YQ==}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: d, namespace: prod}
+spec: {http: [{name: e, match: [{uri: {exact: /d/e}}], route: [{destination: {host: d}}]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -70,6 +76,21 @@ spec:
   rules:
   - matches: [{method: {service: a.B, method: C}, headers: [{name: x, value: y}]}]
     backendRefs: [{name: g, port: 1}]
+"""
+LINKERD_BY_PREFIX = """
+namers: [{kind: io.l5d.fs, rootDir: disco}, {kind: io.l5d.consul, includeTag: true}]
+routers:
+- {protocol: thrift, label: old}
+- protocol: h2
+  label: new
+  dtab: "/svc => /$/io.buoyant.rinet/80; /svc/a => 2 * /#/io.l5d.fs/users & /$/inet/127.0.0.1/7"
+  interpreter: {kind: default, transformers: [{kind: io.l5d.port, port: 81}, {kind: io.l5d.specificHost, host: h}]}
+  client:
+    kind: io.l5d.static
+    configs: [{prefix: "/#/io.l5d.fs/{x}", tls: {commonName: "{x}.y"}}, {prefix: /, loadBalancer: {kind: aperture}}]
+  service:
+    kind: io.l5d.static
+    configs: [{prefix: /svc, totalTimeoutMs: 9}, {prefix: "/svc/*", retries: {backoff: {kind: constant, ms: 1}}}]
 """
 LINKERD = """
 namers: [{kind: io.l5d.fs, rootDir: disco}, {kind: io.l5d.rewrite, prefix: /r, pattern: "/{a}", name: "/svc/{a}"}]

@@ -246,3 +246,11 @@ def test_sliding_counts_are_the_sums_of_the_last_slices(steps: list[tuple[float,
         seen.append((int(now / 0.5), first, second))
         last = [entry for entry in seen if entry[0] > int(now / 0.5) - 8]
         assert counts.totals(now) == (sum(entry[1] for entry in last), sum(entry[2] for entry in last))
+
+
+def test_a_nack_throttle_that_is_driven_by_hand_goes_by_the_times_it_is_told() -> None:
+    by = NackThrottle(window=3.0)
+    gate = Throttle(by, chance=lambda: 1.0)  # made by the system's clock
+    for now in range(100):
+        gate.leave(gate.enter(now * 0.01), FAILURE, now * 0.01)
+    assert 0.5 < by.average < 0.99

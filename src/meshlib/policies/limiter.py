@@ -21,8 +21,8 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._judge import Errors, judge
 from ._line import NONE
+from ._partition import Partition
 from ._places import Places
-from ._waiting import WaitingGate
 from .limits import FixedLimit, Gradient2, Limit
 
 
@@ -258,33 +258,6 @@ class AdaptiveLimit(Places):
                 bypassed=self._bypassed,
                 partitions={share.name: PartitionMetrics(share.limit, share.busy) for share in self._shares},
             )
-
-
-class Partition(WaitingGate):
-    """An `AdaptiveLimit` as seen by one partition."""
-
-    timed = True
-    judges = True
-    measures = True
-
-    def __init__(self, whole: AdaptiveLimit, name: str) -> None:
-        super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)
-        self.whole = whole
-        self.partition = name
-        self.port = whole.port
-        self.leave = whole.leave  # type: ignore[method-assign]
-
-    def enter(self, now: float = 0.0) -> int:
-        return self.whole.enter(now, self.partition)
-
-    def take(self, now: float = 0.0) -> int:
-        return self.whole.take(now, self.partition)
-
-    def wait(self, run: Runtime, deadline: float = inf) -> int:
-        return self.whole.wait(run, deadline)
-
-    async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
-        return await self.whole.wait_async(run, deadline)
 
 
 def _drops(drops: Errors | None) -> Classifier | None:

@@ -120,7 +120,8 @@ class NackThrottle:
 
     It starts at 1 and forgets with exp(−dt / window). While fewer than `minimum_rate` calls a second come (counted over
     one second, the current call included), a nack counts as taken, so that a rare call is never shed. `start` is when
-    the average began (default: with the gate, or the first call). Defaults are Finagle's: 2 min, 0.5, 0.75, 5 a second.
+    the average began (default: with the gate, or the first call, whichever was earlier). Defaults are Finagle's: 2 min,
+    0.5, 0.75, 5 a second.
     """
 
     def __init__(
@@ -141,14 +142,17 @@ class NackThrottle:
         self.average = 1.0
         self.last = None if start is None else _check.number("start", start)  # when the average was moved last
         self.counts = SlidingCounts(1.0, 10)
+        self._begun = False
 
     def probability(self, now: float) -> float:
         enough = 1.0 - self.threshold
         return 0.0 if self.average >= enough else min(self.most, 1.0 - self.average / enough)
 
     def ask(self, now: float) -> float:
-        if self.last is None:
-            self.last = now
+        if not self._begun:
+            self._begun = True
+            if self.last is None or self.last > now:  # the gate was made by another clock than it is driven by
+                self.last = now
         self.counts.add(now, 1, 0)
         return self.probability(now)
 
