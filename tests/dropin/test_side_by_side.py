@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
 import anyio.to_thread
 import pytest
 import uvicorn
-from doors import WIRED, Door, mesh_of
+from doors import TLS, WIRED, Door, mesh_of
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         status, fields = 307, [(b"location", b"/final?from=redirect")]
     elif path == "/cookies":
         fields = [(b"set-cookie", b"a=1; Path=/"), (b"set-cookie", b"b=2")]
+    elif path == "/moved":
+        status, fields = 302, [(b"location", b"/final")]
+    elif path == "/loop":
+        status, fields = 302, [(b"location", b"/loop")]
+    elif path == "/nowhere":
+        status, fields = 302, [(b"location", b"http://[nowhere")]
+    elif path == "/ftp":
+        status, fields = 302, [(b"location", b"ftp://users/")]
+    elif path == "/latin":
+        fields = [(b"content-type", b"text/plain; charset=latin-1")]
+        answer = b"h\xe9"
+    elif path == "/large":
+        answer = b"z" * 2_000_000
     elif path.startswith("/status/"):
         status = int(path.rpartition("/")[2])
     if status == 204:
@@ -91,6 +104,54 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+def pieces(door: Door) -> Any:
+    async def one_by_one() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    return one_by_one() if door.is_async else iter([b"one", b"two"])
+
+
+# What is made afresh for each request, and what ends in an error.
+MORE: list[tuple[str, str, Callable[[Door], dict[str, Any]]]] = [
+    ("POST", "/plain", lambda door: {"content": pieces(door)}),
+    ("POST", "/redirect", lambda door: {"content": pieces(door), "follow_redirects": True}),
+    ("POST", "/plain", lambda door: {"content": b"abc", "headers": {"Content-Length": "3"}}),
+    ("POST", "/plain", lambda door: {"content": "h\u00e9"}),
+    ("POST", "/plain", lambda door: {"content": b""}),
+    ("POST", "/plain", lambda door: {"json": {"n": [1, None, "\u00e9"]}, "timeout": door.lib.USE_CLIENT_DEFAULT}),
+    ("POST", "/plain", lambda door: {"json": float("nan")}),
+    ("POST", "/plain", lambda door: {"json": object()}),
+    ("PATCH", "/plain", lambda door: {"data": {"a": "1", "b": ["2", "3"]}}),
+    ("purge", "/plain", lambda door: {}),
+    ("GE T", "/plain", lambda door: {}),
+    ("GET", "/plain", lambda door: {"headers": {"x": "a\nb"}}),
+    ("GET", "/plain", lambda door: {"headers": {"x": "a\0b"}}),
+    ("GET", "/plain", lambda door: {"headers": {"a b": "1"}}),
+    ("GET", "/plain", lambda door: {"headers": {"x": "\u20ac"}}),
+    ("GET", "/plain", lambda door: {"headers": [("x", "1"), ("X", "2")]}),
+    ("GET", "/plain", lambda door: {"headers": {"accept-encoding": "identity", "connection": "close"}}),
+    ("GET", "/plain", lambda door: {"cookies": {"a": "1"}}),  # httpx warns, and warnings are errors here
+    ("GET", "/plain", lambda door: {"timeout": door.lib.Timeout(None), "extensions": {"mine": 1}}),
+    ("GET", "/plain", lambda door: {"timeout": (1, 2, 3, 4)}),
+    ("GET", "/plain", lambda door: {"auth": 3}),
+    ("GET", "/plain", lambda door: {"nothing": 3}),
+    ("GET", "/a b/\u00fc/../%7E%2f?q=\u00fc x#part", lambda door: {}),
+    ("GET", "/" + "a" * 70_000, lambda door: {}),
+    ("GET", "ftp://users/", lambda door: {}),
+    ("GET", "http://[users", lambda door: {}),
+    ("GET", "/loop", lambda door: {"follow_redirects": True}),
+    ("GET", "/nowhere", lambda door: {"follow_redirects": True}),
+    ("GET", "/nowhere", lambda door: {}),
+    ("GET", "/ftp", lambda door: {"follow_redirects": True}),
+    ("POST", "/moved", lambda door: {"json": {}, "follow_redirects": True}),
+    ("QUERY", "/moved", lambda door: {"content": b"q", "follow_redirects": True}),
+    ("GET", "/latin", lambda door: {}),
+    ("GET", "/large", lambda door: {}),
+    ("GET", "/status/304", lambda door: {}),
+]
+
+
 def seen(response: Any) -> dict[str, Any]:
     """All of a response that does not depend on the moment."""
     return {
@@ -104,6 +165,7 @@ def seen(response: Any) -> dict[str, Any]:
         "history": [seen(one) for one in response.history],
         "path": response.url.raw_path,
         "next": response.next_request and response.next_request.url.raw_path,
+        "method": response.request.method,
         "extensions": sorted(name for name in response.extensions if name != "network_stream"),
         "closed": (response.is_closed, response.is_stream_consumed),
     }
@@ -123,3 +185,30 @@ async def test_no_answer_differs(door: Door, port: int) -> None:
             assert seen(through_mesh) == seen(direct), (method, path)
         assert dict(client.client.cookies) == dict(plain.cookies) == {"a": "1", "b": "2"}
     await (plain.aclose() if door.is_async else anyio.to_thread.run_sync(plain.close))
+
+
+@pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
+async def test_nothing_unusual_differs_either(door: Door, port: int) -> None:
+    base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
+    same: Any = {"headers": {"host": "users"}, "max_redirects": 3, "verify": TLS}
+    plain = base(base_url=f"http://127.0.0.1:{port}", **same)
+    async with door.open(mesh_of(port, attempts=1), base_url="http://users", **same) as client:
+        for method, path, how in MORE:
+            ours = await outcome(client.request, method, path, **how(door))
+            theirs = await outcome(
+                plain.request if door.is_async else threaded(plain.request), method, path, **how(door)
+            )
+            assert ours == theirs, (method, path)
+    await (plain.aclose() if door.is_async else anyio.to_thread.run_sync(plain.close))
+
+
+def threaded(function: Any) -> Any:
+    return lambda *args, **how: anyio.to_thread.run_sync(partial(function, *args, **how))
+
+
+async def outcome(ask: Any, *args: Any, **how: Any) -> Any:
+    try:
+        return seen(await ask(*args, **how))
+    except Exception as error:
+        request = getattr(error, "_request", None)
+        return type(error).__name__, str(error), request and request.method

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import httpx2
 import pytest
-from doors import DOORS, Door, Server, mesh_of
+from doors import DOORS, TLS, Door, Server, add, mesh_of
 
 import meshlib
 
@@ -150,7 +151,6 @@ async def test_httpx2_has_queries_and_server_sent_events() -> None:
 
 
 async def test_httpx2_websockets_go_to_an_endpoint_and_hold_their_place_until_closed() -> None:
-    import anyio.to_thread
     import wsproto
     from doors import in_flight
     from loopback import served
@@ -223,3 +223,49 @@ def test_public_names_are_those_in_all() -> None:
     assert all(hasattr(meshlib, name) for name in meshlib.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         meshlib.Nothing
+
+
+def plain(door: Door, **arguments: Any) -> Any:
+    return base_of(door)(**arguments)
+
+
+@EACH
+async def test_the_longest_mount_that_matches_carries_a_service(door: Door) -> None:
+    servers = {pattern: Server(door) for pattern in ("all://", "http://", "http://users", "http://users:8080")}
+    mounts = {pattern: server.transport for pattern, server in servers.items()} | {"http://orders": None}
+    mesh = mesh_of()
+    for name in ("users:8080", "orders", "bills"):
+        add(mesh, name=name)
+    default = Server(door)
+    async with door.open(mesh, mounts=mounts, transport=default.transport) as client:
+        for url in ("http://users/", "http://users:8080/", "http://bills/", "https://bills/", "http://orders/"):
+            assert (await client.get(url)).status_code == 200
+    assert [len(server.seen) for server in servers.values()] == [1, 1, 1, 1]
+    assert [request.headers["host"] for request in default.seen] == ["orders"]
+
+
+@EACH
+async def test_proxies_of_the_environment_are_chosen_as_by_httpx(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,*.inner,users,localhost")
+    ours, theirs = door.make(mesh=mesh_of()), plain(door, verify=TLS)
+    chosen = []
+    for host in ("10.1.2.3", "11.1.2.3", "a.inner", "inner", "users", "v1.users", "orders", "localhost"):
+        url = door.lib.URL(f"http://{host}/")
+        chosen.append(ours._transport_for_url(url) is ours._transport)
+        assert chosen[-1] == (theirs._transport_for_url(url) is theirs._transport), host
+    assert True in chosen and False in chosen
+    for client in (ours, theirs):
+        await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))
+
+
+@EACH
+async def test_certificates_are_trusted_as_by_httpx_and_the_callers_own_context_wins(door: Door) -> None:
+    ours, theirs = door.kind(mesh=mesh_of()), plain(door)
+    contexts = [one._transport._pool._ssl_context for one in (ours, theirs)]
+    assert type(contexts[0]) is type(contexts[1])
+    assert contexts[0].get_ca_certs() == contexts[1].get_ca_certs()
+    own = door.kind(mesh=mesh_of(), verify=TLS)
+    assert own._transport._pool._ssl_context is TLS
+    for client in (ours, theirs, own):
+        await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))

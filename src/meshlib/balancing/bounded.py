@@ -1,4 +1,4 @@
-"""Who gets a key whose endpoint has too much to do? Consistent hashing with bounded loads, bit for bit as Envoy does.
+"""Who gets a key whose endpoint has too much to do? Consistent hashing with bounded loads, bit for bit as in Envoy.
 
 After Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", with the random jumps of Chen,
 Coleman and Shrivastava ("Revisiting Consistent Hashing with Bounded Loads"): the others are asked in an order that the
@@ -50,8 +50,9 @@ class Bound:
             pending = sum(one.pending for one in endpoints)
         else:
             start = key % n
-            around = endpoints + endpoints if start + MANY > n else endpoints
-            part = around[start : start + MANY]
+            part = (
+                (endpoints + endpoints)[start : start + MANY] if start + MANY > n else endpoints[start : start + MANY]
+            )
             pending = sum(one.pending for one in part) * n // MANY
         return ((pending + 1) * self._percent + 99) // 100
 
