@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -124,6 +125,30 @@ def test_every_event_loop_has_its_own() -> None:
     asyncio.run(main())
     asyncio.run(main())
     assert seen[0] is not seen[1]
+
+
+def test_deadlines_of_two_loops_may_pass_at_the_same_moment() -> None:
+    """While an alarm of one loop rings in its thread, one of another loop rings in another thread."""
+
+    async def elsewhere() -> None:
+        with pytest.raises(Expired):
+            await SYSTEM.until(SYSTEM.now() + 0.001, asyncio.sleep(60))
+        passed.append(True)
+
+    async def main() -> None:
+        def ring() -> None:
+            other = threading.Thread(target=asyncio.run, args=(elsewhere(),), daemon=True)
+            other.start()
+            other.join(10)
+            rung.set()
+
+        rung = asyncio.Event()
+        alarms_of(asyncio.get_running_loop()).set(0.0, ring)
+        await rung.wait()
+
+    passed: list[bool] = []
+    asyncio.run(main())
+    assert passed == [True]
 
 
 def test_a_thousand_tasks_are_cut_each_at_its_own_time() -> None:

@@ -103,7 +103,6 @@ async def _until(loop: asyncio.AbstractEventLoop, remaining: float, work: Corout
 
 
 RING = 2
-_NO_CONTEXT = Context()  # a timer keeps the context in which it was made; ours serves many calls and shall keep none
 
 
 class Alarms:
@@ -113,7 +112,7 @@ class Alarms:
     a heap, where those that were dropped wait to be swept out.
     """
 
-    __slots__ = ("_at", "_dropped", "_heap", "_numbers", "_timer", "loop")
+    __slots__ = ("_at", "_context", "_dropped", "_heap", "_numbers", "_timer", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -122,6 +121,9 @@ class Alarms:
         self._at = inf  # when the timer rings
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
+        # A timer keeps the context in which it was made; ours serves many calls and shall keep none. It is not shared
+        # with other loops either: two threads cannot be in one context at a time.
+        self._context = Context()
 
     def set(self, remaining: float, ring: Callable[[], object]) -> list[Any]:
         """Call `ring` after `remaining` seconds, in no context in particular. Give back what you get to `drop`."""
@@ -145,7 +147,7 @@ class Alarms:
         if self._timer is not None:
             self._timer.cancel()
         self._at = when
-        self._timer = self.loop.call_at(when, self._ring, context=_NO_CONTEXT)
+        self._timer = self.loop.call_at(when, self._ring, context=self._context)
 
     def _ring(self) -> None:
         now = max(self.loop.time(), self._at)  # the loop may be a hair early

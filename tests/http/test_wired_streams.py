@@ -14,6 +14,7 @@ from doors import Door, Server, in_flight, mesh_of
 from loopback import served
 from scripted import OK, Peer, answering, once
 
+from meshlib import MeshError, Verdict
 from meshlib.events import AttemptFinished, Event
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +107,28 @@ async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door
                 assert (response.status_code, await client.read(response)) == (200, b"ok")
     assert len(server.requests) == 2
     assert in_flight(mesh) == 0
+
+
+async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_the_server(door: Door) -> None:
+    if not (door.is_async and door.fast) or asyncio._get_running_loop() is None:
+        return  # how httpx's own connections end then is httpx's affair
+    halting, events = Halting(), list[Event]()
+    with served(halting) as server:
+        mesh = mesh_of(server.port)
+        mesh.subscribe(events.append)
+        async with door.open(mesh) as client:
+            response = await client.send(client.build_request("GET", "http://users/"), stream=True)
+            reading = asyncio.create_task(response.aread())
+            await asyncio.sleep(0)
+            await client.aclose()
+            with pytest.raises(MeshError, match="the client was closed") as caught:
+                await reading
+        halting.go.set()
+    assert isinstance(caught.value, door.lib.TransportError)
+    assert caught.value.request is response.request
+    assert caught.value.service == "users"  # type: ignore[attr-defined]
+    [attempt] = [event for event in events if isinstance(event, AttemptFinished)]
+    assert (attempt.verdict, in_flight(mesh)) == (Verdict.IGNORED, 0)
 
 
 def pieces(door: Door) -> Any:

@@ -9,6 +9,7 @@
     │     └─ NoSocket            this process may open no more files
     ├─ WriteError  ├─ WriteTimeout
     ├─ ReadError   ├─ ReadTimeout
+    │  └─ Cut                    we closed the connection ourselves, because the client was closed
     ├─ RemoteProtocolError       the server's bytes are no HTTP/1.1 that h11 accepts, or they ended too early
     └─ LocalProtocolError        the request may not be sent like this
 
@@ -70,6 +71,10 @@ class WriteTimeout(WireError):
 
 class ReadError(WireError):
     family = "ReadError"
+
+
+class Cut(ReadError):
+    """The client was closed while the answer was still coming. No evidence about the server."""
 
 
 class ReadTimeout(WireError):

@@ -11,7 +11,7 @@ from math import inf
 from typing import TypedDict, Unpack
 
 from meshlib.http._dial import Dialer
-from meshlib.http._faults import ConnectTimeout, NoSocket, PoolClosed, PoolFull, PoolTimeout, ReadError, WireError
+from meshlib.http._faults import ConnectTimeout, Cut, NoSocket, PoolClosed, PoolFull, PoolTimeout, WireError
 from meshlib.http._reader import Answer
 from meshlib.http._stream import Stream
 from meshlib.http._wire import Connection, Stale
@@ -173,7 +173,7 @@ class Pool:
             connection.close()
 
     async def aclose(self, *, grace: float = 0.0) -> None:
-        """Drain, wait up to `grace` seconds, then cut what still runs: such an exchange raises ReadError."""
+        """Drain, wait up to `grace` seconds, then cut what still runs: such an exchange raises Cut."""
         self._leaving = self._cut = True
         if self._loop is None:
             return
@@ -190,7 +190,7 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(PoolClosed(f"{self._name}: the client was closed"))
         for connection in list(self._all):
-            connection.fail(ReadError("the client was closed"))
+            connection.fail(Cut("the client was closed"))
         for _ in range(2):  # turns of the loop in which the transports let go of their sockets
             await asyncio.sleep(0)
 

@@ -26,11 +26,12 @@ F = TypeVar("F", bound=Callable[..., None])
 class Sending:
     """One `client.send`, with all its redirects and steps of an auth flow."""
 
-    __slots__ = ("exchanges", "stream")
+    __slots__ = ("door", "exchanges", "stream")
 
-    def __init__(self, stream: bool) -> None:
+    def __init__(self, door: Door, stream: bool) -> None:
+        self.door: Door | None = door  # None when it is over: connections remember the context they were opened in
         self.stream = stream
-        self.exchanges: list[Exchange] = []  # so far
+        self.exchanges: list[Exchange] = []  # so far; none when it is over
 
 
 # Whoever comes past `send` (an SDK that calls a deeper method) gets the body unread, as httpx would give it.
@@ -78,7 +79,7 @@ class Door:
         self.engine = kind.of(mesh) if mesh is not None else None
 
     def exchange(self, client: Any, request: Any, road: Road) -> Exchange:
-        of = sending.get()
+        of = self._sending()
         if self.closing and (of is None or not of.exchanges):  # what has begun may take its further steps
             raise RuntimeError("Cannot send a request, as the client has been closed.")
         engine: Engine = self.engine
@@ -94,15 +95,19 @@ class Door:
             start=engine.now(),
         )
 
+    def _sending(self) -> Sending | None:
+        of = sending.get()
+        return of if of is not None and of.door is self else None  # else: another client's, within which we are asked
+
     def begin(self, exchange: Exchange) -> None:
         self.busy.add(exchange)
-        of = sending.get()
+        of = self._sending()
         if of is not None:
             of.exchanges.append(exchange)
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange is over, but the `send` that it belongs to may go on to the next one."""
-        if sending.get() is None:
+        if self._sending() is None:
             self.done(exchange)
 
     def done(self, exchange: Exchange) -> None:
@@ -115,7 +120,8 @@ class Door:
             idle.wake()
 
     def all_done(self, whole: Sending) -> None:
-        while whole.exchanges:  # emptied: connections remember the context that they were opened in
+        whole.door = None
+        while whole.exchanges:
             self.done(whole.exchanges.pop())
 
     def drain(self, parking: Callable[[], Any]) -> Any:

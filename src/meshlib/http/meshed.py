@@ -58,13 +58,14 @@ class AsyncMeshed:
             return transport
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            whole = Sending(stream)
+            door = door_of(self)
+            whole = Sending(door, stream)
             token = sending.set(whole)
             try:
                 return await super().send(request, stream=stream, **options)
             finally:
                 sending.reset(token)
-                door_of(self).all_done(whole)
+                door.all_done(whole)
 
         async def _send_single_request(self, request: Any) -> Any:
             door = door_of(self)
@@ -185,13 +186,14 @@ class SyncMeshed:
             return transport
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            whole = Sending(stream)
+            door = door_of(self)
+            whole = Sending(door, stream)
             token = sending.set(whole)
             try:
                 return super().send(request, stream=stream, **options)
             finally:
                 sending.reset(token)
-                door_of(self).all_done(whole)
+                door.all_done(whole)
 
         def _send_single_request(self, request: Any) -> Any:
             door = door_of(self)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ..call import IGNORED, Classifier, Verdict
-from ..errors import DeadlineExceeded
+from ..errors import DeadlineExceeded, MeshError
 from ..parking import start_thread
-from ._faults import WireError
+from ._faults import Cut, WireError
 
 if TYPE_CHECKING:
     from ._stream import Stream
@@ -181,6 +181,8 @@ class AsyncWire:
     async def __anext__(self) -> bytes:
         try:
             return await self._stream.next(self._timeout.get("read"))
+        except Cut as error:
+            raise self._family.errors.dress(MeshError(str(error)), self._request) from error
         except WireError as error:
             raise error.told(self._family.lib, self._request) from error
 
