@@ -34,7 +34,9 @@ def main() -> int:
             soak(DOORS[0], Path(folder), lambda *_: time.monotonic() >= until, mesh_of, fast=not asked.httpx)
         )
     print(f"{run.requests} requests, {run.blows} blows, the slowest took {run.slowest:.2f} s of a running loop")
-    print(f"the loop stood still for {run.pulse.longest:.2f} s at most, of which {run.pulse.ours:.2f} s its own work")
+    print(
+        f"the loop stood still for {run.pulse.longest:.2f} s at most, of which {run.pulse.ours:.2f} s were its own work"
+    )
     for outcome, times in run.outcomes.most_common():
         print(f"{times:9} {outcome}")
     for complaint in run.complaints[:50]:
