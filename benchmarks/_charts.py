@@ -51,5 +51,5 @@ def lines(title: str, series: dict[str, Sequence[float]], across: str, up: str, 
     for place, (name, values) in enumerate(series.items()):
         colour = COLOURS[place % len(COLOURS)]
         canvas.line(list(enumerate(values)), colour)
-        canvas.text(longest * 0.99, 0.62 - 0.08 * place, escape(name), colour, anchor="end")
+        canvas.text(longest * 0.01, 0.62 - 0.08 * place, escape(name), colour)  # before the trouble the lines are high
     return canvas.svg(escape(title), across, up, ticks=range(0, longest, 15), rows=(0, 0.5, 1))

@@ -140,6 +140,8 @@ TIMEOUT = Section(
         Row("closure", lambda: closure_timeout, failing=lambda: closure_timeout,
             why="it knows no deadline from outside and says not whose limit it was"),
         Row("nopanic", of("nopanic", "timeout", 1.0), "nopanic", failing=of("nopanic", "timeout", 1.0)),
+        Row("hyx", of("hyx.timeout", "timeout", 1.0), "hyx", sync=False, failing=of("hyx.timeout", "timeout", 1.0),
+            why="it offers no deadline to what is inside, and takes none from outside"),
         Row("interlock", interlock(lambda m: m.TimeoutStrategy(1.0)), "interlock-cb",
             failing=interlock(lambda m: m.TimeoutStrategy(1.0))),
         Row("resilix", of("resilix", "protect.timeout", 1.0), "resilix", sync=False,

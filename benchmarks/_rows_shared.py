@@ -290,14 +290,15 @@ def clientwright() -> Decorate:
         raise RuntimeError("needs Python 3.12")
     module = importlib.import_module("clientwright")
 
-    def config(stub: Any) -> Any:
-        quiet = module.ObservabilityConfig(logging=False, metrics=False, tracing=False)
-        native = module.NativeOptions.of(client={"transport": stub})
-        return module.ClientConfig("bench", observability=quiet, native=native)
+    quiet = module.ObservabilityConfig(logging=False, metrics=False, tracing=False)
+    config = module.ClientConfig("bench", observability=quiet)
 
-    return client(
-        lambda stub: module.build_sync("httpx", config(stub)), lambda stub: module.build("httpx", config(stub))
-    )()
+    def over(stub: Any, build: Callable[..., Any]) -> Any:
+        made = build("httpx", config)
+        made._transport._inner = stub  # it owns its transport, and offers no other way to put one under it
+        return made
+
+    return client(lambda stub: over(stub, module.build_sync), lambda stub: over(stub, module.build))()
 
 
 def mesh_client(name: str) -> Callable[[Any], Any]:

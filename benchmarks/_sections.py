@@ -47,8 +47,9 @@ def hot_path(data: dict[str, Any], charts: Charts) -> list[str]:
         "## What a policy adds to a call",
         "",
         "Nanoseconds of CPU on top of the bare function, for calls that succeed, that fail, that are refused, and that "
-        f"meet a breaker whose probe is out; {TIMES} says how many times ours (the first row) that is. `closure` is "
-        "the floor: the same idea written by hand for one function. Small is good.",
+        f"meet a breaker whose probe is out; {TIMES} says how many times ours (the first row) that is; the median over "
+        "the rounds, the least and the most in brackets. `closure` is the floor: the same idea written by hand for one "
+        "function. Small is good.",
         "",
     ]
     for section in dict.fromkeys(entry["section"] for entry in data["table"]):
@@ -85,8 +86,8 @@ def hot_cell(cell: dict[str, Any] | None, first: dict[str, Any], compared: bool)
         return "–"
     if "added_ns" not in cell:
         return str(cell["error"])
-    times = f" {TIMES}{cell['added_ns'] / first['added_ns']:.1f}" if compared and first.get("added_ns", 0) > 0 else ""
-    return f"{cell['added_ns']:,}{times}"
+    times = f"{TIMES}{cell['added_ns'] / first['added_ns']:.1f}: " if compared and first.get("added_ns", 0) > 0 else ""
+    return f"{times}{cell['added_ns']:,} ({cell['from_ns']:,}–{cell['to_ns']:,})"
 
 
 def slower(entries: list[dict[str, Any]]) -> list[str]:
@@ -235,7 +236,14 @@ def import_time(data: dict[str, Any], charts: Charts) -> list[str]:
 def routing(data: dict[str, Any], charts: Charts) -> list[str]:
     ns = [[name, spread(row)] for name, row in data["resolve_ns"].items()]
     ms = [[name, spread(row)] for name, row in data["build_ms"].items()]
-    return ["## Routing", "", *table(["one decision", "ns"], ns), *table(["a new table", "ms"], ms)]
+    out = ["## Routing", "", *table(["one decision", "ns"], ns), *table(["a new table", "ms"], ms)]
+    for key, head in (
+        ("reload_ms", "a reload from the text, ms of a thread"),
+        ("loop_waits_ms", "an event loop beside it waited, ms"),
+    ):
+        if key in data:
+            out += table(["", head], [[name, spread(row)] for name, row in data[key].items()])
+    return out
 
 
 def balancersim(data: dict[str, Any], charts: Charts) -> list[str]:

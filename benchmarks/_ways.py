@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from guards import TRIAL, Failed, Row, Section
+from guards import TRIAL, Failed, Make, Row, Section
 
 Batch = Callable[[int], float]  # so many calls: CPU seconds of each
 now = time.process_time
@@ -127,17 +127,17 @@ class Ways:
         self.section, self.row, self.loop = section, row, loop
 
     def succeeding(self, is_async: bool) -> Batch:
-        guarded = self.row.make()(answer_async if is_async else answer)
+        guarded = self._made(self.row.make, answer_async if is_async else answer, is_async)
         return self._looped(async_batch, guarded) if is_async else functools.partial(sync_batch, guarded)
 
     def failing(self, is_async: bool) -> Batch:
         assert self.row.failing is not None
-        guarded = self.row.failing()(fails_async if is_async else fails)
+        guarded = self._made(self.row.failing, fails_async if is_async else fails, is_async)
         return self._looped(erring_async_batch, guarded) if is_async else functools.partial(erring_batch, guarded)
 
     def refused(self, is_async: bool) -> Batch:
         assert self.row.tight is not None
-        guarded = self.row.tight()(told_async if is_async else told)
+        guarded = self._made(self.row.tight, told_async if is_async else told, is_async)
         run = self._run(guarded) if is_async else guarded
         if self.section.refuses == "fill":
             return self._filled(guarded, is_async)
@@ -147,7 +147,7 @@ class Ways:
     def half_open(self, is_async: bool) -> Batch:
         """A probe is out, and stays out. What would let another in, or makes callers wait, says so."""
         assert self.row.trial is not None
-        guarded = self.row.trial()(told_async if is_async else told)
+        guarded = self._made(self.row.trial, told_async if is_async else told, is_async)
         opened(self._run(guarded) if is_async else guarded, more=0)
         time.sleep(TRIAL * 1.5)
         if is_async:
@@ -194,6 +194,14 @@ class Ways:
             return batch_async
         check([guarded(lambda: refuses(guarded))])
         return lambda calls: guarded(lambda: erring_batch(guarded, calls))  # type: ignore[no-any-return]
+
+    def _made(self, make: Make, fn: Any, is_async: bool) -> Any:
+        """In a running loop where it is async: some peers ask for it where they are made."""
+
+        async def within() -> Any:
+            return make()(fn)
+
+        return self.loop.run_until_complete(within()) if is_async else make()(fn)
 
     def _run(self, guarded: Any) -> Callable[[Any], Any]:
         async def once(x: Any) -> Any:

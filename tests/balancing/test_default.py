@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import TypeAlias
 
@@ -364,7 +365,7 @@ def test_linkerds_run_of_seven_ejects_and_probes_double_their_wait_up_to_the_lon
         if balancer.pick(random, now) is endpoints[0]:
             probes.append(now)
             endpoints[0].leave(endpoints[0].enter(now), FAILURE, now, 0.001)
-    waits = [after - before for before, after in zip(probes, probes[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(probes)]
     assert waits == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0], abs=0.11)
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -75,7 +74,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         ]
         kinds += [(f"by-{name}", "ring_hash", WEIGHTS["weighty"], policy) for name, policy in POLICIES.items()]
         for kind, spread in (("ring_hash", "even"), ("ring_hash", "weighty"), ("maglev", "weighty")):
-            kinds.append((f"bound-{kind}-{spread}", f"{{kind: {kind}, bound: 1.2}}", WEIGHTS[spread], POLICIES["header"]))
+            kinds.append(
+                (f"bound-{kind}-{spread}", f"{{kind: {kind}, bound: 1.2}}", WEIGHTS[spread], POLICIES["header"])
+            )
         services = "".join(f"  {name}: {{timeout: 20s}}\n" for name, *_ in kinds)
         file = folder / "mesh.yaml"
         file.write_text(f"services:\n{services}clusters:\n{''.join(cluster(*kind) for kind in kinds)}")

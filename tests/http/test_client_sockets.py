@@ -498,6 +498,34 @@ async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: Do
     assert answers == ["ok"]
 
 
+async def test_all_who_close_at_once_wait_for_requests_under_way(door: Door) -> None:
+    asked, answer, closed = threading.Event(), threading.Event(), list[bool]()
+
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await asyncio.to_thread(answer.wait)
+        await peer.send(OK)
+
+    with served(slow) as server:
+        client: Any = Handle(door.make(mesh=mesh_of(server.port)), door.is_async)
+
+        async def close() -> None:
+            await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.client.close))
+            closed.append(answer.is_set())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.get, "http://users/")
+            await anyio.to_thread.run_sync(asked.wait)
+            group.start_soon(close)
+            group.start_soon(close)
+            with anyio.fail_after(5):
+                while len(client.client.__dict__["_meshlib_door"].idle) < 2:
+                    await anyio.sleep(0.001)
+            answer.set()
+    assert closed == [True, True]
+
+
 def _refuses(client: Any) -> bool:
     return bool(client.__dict__["_meshlib_door"].closing)
 

@@ -406,7 +406,7 @@ def test_a_thread_that_leads_a_batch_goes_away_at_its_deadline() -> None:
 def test_a_thread_that_goes_away_leaves_the_batch_to_the_others() -> None:
     first, results = Barrier(2), list[Any]()
 
-    @collapse(within=0.1)
+    @collapse(within=0.5)
     def load(ids: list[int]) -> list[int]:
         return [id * 10 for id in ids]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, assert_type
+from typing import Any, TypeVar, assert_type, overload
 
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
@@ -12,6 +12,8 @@ from meshlib.policies.budget import RetryBudget
 from meshlib.policies.collapse import collapse
 from meshlib.policies.retry import Retry
 from meshlib.policies.timeout import Timeout
+
+T = TypeVar("T")
 
 users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
 breaker = CircuitBreaker("payments")
@@ -92,6 +94,24 @@ async def tuned(order: str) -> bytes:
     return b""
 
 
+@breaker
+def echo(thing: T) -> T:
+    return thing
+
+
+@overload
+def parse(text: str) -> str: ...
+@overload
+def parse(text: bytes) -> bytes: ...
+@circuit_breaker
+def parse(text: Any) -> Any:
+    return text
+
+
+@users
+def everything(first: int, /, *rest: str, last: bool = False, **more: float) -> None: ...
+
+
 class Shop:
     @retry(attempts=2)
     @breaker
@@ -108,6 +128,21 @@ class Shop:
 
     @Retry(2)
     def sell(self, order: str) -> int:
+        return 1
+
+    @staticmethod
+    @retry
+    def open_at(hour: int) -> str:
+        return ""
+
+    @classmethod
+    @timeout(1.0)
+    def named(cls, name: str) -> "Shop":
+        return cls()
+
+    @property
+    @circuit_breaker
+    def size(self) -> int:
         return 1
 
 
@@ -137,11 +172,19 @@ async def main() -> None:
     assert_type(await asyncio.create_task(load_user(1)), str)
     assert_type(load_order(1), float)
     assert_type(await asyncio.create_task(tuned("a")), bytes)
+    assert_type(echo(1.5), float)
+    assert_type((parse("a"), parse(b"a")), tuple[str, bytes])
+    everything(1, "a", "b", last=True, weight=1.0)
+    assert_type((Shop.open_at(9), Shop.named("a"), Shop().size), tuple[str, Shop, int])
+    async with breaker as nothing:
+        assert_type(nothing, None)
     as_argument: Callable[[str], bytes] = again
     as_argument("a")
 
 
 def refused() -> None:
+    everything(first=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Shop.open_at("nine")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     bare(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     again_async()  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
     retry(attempts="three")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,8 +1,8 @@
-"""Who gets a key whose endpoint has too much to do? Consistent hashing with bounded loads, bit for bit as Envoy does it.
+"""Who gets a key whose endpoint has too much to do? Consistent hashing with bounded loads, bit for bit as in Envoy.
 
-After Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", with the random jumps of Chen, Coleman
-and Shrivastava ("Revisiting Consistent Hashing with Bounded Loads"): the others are asked in an order that the key alone
-decides, so the overflow of one endpoint does not fall on its neighbour.
+After Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", with the random jumps of Chen,
+Coleman and Shrivastava ("Revisiting Consistent Hashing with Bounded Loads"): the others are asked in an order that the
+key alone decides, so the overflow of one endpoint does not fall on its neighbour.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Bound:
             pending = sum(one.pending for one in endpoints)
         else:
             start = key % n
-            part = (endpoints + endpoints)[start : start + MANY] if start + MANY > n else endpoints[start : start + MANY]
+            part = (
+                (endpoints + endpoints)[start : start + MANY] if start + MANY > n else endpoints[start : start + MANY]
+            )
             pending = sum(one.pending for one in part) * n // MANY
         return ((pending + 1) * self._percent + 99) // 100
 

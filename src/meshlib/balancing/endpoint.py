@@ -53,7 +53,6 @@ class Endpoint(Record):
         "labels",
         "port",
         "priority",
-        "run",
         "weight",
         "zone",
     )
@@ -79,7 +78,6 @@ class Endpoint(Record):
         self.carrier: Any = None
         super().__init__(ward or _NO_WARD)
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
-        self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._run_from = 0  # the permit of that first one
         self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
         self._permit = count(1)
@@ -166,9 +164,8 @@ class Endpoint(Record):
             return price - (now - self._met) / ward.recheck  # it shall not wait for long until somebody tries it
         age = now - self._oldest
         if age == -inf:
-            quiet = now - (self.stamp if self.report is None else max(self.stamp, self.report.at))
-            if not calls and quiet > (2.0 * ward.recheck if self.run else ward.recheck):
-                self._forgive(now)
+            if not calls:
+                self._rest(now)
             return self.price
         if age > self.patience and ward.may_suspend():
             self.fall_ill("slow", f"no answer for {age:.3f} s", now)

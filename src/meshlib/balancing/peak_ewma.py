@@ -9,6 +9,7 @@ from .endpoint import Endpoint
 from .least_loaded import two
 from .roster import Picture, Random, Roster
 
+ALIKE = 1.1
 PENALTY = 140737.0  # seconds: Finagle's Long.Max >> 16 nanoseconds, for those without an answer yet
 
 
@@ -28,16 +29,26 @@ class PeakEwma(Roster):
         self.ward.tune(decay=decay)
 
     def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))
+        if picture.equal:
+            a, b = two(picture, random)
+            tie = 1.0
+        else:
+            a, b, tie = picture.draw(random), picture.draw(random), ALIKE
         if a.well is not b.well:
             return a if a.well else b
-        return a if self.load(a, now) <= self.load(b, now) else b
+        return a if self.load(a, now, tie) <= tie * self.load(b, now, tie) else b
 
-    def load(self, endpoint: Endpoint, now: float) -> float:
-        """Seconds × (calls in flight, in units of the weight, + 1)."""
+    def load(self, endpoint: Endpoint, now: float, tie: float = 1.0) -> float:
+        """Seconds × (calls in flight, in units of the weight, + 1).
+
+        Where weights differ (`tie` above 1), latency does not fade below what is typical, and loads within the tie are
+        alike: else whoever is seldom asked, because it has little weight, would look cheap.
+        """
         pending = len(endpoint._waiting) + len(endpoint._open)
-        stamp = endpoint.stamp
+        stamp, ward = endpoint.stamp, endpoint.ward
         if stamp == -inf:
             return PENALTY + pending if pending else 0.0
-        kept = exp((stamp - now) / endpoint.ward.decay) if now > stamp else 1.0
-        return endpoint.cost * kept * (pending * endpoint.scale + 1.0)
+        cost = endpoint.cost * (exp((stamp - now) / ward.decay) if now > stamp else 1.0)
+        if tie > 1.0:
+            cost = max(cost, min(endpoint.cost, ward.typical))
+        return cost * (pending * endpoint.scale + 1.0)

@@ -12,6 +12,7 @@ from .ward import Ward
 
 CROWD = 1.5  # the power with which calls in flight count; 1 would be Finagle's rule. See docs/balancing.md
 SHARED = 0.6  # the power with which the requests in flight that a server reports count: it has changed meanwhile
+REST = 0.05  # time constants of silence after which a price is looked at again: it has faded by so much, no more
 FRESH = 1.0  # seconds for which a report is believed
 
 
@@ -39,6 +40,7 @@ class Record:
         "peak",
         "price",
         "report",
+        "run",
         "scale",
         "stamp",
         "ward",
@@ -59,7 +61,8 @@ class Record:
         self.peak = 0.0  # the same, but forgiving: what was bad once is forgotten after `recheck` seconds of silence
         self.burden = 0.0  # that plus the price of the recent failures
         self.stamp = -inf  # of the last observation
-        self._met = inf  # without data: when it was first considered for a call
+        self._met = inf  # without data: when it was first considered; with: the last news that `_forgive` knew
+        self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
         self._srtt = self._swing = 0.0  # smoothed latency and its mean deviation, in seconds
         self.report: LoadReport | None = None  # the server's newest word about its own load
@@ -174,9 +177,22 @@ class Record:
         self.burden = self.peak
         self.well = True
 
-    def _forgive(self, now: float) -> None:
-        """Nothing was heard for a while, and nothing is under way: look again, and hold nothing extraordinary against
-        it.
+    def _rest(self, now: float) -> None:
+        """Nothing is under way, and nothing was heard for a while. Prices fade with silence, but not below what is
+        typical in the cluster: else whoever is seldom asked, because it has little weight, would look cheap.
+        """
+        ward = self.ward
+        told = self.stamp if self.report is None else max(self.stamp, self.report.at)
+        if self._met != told and now - told > (2.0 * ward.recheck if self.run else ward.recheck):
+            self._met = told  # once
+            self._forgive()
+        floor = log(min(self.peak, ward.typical or self.peak) or 1e-9) + now / ward.decay
+        if self._base < floor:
+            self._base = self.price = floor
+        self.late_at = now + REST * ward.decay
+
+    def _forgive(self) -> None:
+        """Look again at an endpoint after a long silence, and hold nothing extraordinary against it.
 
         Without this, one slow answer (a new connection), or one failure, would keep it from calls until its price has
         faded, which at a low rate is half of a minute. What is usual for it still counts.
@@ -185,8 +201,7 @@ class Record:
         self.peak = peak = min(self.peak, self._srtt or ward.typical or self.peak)
         self._bad = bad = self._bad * 0.25 if self._bad > 1.0 else 0.0
         self.burden = burden = peak + ward.penalty * bad / (self._calls + 1.0)
-        self._base = self.price = min(self.price, log(burden or 1e-9) + self.stamp / ward.decay)
-        self.late_at = inf  # until something is heard
+        self._base = self.price = min(self._base, log(burden or 1e-9) + self.stamp / ward.decay)
 
     def _reprice(self) -> None:
         """price = log(burden) + stamp ÷ decay + CROWD × log(calls in flight, in units of the weight, + 1).
@@ -203,7 +218,7 @@ class Record:
                 self._told += pending
         if self.well and self.stamp != -inf:
             oldest = self._oldest
-            self.late_at = self.stamp + self.ward.recheck if oldest == inf else oldest + self.peak
+            self.late_at = self.stamp + REST * self.ward.decay if oldest == inf else oldest + self.peak
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:

@@ -90,7 +90,5 @@ def _way(name: str, wanted: HealthCheckModel, model: ClusterModel) -> Way:
         asked = wanted.http.model_dump() | {"host": wanted.http.host or name}
         return HttpCheck(**asked, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name)
     if wanted.grpc is not None:
-        return GrpcCheck(
-            wanted.grpc.service, host=name, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name
-        )
+        return GrpcCheck(wanted.grpc.service, host=name, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name)
     return TcpCheck(timeout=wanted.timeout)

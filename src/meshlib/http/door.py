@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MeshError
 from ..mesh import Mesh
+from ..parking import Parking
 from .beneath import Limit, Pools, Swept
 from .engine import Engine
 from .exchange import Attempt, Exchange, Road
@@ -66,7 +67,7 @@ class Door:
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
-        self.idle: list[Any] = []  # who is to be woken when there are none
+        self.idle: list[Parking] = []  # who is to be woken when there are none
         self.closing = False  # no new requests
         self.closed = False  # nor any further attempt at those that were under way
         self.fast = True

@@ -1,0 +1,105 @@
+"""The first attempt, written out for plain requests, does and tells what the engine's own steps do and tell."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from doors import cluster_of, in_flight, mesh_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import Peer, serving
+
+from meshlib import CircuitBreaker, Mesh, MeshClient, RetryBudget
+from meshlib.http.lean_engine import LeanEngine
+
+URL = "http://users/v1"
+ANSWERS = st.lists(st.sampled_from([200, 200, 404, 429, 500, 503, 0]), max_size=9)  # 0: a reset, then always 200
+CALLS = st.lists(st.sampled_from(["GET", "POST"]), min_size=1, max_size=5)
+POLICIES = st.fixed_dictionaries(
+    {"attempts": st.sampled_from([1, 3])},
+    optional={"timeout": st.just(20.0), "per_try_timeout": st.just(10.0), "rejections": st.booleans()},
+)
+
+
+def _shown(event: Any) -> tuple[Any, ...]:
+    """All of an event but its times and its address, which is a matter of chance."""
+    error = getattr(event, "error", None)
+    told = [getattr(event, name, None) for name in ("service", "verdict", "attempt", "attempts", "old", "new")]
+    return type(event).__name__, event.name, type(error).__name__, *told
+
+
+async def _outcomes(
+    answers: list[int], calls: list[str], policies: dict[str, Any], *, broken: bool, lean: bool
+) -> tuple[Any, ...]:
+    left = list(answers)
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            status = left.pop(0) if left else 200
+            if not status:
+                peer.reset()
+                return
+            await peer.send(b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\nok" % status)
+
+    gates = [CircuitBreaker(name="users", consecutive_failures=2, cooldown=1000.0)] if broken else []
+    budget = RetryBudget(0.0, min_per_second=0.2, name="users")  # two retries in all
+    found: list[Any] = []
+    events: list[tuple[Any, ...]] = []
+    async with serving(script) as server:
+        mesh: Mesh = mesh_of(server.port, gates=gates, budget=budget, **policies)
+        mesh.subscribe(lambda event: events.append(_shown(event)))
+        for gate in gates:
+            gate.subscribe(lambda event: events.append(_shown(event)))
+        async with MeshClient(mesh=mesh) as client:
+            for method in calls:
+                try:
+                    if lean:
+                        response = await client.request(method, URL)
+                    else:
+                        response = await client.send(client.build_request(method, URL))
+                    found.append((response.status_code, response.text))
+                except httpx.HTTPError as error:
+                    told = getattr(error, "service", None), getattr(error, "attempt", None)
+                    found.append(
+                        (type(error).__name__, *told, [note.replace(str(server.port), "0") for note in error.__notes__])
+                    )
+        asked = [line for _, line in server.requests]
+    (endpoint,) = cluster_of(mesh).balancer.endpoints
+    assert in_flight(mesh) == 0
+    return found, events, asked, round(budget.balance(1e9)), endpoint.run, endpoint.state
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANSWERS, CALLS, POLICIES, st.booleans())
+def test_it_does_and_tells_the_same(
+    answers: list[int], calls: list[str], policies: dict[str, Any], broken: bool
+) -> None:
+    lean = asyncio.run(_outcomes(answers, calls, policies, broken=broken, lean=True))
+    assert lean == asyncio.run(_outcomes(answers, calls, policies, broken=broken, lean=False))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_usual_service_takes_it_and_another_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    begun: list[str] = []
+    begin = LeanEngine._begin
+
+    def noted(self: Any, exchange: Any) -> Any:
+        begun.append(exchange.service)
+        return begin(self, exchange)
+
+    monkeypatch.setattr(LeanEngine, "_begin", noted)  # the first of the engine's own steps
+    async with serving(script) as server:
+        for policies in ({}, {"timeout": 5.0}, {"hedge": {"delay": 1.0}}):
+            async with MeshClient(mesh=mesh_of(server.port, **policies)) as client:
+                assert (await client.get(URL)).text == "ok"
+    assert begun == ["users"]
