@@ -76,7 +76,7 @@ FLIGHT = Section(
         single("meshlib", of("meshlib", "SingleFlight")),
         single("resilix", of("resilix", "protect.single_flight"), "resilix", sync=False),
         single("grit", of("grit", "singleflight"), "grit-toolkit",
-               why="it tells nobody who waits from who runs: a cancelled leader takes all the others with it"),
+               why="a cancelled leader leaves the others waiting for ever; calls are equal when they print alike"),
         single("aiocoalesce", coalescer, "aiocoalesce", sync=False),
     ),
     about="A call that meets no other.",
