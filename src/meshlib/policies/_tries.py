@@ -35,8 +35,9 @@ class Tries:
         """Seconds until the next try, paid for; or None: this outcome stands. In the order: wish, right, means."""
         policy = self._policy
         self.attempt += 1
-        self._end_of_try()
-        state = self._state(call, result, error, now)
+        if self._paid:
+            self._end_of_try()
+        state = self._state(call, result, error, now) if policy.asks else None
         if not self._wanted(call, result, error, state):
             return None
         if not (call.replayable or self._unsent(error)):
@@ -119,12 +120,9 @@ class Tries:
             return None
         return max(delay, asked)
 
-    def _state(self, call: Call, result: object, error: BaseException | None, now: float) -> RetryState | None:
-        policy = self._policy
-        if policy.stop is None and policy.wait is None and policy.retry is None:
-            return None
+    def _state(self, call: Call, result: object, error: BaseException | None, now: float) -> RetryState:
         outcome = Outcome(self.attempt, result, error)
-        return RetryState(call, self.attempt, outcome, self._start, now, self._waited, policy)
+        return RetryState(call, self.attempt, outcome, self._start, now, self._waited, self._policy)
 
     def _stop(self, result: object, error: BaseException | None, reason: str) -> float | None:
         self.reason = reason

@@ -23,7 +23,7 @@ from .budget import Budget, RetryBudget, checked
 def retry_after(outcome: object) -> float | None:
     """The seconds for which the server asks us to wait: what the error (or result) carries as `retry_after`."""
     seconds = getattr(outcome, "retry_after", None)
-    return seconds if isinstance(seconds, int | float) else None
+    return seconds if seconds is not None and isinstance(seconds, int | float) else None
 
 
 class Retry(Loop):
@@ -94,6 +94,7 @@ class Retry(Loop):
         self.stop = _check.function("stop", stop, "tenacity's retry state")
         self.wait = _check.function("wait", wait, "tenacity's retry state")
         self.retry = _check.function("retry", retry, "tenacity's retry state")
+        self.asks = stop is not None or wait is not None or retry is not None  # whether one of tenacity's has a say
         self.asks_results = asks_results(retry)
 
     def tries(self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random) -> Tries:
@@ -194,8 +195,7 @@ class Retry(Loop):
 
     def _follows(self) -> bool:
         """Whether the tries are to be counted from the first on, and not only from the first failure on."""
-        asks = self.stop is not None or self.wait is not None or self.retry is not None
-        return asks or (self.budget is not None and self.budget.follows)
+        return self.asks or (self.budget is not None and self.budget.follows)
 
     def _ways(
         self, run: Runtime, classify: Classifier
