@@ -16,8 +16,8 @@ PHASES = ("connect", "read", "write", "pool")
 
 
 def wire_request(attempt: Attempt, remaining: float) -> Any:
-    """The clone for the attempt's endpoint, to be answered within `remaining` seconds, of which it is told if the caller
-    set a deadline.
+    """The clone for the attempt's endpoint, to be answered within `remaining` seconds; where a deadline is in force,
+    the next hop is told.
 
     `Host:` stays what the caller's URL says. Certificates are checked against that name too (or the cluster's
     `tls_name`), though the socket goes to the endpoint. The deadline can only shorten httpx's own time-outs. The URL

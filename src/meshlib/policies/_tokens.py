@@ -211,8 +211,7 @@ def nanos(seconds: float) -> int:
 def rate_of(limit: Rate | float, per: float, burst: float | None) -> Rate:
     """The rate that plain arguments ask for: `limit` itself, or a bucket of so many per `per` seconds."""
     if not isinstance(limit, int | float):
-        if not hasattr(limit, "reserve"):
-            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
+        _check.like("limit", limit, "reserve", "a number of calls, or a Rate")
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit

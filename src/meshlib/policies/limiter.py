@@ -91,7 +91,7 @@ class AdaptiveLimit(Places):
         classify: Classifier | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        self.limit = limit if limit is not None else Gradient2()
+        self.limit = Gradient2() if limit is None else _check.like("limit", limit, "update", "a limit, such as Vegas()")
         super().__init__(
             self.limit.limit,
             max_queue=max_queue,

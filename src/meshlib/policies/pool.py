@@ -55,7 +55,10 @@ class Pool:
 
     def __init__(self, thresholds: Thresholds | None = None, *, name: str = "pool", runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)
-        self.thresholds = thresholds if thresholds is not None else Thresholds()
+        wanted = "Thresholds(requests=1024)"
+        self.thresholds = (
+            Thresholds() if thresholds is None else _check.like("thresholds", thresholds, "requests", wanted)
+        )
         self.port = Port()
         limits = self.thresholds
         self.connections = Counted(self, "connections", lambda: limits.connections, runtime)

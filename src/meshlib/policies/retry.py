@@ -31,7 +31,7 @@ def retry_after(outcome: object) -> float | None:
     seconds = getattr(outcome, "retry_after", None)
     if seconds is not None:
         return seconds if isinstance(seconds, int | float) else None
-    headers = getattr(getattr(outcome, "response", None), "headers", None) or getattr(outcome, "headers", None)
+    headers: Any = getattr(getattr(outcome, "response", None), "headers", None) or getattr(outcome, "headers", None)
     text = headers.get("Retry-After") if hasattr(headers, "get") else None
     if not isinstance(text, str):
         return None

@@ -206,7 +206,9 @@ class Throttle(Gate):
                 raise ValueError("nack: expected alone; it says itself what counts")
             chosen = nacks(nack)
         super().__init__(name, classify=chosen, runtime=runtime)
-        self.by = by if by is not None else SreThrottle()
+        self.by = (
+            SreThrottle() if by is None else _check.like("by", by, "record", "a throttle, such as SreThrottle(k=2.0)")
+        )
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
         self.chance = runtime.random if chance is None else _check.function("chance", chance, "nothing")

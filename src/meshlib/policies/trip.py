@@ -223,6 +223,8 @@ class Either:
     def __init__(self, *trips: Trip) -> None:
         if not trips:
             raise ValueError("trips=(): expected at least one")
+        for trip in trips:
+            _check.like("trips", trip, "record", "trips, such as Consecutive(5)")
         self.trips = trips
         self.slow_call = min(trip.slow_call for trip in trips)
         self._look()
