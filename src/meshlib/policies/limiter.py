@@ -70,6 +70,7 @@ class AdaptiveLimit(Places):
     pipeline; elsewhere use `gate.partition(name)`. An unknown name gets only what is free. `bypass(call)` lets a call
     pass unseen. `max_wait`, `max_queue` as for `Bulkhead`; with `latest_first` the line is served from its end, for the
     latest caller is the one still listening. Partitions and a line do not go together.
+    Raises ValueError for values without sense.
     """
 
     timed = True

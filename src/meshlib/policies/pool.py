@@ -32,7 +32,10 @@ class RetryBudgetLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """What one cluster's pool may hold at once. The defaults are Envoy's; a retry budget replaces `retries`."""
+    """What one cluster's pool may hold at once. The defaults are Envoy's; a retry budget replaces `retries`.
+
+    Raises ValueError for values without sense.
+    """
 
     connections: int = 1024
     pending: int = 1024

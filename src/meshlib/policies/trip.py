@@ -40,7 +40,10 @@ class Trip(Protocol):
 
 
 class Consecutive:
-    """Too much after `failures` failures in a row; one success starts afresh (Finagle, pybreaker, Envoy)."""
+    """Too much after `failures` failures in a row; one success starts afresh (Finagle, pybreaker, Envoy).
+
+    Raises ValueError for values without sense.
+    """
 
     slow_call = inf
     run: int
@@ -142,7 +145,10 @@ class Windowed:
 
 
 class FailureRate(Windowed):
-    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `Windowed` for the window."""
+    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `Windowed` for the window.
+
+    Raises ValueError for values without sense.
+    """
 
     _says = "failed"
 
@@ -163,7 +169,7 @@ class FailureRate(Windowed):
 class SlowCallRate(Windowed):
     """Too much when `rate` of the calls in the window took longer than `slow_call` seconds, failed or not.
 
-    Strictly longer, as in resilience4j. See `Windowed` for the window.
+    Strictly longer, as in resilience4j. See `Windowed` for the window. Raises ValueError for values without sense.
     """
 
     _says = "were slow"
@@ -188,7 +194,10 @@ class SlowCallRate(Windowed):
 
 
 class FailureCount(Windowed):
-    """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m)."""
+    """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m).
+
+    Raises ValueError for values without sense.
+    """
 
     _says = "failed"
 
@@ -216,7 +225,10 @@ class FailureCount(Windowed):
 
 
 class Either:
-    """Too much as soon as any of `trips` says so; all of them hear every outcome."""
+    """Too much as soon as any of `trips` says so; all of them hear every outcome.
+
+    Raises ValueError for values without sense.
+    """
 
     why: str | None
 
