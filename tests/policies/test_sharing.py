@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from threading import Barrier, Thread
 from typing import Any
 
@@ -16,6 +18,10 @@ from meshlib.policies.collapse import _Line, collapse
 from meshlib.policies.deadline import deadline
 from meshlib.policies.timeout import Timeout
 from meshlib.testing import ManualClock
+
+
+class Lost(Exception):
+    """Something to point at weakly."""
 
 
 class Work:
@@ -152,6 +158,24 @@ def test_one_policy_over_two_functions_keeps_them_apart() -> None:
     for policy in (SingleFlight(), RequestCache()):
         with request_scope():
             assert (policy(lambda x: x)(1), policy(lambda x: x + 1)(1)) == (1, 2)
+
+
+@pytest.mark.parametrize("policy", [SingleFlight(), RequestCache()])
+def test_an_error_that_nobody_else_waits_for_goes_without_the_garbage_collector(policy: Any) -> None:
+    @policy
+    def work() -> None:
+        raise Lost
+
+    gc.disable()
+    try:
+        with request_scope():
+            with pytest.raises(Lost) as caught:
+                work()
+            error = weakref.ref(caught.value)
+            del caught
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 def test_a_flight_works_in_every_event_loop() -> None:

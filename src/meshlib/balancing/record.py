@@ -183,9 +183,12 @@ class Record:
         """
         ward = self.ward
         told = self.stamp if self.report is None else max(self.stamp, self.report.at)
-        if self._met != told and now - told > (2.0 * ward.recheck if self.run else ward.recheck):
-            self._met = told  # once
-            self._forgive()
+        if self._met != told:
+            quiet = (now - told) / ward.recheck
+            odd = self._bad or self.peak > ward.patience or not self._srtt
+            if quiet > (5.0 if not odd else 2.0 if self.run else 1.0):
+                self._met = told  # once
+                self._forgive()
         floor = log(min(self.peak, ward.typical or self.peak) or 1e-9) + now / ward.decay
         if self._base < floor:
             self._base = self.price = floor
@@ -193,6 +196,9 @@ class Record:
 
     def _forgive(self) -> None:
         """Look again at an endpoint after a long silence, and hold nothing extraordinary against it.
+
+        After `recheck` seconds that is for failures, for the first answer, and for what is far from anything usual in
+        the cluster. Where answers vary much, a slow one is news rather than odd: then it takes five times as long.
 
         Without this, one slow answer (a new connection), or one failure, would keep it from calls until its price has
         faded, which at a low rate is half of a minute. What is usual for it still counts.

@@ -63,7 +63,7 @@ class Ward:
     wait). `accrual` makes a policy of `meshlib.policies.accrual` for each endpoint, which then judges
     failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for
     balancers that weigh latency, and `recheck` the silence in seconds after which the default balancer looks again at
-    an endpoint that one slow answer or failure has made dear.
+    an endpoint that one odd answer or failure has made dear (five times as long if the answer was not that odd).
     """
 
     __slots__ = (

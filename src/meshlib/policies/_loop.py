@@ -91,7 +91,7 @@ def identity(call: Call, key: Callable[..., Hashable] | None) -> Hashable:
     if isinstance(what, Packed):
         if key is not None:
             return key(*what.args, **what.kwargs)
-        return what.args, tuple(sorted(what.kwargs.items()))
+        return what.args, tuple(sorted(what.kwargs.items())) if what.kwargs else ()
     return cast(Hashable, what if key is None else key(what))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from ..call import AsyncStep, Call, Classifier, R, Step
 from ..runtime import SYSTEM, Runtime
@@ -39,40 +39,56 @@ class _Shares(Loop):
     """Equal calls share one run. What equal means is said by `key(*args, **kwargs)`; default: all arguments."""
 
     shares = True
+    remembers: ClassVar[bool] = False  # whether a good outcome stays when the run is over
 
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
         self.key = _check.function("key", key, "the arguments")
 
+    # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
-        key, own = self.key, dict[Hashable, Flight[R]]()
+        key, own, remembers = self.key, dict[Hashable, Flight[R]](), self.remembers
 
         def shared(call: Call) -> R:
             flights = self._flights(own)
             if flights is None:
                 return step(call)
             place = step, identity(call, key)
-            flight = flights.setdefault(place, Flight())
+            flight = flights.get(place)
+            if flight is None:
+                new: Flight[R] = Flight(led=True)
+                flight = flights.setdefault(place, new)
+                leads = flight is new
+            elif remembers and flight.outcome is not None and flight.outcome[1] is None:
+                return cast(R, flight.outcome[0])
+            else:
+                leads = False
             try:
-                return share(flight, lambda: step(call), call.deadline, run, self.name)
+                return share(flight, leads, step, call, call.deadline, run, self.name)
             finally:
                 self._landed(flights, place, flight)
 
         return shared
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
-        key, own = self.key, dict[Hashable, Flight[R]]()
+        key, own, remembers = self.key, dict[Hashable, Flight[R]](), self.remembers
 
         async def shared(call: Call) -> R:
             flights = self._flights(own)
             if flights is None:
                 return await step(call)
             place = step, identity(call, key)
-            flight = flights.setdefault(place, Flight())
+            flight = flights.get(place)
+            if flight is None:
+                new: Flight[R] = Flight(led=True)
+                flight = flights.setdefault(place, new)
+                leads = flight is new
+            elif remembers and flight.outcome is not None and flight.outcome[1] is None:
+                return cast(R, flight.outcome[0])
+            else:
+                leads = False
             try:
-                return await share_async(flight, lambda: step(call), call.deadline, run)
+                return await share_async(flight, leads, step, call, call.deadline, run)
             finally:
                 self._landed(flights, place, flight)
 
@@ -80,12 +96,10 @@ class _Shares(Loop):
 
     def _landed(self, flights: dict[Hashable, Flight[Any]], place: Hashable, flight: Flight[Any]) -> None:
         """Forget the flight once it is over, or nobody is in it any more."""
-        gone = flight.outcome is None and flight.members == 0
-        if (gone or (flight.outcome is not None and self._forgets(flight))) and flights.get(place) is flight:
+        outcome = flight.outcome
+        forgets = flight.members == 0 if outcome is None else not self.remembers or outcome[1] is not None
+        if forgets and flights.get(place) is flight:
             flights.pop(place, None)
-
-    def _forgets(self, flight: Flight[Any]) -> bool:
-        return True
 
     def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
         return own
@@ -111,13 +125,12 @@ class RequestCache(_Shares):
     After Hystrix's request cache (which remembers errors too). Raises ValueError for values without sense.
     """
 
+    remembers = True
+
     def __init__(
         self, *, key: Callable[..., Hashable] | None = None, name: str = "request cache", runtime: Runtime = SYSTEM
     ) -> None:
         super().__init__(key=key, name=name, runtime=runtime)
-
-    def _forgets(self, flight: Flight[Any]) -> bool:
-        return flight.outcome is None or flight.outcome[1] is not None
 
     def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
         return _SCOPE.get()

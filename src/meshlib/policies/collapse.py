@@ -88,7 +88,7 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
                     raise DeadlineExceeded(name, sent=False)
                 batch = line.join(tuple(owner), item, start)
                 try:
-                    shared = share_async(batch.flight, lambda: lead_async(batch), due, runtime)
+                    shared = share_async(batch.flight, False, lead_async, batch, due, runtime)
                     answers = await (shared if due == inf else runtime.until(due, shared))
                 except Expired as error:
                     raise DeadlineExceeded(name, sent=batch.closed) from error
@@ -114,7 +114,7 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
                 raise DeadlineExceeded(name, sent=False)
             batch = line.join(tuple(owner), item, start)
             try:
-                answers = share(batch.flight, lambda: lead(batch, due), due, runtime, name)
+                answers = share(batch.flight, False, lambda batch: lead(batch, due), batch, due, runtime, name)
             finally:
                 line.leave(batch)
             if due < inf and runtime.now() >= due:
