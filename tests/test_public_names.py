@@ -35,3 +35,7 @@ def test_importing_meshlib_loads_none_of_its_rooms() -> None:
 def test_the_client_needs_no_extra_and_no_configuration_library() -> None:
     heavy = {"pydantic", "yaml", "watchfiles", "httpx2", "redis", "uvicorn", "opentelemetry", "tenacity"}
     assert not loaded_by("from meshlib import MeshClient, Pipeline, circuit_breaker") & heavy
+
+
+def test_dir_shows_the_public_names_and_nothing_of_the_machinery() -> None:
+    assert [name for name in dir(meshlib) if not name.startswith("__")] == sorted(meshlib.__all__)

@@ -24,6 +24,7 @@ class Verdict(Enum):
 
     @property
     def failed(self) -> bool:
+        """Whether the server failed, be it worth another try or not."""
         return self is Verdict.FAILURE or self is Verdict.FINAL
 
 

@@ -29,6 +29,21 @@ def test_plain_schedules() -> None:
     assert first(4, backoff.exponential(1.0, 3.0, 20.0)) == [1.0, 3.0, 9.0, 20.0]
 
 
+def test_equal_jittered_waits_out_its_last_step_below_the_maximum() -> None:
+    assert first(9, backoff.equal_jittered(5.0, 300.0, half)) == [
+        5.0,
+        7.5,
+        15.0,
+        30.0,
+        60.0,
+        120.0,
+        240.0,
+        300.0,
+        300.0,
+    ]
+    assert first(6, backoff.equal_jittered(5.0, 50.0, lambda: 0.0)) == [5.0, 5.0, 10.0, 20.0, 40.0, 50.0]
+
+
 def test_equal_jittered_is_half_sure_and_ends_in_the_maximum() -> None:
     assert first(6, backoff.equal_jittered(5.0, 50.0, half)) == [5.0, 7.5, 15.0, 30.0, 50.0, 50.0]
     assert first(3, backoff.equal_jittered(5.0, 5.0, half)) == [5.0, 5.0, 5.0]

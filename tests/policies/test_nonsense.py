@@ -15,15 +15,19 @@ from meshlib import (
     AdaptiveLimit,
     CircuitBreaker,
     Consecutive,
+    Either,
     FailFast,
     Fallback,
     Hedge,
+    Pool,
     RateLimit,
     Retry,
     RetryBudget,
     SingleFlight,
+    Smooth,
     ThreadBulkhead,
     Throttle,
+    Vegas,
 )
 from meshlib.call import FAILURE, raised
 from meshlib.errors import BreakerOpen
@@ -77,6 +81,30 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("failures", lambda: accrual.Unified(lambda: iter([1.0]), failures=0, rate=0.0)),
     ("chance", lambda: Throttle(chance=0.5)),  # type: ignore[arg-type]
 ]
+
+NOT_MADE: list[tuple[str, Callable[[], Any]]] = [
+    ("trip", lambda: CircuitBreaker(trip=3)),  # type: ignore[arg-type]
+    ("trip", lambda: CircuitBreaker(trip=Consecutive)),  # type: ignore[arg-type]
+    ("trips", lambda: Either(3)),  # type: ignore[arg-type]
+    ("control", lambda: CircuitBreaker(control=3)),  # type: ignore[arg-type]
+    ("limit", lambda: AdaptiveLimit(20)),  # type: ignore[arg-type]
+    ("limit", lambda: AdaptiveLimit(Vegas)),  # type: ignore[arg-type]
+    ("limit", lambda: RateLimit(Smooth)),  # type: ignore[arg-type]
+    ("by", lambda: Throttle(2.0)),  # type: ignore[arg-type]
+    ("thresholds", lambda: Pool(1024)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("field", "make"), NOT_MADE, ids=[f"{n}: {field}" for n, (field, _) in enumerate(NOT_MADE)])
+def test_a_number_or_a_class_in_the_place_of_an_object_is_refused_kindly(field: str, make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{field}=.*: expected "):
+        make()
+
+
+def test_a_policy_shows_its_kind_and_its_name() -> None:
+    assert repr(CircuitBreaker("users")) == "CircuitBreaker('users')"
+    assert repr(Retry(name="users")) == "Retry('users')"
+
 
 ASYNC: list[tuple[str, Callable[[], Any]]] = [
     ("stop", lambda: Retry(stop=_never)),  # type: ignore[arg-type]

@@ -215,6 +215,42 @@ def test_a_wait_asked_for_by_a_result_is_kept_too() -> None:
     assert clock.slept == [7.0]
 
 
+class Answer:
+    """What httpx, requests and aiohttp have in common."""
+
+    def __init__(self, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Refused(Exception):
+    """As `raise_for_status` raises it."""
+
+    def __init__(self, response: Answer) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry_After": " 3 "}, 3.0),
+        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:52 GMT"}, 7.0),
+        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 1.0),
+        ({"Retry_After": "soon"}, 1.0),
+        ({"Retry_After": "\u0663"}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
+    headers: dict[str, str], waits: float
+) -> None:
+    for outcome in (Refused(Answer(**headers)), Answer(**headers)):
+        clock = ManualClock()
+        retry = Retry(3, backoff=1.0, retry_result=lambda result: isinstance(result, Answer))
+        assert run(retry, Script(outcome, "ok"), clock) == "ok"
+        assert clock.slept == [waits]
+
+
 @pytest.mark.parametrize(
     ("asked", "why"), [(61.0, "the server asks to wait 61 s"), (-1.0, "the server asks not to come back")]
 )

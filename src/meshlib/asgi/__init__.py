@@ -1,5 +1,6 @@
-"""The server's half: what an ASGI application tells the meshes that call it."""
+"""The server's half: what an ASGI application tells the meshes that call it, and hears from them."""
 
+from .deadlines import Deadlines
 from .load import LoadReports
 
-__all__ = ["LoadReports"]
+__all__ = ["Deadlines", "LoadReports"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded
+from ..routing.context import DEADLINE_HEADER
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._pool import Pool
 from ._reader import Answer
@@ -20,6 +21,7 @@ from .classify import EARLY, STATUSES
 from .exchange import Attempt, Exchange
 from .lean_plan import Plan
 from .road import _log
+from .wire_request import told_deadline
 
 if TYPE_CHECKING:
     from ..mesh import Cluster
@@ -84,7 +86,7 @@ class LeanExchange(Exchange):
         if connection is not None:
             return self._over(connection, loop.time() + left), connection, pool
         answer = pool.exchange(
-            plan.head(body),
+            plan.head(body) if self.deadline == inf else self._told(left),
             body,
             method=plan.verb,
             connect=timeout.connect,
@@ -97,10 +99,18 @@ class LeanExchange(Exchange):
         )
         return answer, None, pool
 
+    def _told(self, left: float) -> bytes:
+        """The head, with the caller's deadline in it, as `wire_request` has it."""
+        head = self.plan.head(self.body)
+        if self.plan.route.header(DEADLINE_HEADER) is not None:
+            return head
+        return b"%b%b: %b\r\n\r\n" % (head[:-2], DEADLINE_HEADER.encode(), told_deadline(left).encode())
+
     def _over(self, connection: Connection, by: float) -> asyncio.Future[Answer]:
         plan, body, timeout = self.plan, self.body, self.timeout
+        head = plan.head(body) if self.deadline == inf else self._told(by - self.loop.time())
         return connection.exchange(
-            plan.head(body), body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, by
+            head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, by
         )
 
     async def rescue(self, error: BaseException, asked: Asked, left: float, deadline: float) -> Answer:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from math import inf
 from typing import Any
 
+from ..routing.context import DEADLINE_HEADER, ContextDeadline
 from .actions import wire_form
 from .exchange import Attempt, Exchange
 
@@ -14,7 +16,8 @@ PHASES = ("connect", "read", "write", "pool")
 
 
 def wire_request(attempt: Attempt, remaining: float) -> Any:
-    """The clone for the attempt's endpoint, to be answered within `remaining` seconds.
+    """The clone for the attempt's endpoint, to be answered within `remaining` seconds; where a deadline is in force,
+    the next hop is told.
 
     `Host:` stays what the caller's URL says. Certificates are checked against that name too (or the cluster's
     `tls_name`), though the socket goes to the endpoint. The deadline can only shorten httpx's own time-outs. The URL
@@ -38,12 +41,21 @@ def wire_request(attempt: Attempt, remaining: float) -> Any:
     headers = request.headers
     if exchange.shadow or not attempt.decision.plain:
         url, headers = wire_form(attempt, url, headers)
+    if exchange.deadline < inf and DEADLINE_HEADER not in headers:
+        headers = headers.copy()
+        headers[DEADLINE_HEADER] = told_deadline(remaining)
     wire = exchange.family.lib.Request(
         request.method, url, headers=headers, stream=request.stream, extensions=extensions
     )
     if hasattr(request, "_content"):
         wire._content = request._content
     return wire
+
+
+def told_deadline(remaining: float) -> str:
+    """How the next hop is told that it has `remaining` seconds: Linkerd's `l5d-ctx-deadline`."""
+    now = time.time()
+    return str(ContextDeadline(now, now + remaining))
 
 
 def shortened(asked: Mapping[str, float | None], remaining: float) -> dict[str, float | None]:

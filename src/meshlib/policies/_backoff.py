@@ -46,9 +46,9 @@ def equal_jittered(start: float, maximum: float, random: Random) -> Iterator[flo
 
 def _equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
     delay, half = start, start
-    while delay < maximum and half < maximum:
+    while delay < maximum:
         yield delay
-        delay = half + random() * half
+        delay = half + random() * half if half < maximum else maximum
         half *= 2.0
     while True:
         yield maximum

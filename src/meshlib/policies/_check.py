@@ -53,6 +53,13 @@ def function(field: str, value: T, of: str, *, may_be_async: bool = False) -> T:
     return value
 
 
+def like(field: str, value: T, method: str, wanted: str) -> T:
+    """An object that has this method; a class that was not called has it too, and is none."""
+    if isinstance(value, type) or not hasattr(value, method):
+        raise ValueError(f"{field}={value!r}: expected {wanted}")
+    return value
+
+
 def at_most(field: str, value: float, bound: str, most: float) -> None:
     """Two settings of which the first must not be above the second."""
     if value > most:

@@ -61,6 +61,9 @@ class Gate:
         self.step: Callable[[], object] = int
         self._blocks = Blocks()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     def enter(self, now: float) -> int:
         """Admit one call: the permit to give back with `leave`. Raises `Rejected`."""
         raise NotImplementedError

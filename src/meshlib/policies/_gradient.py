@@ -17,7 +17,7 @@ class Gradient2:
         limit = clamp(limit · (1 − smoothing) + smoothing · (limit · clamp(tolerance · long / rtt, 0.5, 1) + queue))
 
     Defaults are Netflix's: 20 in 20..200, `smoothing` 0.2, `queue` 4, `long_window` 600 samples, `tolerance` 1.5. Drops
-    are not looked at: they show as long round trips.
+    are not looked at: they show as long round trips. Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Gradient:
 
     The shortest one is forgotten every `probe_interval` to twice as many samples (None: never), and the limit then
     starts again at what it lets queue. Defaults are Netflix's: 50 in 1..1000, `smoothing` 0.2 downwards only, `queue`
-    max(4, √limit), `tolerance` 2.
+    max(4, √limit), `tolerance` 2. Raises ValueError for values without sense.
     """
 
     def __init__(

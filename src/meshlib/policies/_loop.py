@@ -51,6 +51,9 @@ class Loop:
         self.runtime = runtime
         self.port = Port()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         raise NotImplementedError
 

@@ -43,6 +43,7 @@ class TokenBucket:
 
     Never more than burst + rate · t in any span of t seconds; what is refused costs nothing. Kept as one number, the
     time at which the bucket will be full again (the virtual scheduling form of GCRA, ITU-T I.371).
+    Raises ValueError for values without sense.
     """
 
     __slots__ = ("_depth", "_full_at", "_interval", "burst", "rate")
@@ -87,7 +88,7 @@ class Smooth:
     """`limit` permits per `period` seconds, evenly spaced: one each `period / limit` seconds, `burst` at once (GCRA).
 
     With `aligned=True` the first of a run is counted from the beginning of its interval (multiples of it since
-    `start`), as failsafe's smooth rate limiter does.
+    `start`), as failsafe's smooth rate limiter does. Raises ValueError for values without sense.
     """
 
     __slots__ = ("_interval", "_next", "_start", "aligned", "burst", "limit", "period", "start")
@@ -147,6 +148,7 @@ class Cycles:
 
     After resilience4j's AtomicRateLimiter (what a cycle did not use is gone; permits may go below 0), and failsafe's
     bursty rate limiter, which counts the same way. resilience4j's defaults are 50 per 500 ns.
+    Raises ValueError for values without sense.
     """
 
     __slots__ = ("_cycle", "_permits", "_start", "limit", "period", "start")
@@ -211,8 +213,7 @@ def nanos(seconds: float) -> int:
 def rate_of(limit: Rate | float, per: float, burst: float | None) -> Rate:
     """The rate that plain arguments ask for: `limit` itself, or a bucket of so many per `per` seconds."""
     if not isinstance(limit, int | float):
-        if not hasattr(limit, "reserve"):
-            raise ValueError(f"limit={limit!r}: expected a number of calls, or a Rate")
+        _check.like("limit", limit, "reserve", "a number of calls, or a Rate")
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit

@@ -14,7 +14,7 @@ class FixedWindow:
     """`limit` permits per window of `period` seconds: cheap and coarse, for twice as many may meet at a border.
 
     `aligned`: windows begin at multiples of `period`. Otherwise a window begins with the first call after the last one
-    has ended, as tower's RateLimit counts.
+    has ended, as tower's RateLimit counts. Raises ValueError for values without sense.
     """
 
     __slots__ = ("_ends", "_period", "_used", "aligned", "limit", "period")
@@ -75,7 +75,10 @@ class FixedWindow:
 
 
 class SlidingWindow:
-    """`limit` permits in any `period` seconds, exactly: it remembers when each of the last `limit` was used."""
+    """`limit` permits in any `period` seconds, exactly: it remembers when each of the last `limit` was used.
+
+    Raises ValueError for values without sense.
+    """
 
     __slots__ = ("_period", "_used", "limit", "period")
 

@@ -21,6 +21,7 @@ class DeadlineAdmission(Gate):
     The bound is there because a wrong clock or a wrong deadline must not refuse everything. Every call that is let
     through deposits 1, every refusal costs 1 / `most`; deposits expire after `window` seconds. `dark=True` only counts.
     After Finagle's DeadlineFilter: 10 s within 1 to 60 s, 0.2. Refuses with `DeadlineExceeded`, nothing was sent.
+    Raises ValueError for values without sense.
     """
 
     tier = "service"

@@ -108,7 +108,7 @@ class CircuitBreaker(ByHand, Gate):
         plain = chosen(limits, slow_call, window, window_calls, minimum_calls, buckets)
         if trip is not None and (*limits, window, window_calls, buckets) != (None,) * 6:
             raise ValueError(f"trip={trip!r}: expected alone; it says itself what is too much, and over which window")
-        self.trip = trip or plain
+        self.trip = plain if trip is None else _check.like("trip", trip, "record", "a trip, such as Consecutive(5)")
         self._parts = parts(self.trip)
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf
@@ -133,7 +133,7 @@ class CircuitBreaker(ByHand, Gate):
         self._state, self._why, self._sentence = CLOSED, "", ""
         self._go(checked_state("initial", initial, *State), "its initial state", runtime.now())
         if control is not None:
-            control.join(self)
+            _check.like("control", control, "join", "a ManualControl()").join(self)
 
     # --- decisions -------------------------------------------------------------------------------------------------
 

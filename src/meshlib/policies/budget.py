@@ -165,7 +165,7 @@ class ConcurrencyBudget(Budget):
 
     After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3). No time is involved. failsafe-go's has
     the same numbers and counts otherwise, which `among_all` chooses: the share is one of everything in flight, retries
-    included, and one more is paid as long as it has not been passed.
+    included, and one more is paid as long as it has not been passed. Raises ValueError for values without sense.
     """
 
     follows = True
@@ -213,6 +213,7 @@ class TokenBudget(Budget):
     """A failure costs one token, a success earns `ratio` of one; at half of `maximum` or less, nothing is retried.
 
     After gRPC's retry throttling (A6), where `ratio` counts to three decimals and one budget serves one server name.
+    Raises ValueError for values without sense.
     """
 
     follows = True

@@ -114,6 +114,7 @@ class SingleFlight(_Shares):
 
     If the one who runs it is cancelled, one of those who wait begins again; their own cancellations touch nobody else.
     After Go's singleflight; Hystrix has it within its collapser. Results are shared, so do not change them.
+    Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class SingleFlight(_Shares):
 class RequestCache(_Shares):
     """Within a `request_scope`, equal calls run once, overlapping or not; errors are not remembered. Outside: no cache.
 
-    After Hystrix's request cache (which remembers errors too).
+    After Hystrix's request cache (which remembers errors too). Raises ValueError for values without sense.
     """
 
     remembers = True

@@ -51,6 +51,7 @@ class FailFast(Gate):
     By hand: `failed(now)` and `succeeded(now)` for each connect, `due(now)` to learn whether a background attempt is to
     be made now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
     failure) counts against it; once a delay is over one caller is let through as the attempt.
+    Raises ValueError for values without sense.
     """
 
     tier = "endpoint"

@@ -126,7 +126,7 @@ class Fallback(Loop):
         return not asked and self.failure_result is None and self.stale is None
 
     def _stands_ready(self) -> bool:
-        """Whether the answer is a value that is known now: giving it takes no time, so that no place is taken."""
+        """Whether the answer is a value that is known now: giving it takes no time, so no place is taken either."""
         made = callable(self.value) or inspect.isawaitable(self.value)
         return self.instead is None and self.stale is None and self.concurrency == inf and not made
 

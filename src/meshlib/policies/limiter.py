@@ -70,6 +70,7 @@ class AdaptiveLimit(Places):
     pipeline; elsewhere use `gate.partition(name)`. An unknown name gets only what is free. `bypass(call)` lets a call
     pass unseen. `max_wait`, `max_queue` as for `Bulkhead`; with `latest_first` the line is served from its end, for the
     latest caller is the one still listening. Partitions and a line do not go together.
+    Raises ValueError for values without sense.
     """
 
     timed = True
@@ -91,7 +92,7 @@ class AdaptiveLimit(Places):
         classify: Classifier | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        self.limit = limit if limit is not None else Gradient2()
+        self.limit = Gradient2() if limit is None else _check.like("limit", limit, "update", "a limit, such as Vegas()")
         super().__init__(
             self.limit.limit,
             max_queue=max_queue,

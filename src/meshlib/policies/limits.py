@@ -22,7 +22,10 @@ __all__ = [
 
 
 class FixedLimit:
-    """Always the same, unless `settle` says otherwise (Netflix's FixedLimit and SettableLimit)."""
+    """Always the same, unless `settle` says otherwise (Netflix's FixedLimit and SettableLimit).
+
+    Raises ValueError for values without sense.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = _check.count("limit", limit)
@@ -48,6 +51,7 @@ class AIMD:
         dropped or rtt > timeout:  int(limit · backoff)        2 · in_flight ≥ limit:  limit + 1
 
     Defaults are Netflix's: 20 in 20..200, `backoff` 0.9 in [0.5, 1), `timeout` 5 s.
+    Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class Vegas:
 
     A shorter round trip only replaces the shortest; every 30 · limit · (0.5 to 1, drawn anew) samples the next one
     replaces it too. Defaults are Netflix's: 20 up to 1000, threshold root, `alpha` 3 · root, `beta` 6 · root, increase
-    and decrease by root, `smoothing` 1.
+    and decrease by root, `smoothing` 1. Raises ValueError for values without sense.
     """
 
     def __init__(

@@ -32,7 +32,10 @@ class RetryBudgetLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """What one cluster's pool may hold at once. The defaults are Envoy's; a retry budget replaces `retries`."""
+    """What one cluster's pool may hold at once. The defaults are Envoy's; a retry budget replaces `retries`.
+
+    Raises ValueError for values without sense.
+    """
 
     connections: int = 1024
     pending: int = 1024
@@ -55,7 +58,10 @@ class Pool:
 
     def __init__(self, thresholds: Thresholds | None = None, *, name: str = "pool", runtime: Runtime = SYSTEM) -> None:
         self.name = _check.name(name)
-        self.thresholds = thresholds if thresholds is not None else Thresholds()
+        wanted = "Thresholds(requests=1024)"
+        self.thresholds = (
+            Thresholds() if thresholds is None else _check.like("thresholds", thresholds, "requests", wanted)
+        )
         self.port = Port()
         limits = self.thresholds
         self.connections = Counted(self, "connections", lambda: limits.connections, runtime)

@@ -87,6 +87,7 @@ class Quota(RateLimit):
     and retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After
     one that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those
     of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost` and `QuotaStoreFound`, once each.
+    Raises ValueError for values without sense.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from types import EllipsisType
 from typing import Any
 
@@ -21,9 +22,25 @@ from .budget import Budget, RetryBudget, checked
 
 
 def retry_after(outcome: object) -> float | None:
-    """The seconds for which the server asks us to wait: what the error (or result) carries as `retry_after`."""
+    """The seconds for which the server asks us to wait; None: it said nothing.
+
+    Read from what the error (or result) carries as `retry_after`, else from the `Retry-After` of its `headers` or of
+    its `response`'s, as httpx, requests and aiohttp have them: seconds, or a date, which is measured against the
+    answer's own `Date`, so that a wrong clock of ours does no harm.
+    """
     seconds = getattr(outcome, "retry_after", None)
-    return seconds if seconds is not None and isinstance(seconds, int | float) else None
+    if seconds is not None:
+        return seconds if isinstance(seconds, int | float) else None
+    headers: Any = getattr(getattr(outcome, "response", None), "headers", None) or getattr(outcome, "headers", None)
+    text = headers.get("Retry-After") if hasattr(headers, "get") else None
+    if not isinstance(text, str):
+        return None
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date"))).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 class Retry(Loop):

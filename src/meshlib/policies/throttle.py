@@ -49,7 +49,7 @@ class SreThrottle:
 
     requests are all that the application asked for, those that were refused here included; accepts those the server
     took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner. At most `most`, and
-    nothing below `minimum` requests.
+    nothing below `minimum` requests. Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class FailureThrottle:
 
     calls are those that came back; what was refused here is not counted. `threshold` is the share of successes that is
     good enough. Below `minimum` calls nothing is shed. Defaults are failsafe-go's: 0.9, 0.9, 1 minute in 20, 0.
+    Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class NackThrottle:
     It starts at 1 and forgets with exp(−dt / window). While fewer than `minimum_rate` calls a second come (counted over
     one second, the current call included), a nack counts as taken, so that a rare call is never shed. `start` is when
     the average began (default: with the gate, or the first call, whichever was earlier). Defaults are Finagle's: 2 min,
-    0.5, 0.75, 5 a second.
+    0.5, 0.75, 5 a second. Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -206,7 +207,9 @@ class Throttle(Gate):
                 raise ValueError("nack: expected alone; it says itself what counts")
             chosen = nacks(nack)
         super().__init__(name, classify=chosen, runtime=runtime)
-        self.by = by if by is not None else SreThrottle()
+        self.by = (
+            SreThrottle() if by is None else _check.like("by", by, "record", "a throttle, such as SreThrottle(k=2.0)")
+        )
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
         self.chance = runtime.random if chance is None else _check.function("chance", chance, "nothing")

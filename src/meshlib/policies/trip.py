@@ -40,7 +40,10 @@ class Trip(Protocol):
 
 
 class Consecutive:
-    """Too much after `failures` failures in a row; one success starts afresh (Finagle, pybreaker, Envoy)."""
+    """Too much after `failures` failures in a row; one success starts afresh (Finagle, pybreaker, Envoy).
+
+    Raises ValueError for values without sense.
+    """
 
     slow_call = inf
     run: int
@@ -148,7 +151,10 @@ class Windowed:
 
 
 class FailureRate(Windowed):
-    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `Windowed` for the window."""
+    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `Windowed` for the window.
+
+    Raises ValueError for values without sense.
+    """
 
     _says = "failed"
 
@@ -169,7 +175,7 @@ class FailureRate(Windowed):
 class SlowCallRate(Windowed):
     """Too much when `rate` of the calls in the window took longer than `slow_call` seconds, failed or not.
 
-    Strictly longer, as in resilience4j. See `Windowed` for the window.
+    Strictly longer, as in resilience4j. See `Windowed` for the window. Raises ValueError for values without sense.
     """
 
     _says = "were slow"
@@ -194,7 +200,10 @@ class SlowCallRate(Windowed):
 
 
 class FailureCount(Windowed):
-    """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m)."""
+    """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m).
+
+    Raises ValueError for values without sense.
+    """
 
     _says = "failed"
 
@@ -222,13 +231,18 @@ class FailureCount(Windowed):
 
 
 class Either:
-    """Too much as soon as any of `trips` says so; all of them hear every outcome."""
+    """Too much as soon as any of `trips` says so; all of them hear every outcome.
+
+    Raises ValueError for values without sense.
+    """
 
     why: str | None
 
     def __init__(self, *trips: Trip) -> None:
         if not trips:
             raise ValueError("trips=(): expected at least one")
+        for trip in trips:
+            _check.like("trips", trip, "record", "trips, such as Consecutive(5)")
         self.trips = trips
         self.slow_call = min(trip.slow_call for trip in trips)
         self._steps: list[Callable[[], object]] = []
