@@ -132,8 +132,8 @@ class AsyncMeshed:
         door.closed = True
         if door.lane is not None:
             await door.lane.aclose()
-        if door.pools is not None:
-            for transport in door.pools.of(running_loop()):
+        if door.pools is not None or door.tunnels:
+            for transport in door.opened(running_loop()):
                 await transport.aclose()
 
     async def aclose(self) -> None:
@@ -240,9 +240,8 @@ class SyncMeshed:
     def _close_pools(self) -> None:
         door = door_of(self)
         door.closed = True
-        if door.pools is not None:
-            for transport in door.pools.of():
-                transport.close()
+        for transport in door.opened():
+            transport.close()
 
     def close(self) -> None:
         """Take no more requests, give those under way `GRACE` seconds to be answered, and close all connections.
