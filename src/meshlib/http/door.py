@@ -174,7 +174,7 @@ class Door:
             # Instrumentation that patches this one instance wants to see everything.
             return self._tunnel(transport, wire, endpoint, method, loop), None
         if self.fast and self.lane is not None and self.lane.takes(attempt.what):
-            return self.lane.transport(attempt.what, endpoint, wire), self.limit
+            return self.lane.transport(attempt, endpoint, wire), self.limit
         return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
 
     def _tunnel(self, transport: Any, wire: Any, endpoint: Endpoint, method: str, loop: Any) -> Any:
