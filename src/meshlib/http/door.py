@@ -97,6 +97,7 @@ class Door:
             plain=not stream,
             labels=engine.mesh.labels,
             start=engine.now(),
+            cut=self.cut,
         )
 
     def _sending(self) -> Sending | None:
@@ -205,6 +206,10 @@ class Door:
     def cut_off(self, exchange: Exchange) -> MeshError:
         """What an attempt ends with that outlives its client. It is no evidence about the server, and the last one."""
         return MeshError(f"{exchange.service}: the client was closed before the answer had come")
+
+    def cut(self, exchange: Exchange) -> MeshError | None:
+        """What a stream that breaks off ends with, if the client was closed: then it was we who broke it."""
+        return self.cut_off(exchange) if self.closed else None
 
     def dressed(self, error: Any, exchange: Exchange) -> Any:
         """The error to be raised for `error`: of the client's family, with the request and where it happened."""

@@ -126,6 +126,7 @@ class AsyncMeshed:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
             except Expired:
                 pass
+        door.closed = True
 
     async def _close_pools(self) -> None:
         door = door_of(self)
@@ -236,6 +237,7 @@ class SyncMeshed:
         idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
+        door.closed = True
 
     def _close_pools(self) -> None:
         door = door_of(self)
