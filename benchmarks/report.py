@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _balancing_page
 import _harness as harness
 from _charts import DOCS
 from _sections import SECTIONS, Charts, slower, spread, table
@@ -234,6 +235,12 @@ def main() -> None:
     (options.docs / "benchmarks.md").write_text(text)
     for name, drawing in charts.items():
         (options.docs / "img" / name).write_text(drawing)
+    guide = options.docs / "balancing.md"
+    if guide.exists() and "balancersim" in found:
+        experiments = found["balancersim"]["experiments"]
+        guide.write_text(_balancing_page.written(guide.read_text(), experiments))
+        for file, drawing in _balancing_page.charts(options.docs, experiments).items():
+            file.write_text(drawing)
     print(f"{options.docs / 'benchmarks.md'}: {len(found)} results, {len(charts)} charts")
 
 

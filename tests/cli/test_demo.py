@@ -23,6 +23,8 @@ HALF_WAY = "v1-c is killed"
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The short demo as a process of its own, whose folder for temporary files is `tmp_path`."""
+    # A shell lets the jobs in its background ignore interruptions, and what they start would inherit that.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "meshlib", "demo", "--fast"],
         stdout=subprocess.PIPE,
@@ -31,6 +33,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         encoding="utf-8",
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONIOENCODING": "utf-8"},
     )
+    signal.signal(signal.SIGINT, usual)
     with process:
         yield process
         process.kill()

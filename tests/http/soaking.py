@@ -6,6 +6,7 @@ The short form is `test_soak.py`, the long one `benchmarks/soak.py`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import subprocess
@@ -96,6 +97,13 @@ class Soak:
         self._dice = random.Random(4)
 
     async def run(self) -> None:
+        gc.freeze()  # to look through what a long test run holds already would stop the loop for most of a second
+        try:
+            await self._run()
+        finally:
+            gc.unfreeze()
+
+    async def _run(self) -> None:
         beats = asyncio.create_task(self.pulse.beat())
         blows = asyncio.create_task(self._torment())
         await asyncio.gather(*[self._ask() for _ in range(TASKS)])

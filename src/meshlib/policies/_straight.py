@@ -53,6 +53,19 @@ _FALLBACK = """\
     {check}
     return _result
 """
+# The answer stands ready. Without an `on` it is for each error: a failure, a refusal and a passed deadline are all that
+# the default classifier knows. So nothing asks who called, or with what.
+_ANSWER = """\
+{def_} guarded({params}):
+    {keep}
+    try:
+        _result = {wait}_fn({args})
+    except _Exception as _error:
+        {stands}
+        return _value
+    {check}
+    return _result
+"""
 # In another context (a generator around the call was closed there) the token is of no use: nothing is left to end.
 _TIMEOUT = """\
 def guarded({params}):
@@ -119,6 +132,12 @@ def rescued(fn: F, slow: F, rescue: Callable[[Call, Exception], Any], *, inner: 
     """`fn`, and `rescue(call, error)` in its place when it fails."""
     ours = {"_fn": fn, "_slow": slow, "_rescue": rescue}
     return written(fn, _source(_FALLBACK, fn, inner), {**_SCOPE, **ours}, parameters(fn)[0])
+
+
+def answered(fn: F, slow: F, value: object, on: Callable[[BaseException], bool] | None, *, inner: bool) -> F:
+    """`fn`, and `value` when it fails with an error that `on` claims (None: with any)."""
+    source = _source(_ANSWER, fn, inner, stands="pass" if on is None else "if not _on(_error): raise")
+    return written(fn, source, {**_SCOPE, "_fn": fn, "_slow": slow, "_value": value, "_on": on}, parameters(fn)[0])
 
 
 def timed(fn: F, slow: F, seconds: float, late: Late, run: Runtime) -> F:

@@ -16,7 +16,7 @@ from ..runtime import SYSTEM, Runtime
 from . import _check
 from ._judge import Errors, _predicate
 from ._loop import F, Loop, Packed, identity
-from ._straight import rescued
+from ._straight import answered, rescued
 from ._written import is_coroutine_function
 
 
@@ -108,6 +108,8 @@ class Fallback(Loop):
         slow = super().guard(fn, run, classify, inner=inner)
         if not self.short(classify):
             return slow
+        if self._stands_ready():
+            return answered(fn, slow, self.value, self.on, inner=inner)
         judges, now = self.classify or classify, run.now
         way: Any = self._rescue_async if is_coroutine_function(fn) else self._rescue
 
@@ -122,6 +124,11 @@ class Fallback(Loop):
         """Whether nobody wants to see what came back from a call that raised nothing."""
         asked = self.on is None and judges is not raised
         return not asked and self.failure_result is None and self.stale is None
+
+    def _stands_ready(self) -> bool:
+        """Whether the answer is a value that is known now. Giving it takes no time, so that no place is taken either."""
+        made = callable(self.value) or inspect.isawaitable(self.value)
+        return self.instead is None and self.stale is None and self.concurrency == inf and not made
 
     def _stands(
         self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
