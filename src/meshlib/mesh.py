@@ -70,9 +70,16 @@ class Cluster:
     `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
     callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
     name that the caller used). `outlier` is told how each attempt ended.
+
+    A connection older than `max_connection_duration` (seconds; None: any age) takes no new exchange, and is closed as
+    soon as it is at rest. This holds for the fast lane, whose connections are the mesh's own. Over httpx's transports
+    (sync clients, trio, HTTP/2, a `transport=` of the caller) it does nothing: httpx cannot say how old one is.
     """
 
-    __slots__ = ("balancer", "gates", "name", "outlier", "settings", "steps", "sticky", "tls", "tls_name")
+    __slots__ = (
+        "balancer", "gates", "max_connection_duration", "name", "outlier", "settings", "steps", "sticky", "tls",
+        "tls_name",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,9 +91,13 @@ class Cluster:
         outlier: OutlierDetection | None = None,
         tls: bool = False,
         tls_name: str | None = None,
+        max_connection_duration: float | None = None,
         settings: Any = None,
     ) -> None:
+        if max_connection_duration is not None and not max_connection_duration > 0:
+            raise ValueError(f"max_connection_duration: found {max_connection_duration!r}, expected None or above 0")
         self.name = name
+        self.max_connection_duration = max_connection_duration
         self.balancer = balancer
         self.gates = tuple(gates)
         self.sticky = sticky

@@ -88,6 +88,13 @@ def test_every_setting_of_the_model_belongs_to_some_kind() -> None:
     assert GrpcCheckModel().service == ""
 
 
+def test_an_edit_of_the_connections_age_takes_effect(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "mesh.yaml", "max_connection_duration: 10m")
+    assert watched.cluster.max_connection_duration == 600.0
+    assert watched.write("max_connection_duration: 90").max_connection_duration == 90.0
+    assert watched.write().max_connection_duration is None
+
+
 # --- The balancer ----------------------------------------------------------------------------------------------------
 
 

@@ -228,7 +228,7 @@ spec:
   trafficPolicy:
     loadBalancer: {simple: ROUND_ROBIN}
     connectionPool:
-      tcp: {maxConnections: 10}
+      tcp: {maxConnections: 10, maxConnectionDuration: 10m}
       http: {http2MaxRequests: 20, http1MaxPendingRequests: 5}
     outlierDetection: {consecutive5xxErrors: 7, baseEjectionTime: 15s, minHealthPercent: 40}
   subsets:
@@ -257,6 +257,7 @@ def test_a_traffic_policy_becomes_balancer_bulkhead_and_outlier_detection(folder
     [bulkhead] = [gate for gate in first.gates if isinstance(gate, Bulkhead)]
     assert read.model.clusters["reviews/v1"].bulkhead is not None and bulkhead.name == "reviews/v1"
     assert read.model.clusters["reviews/v1"].bulkhead.max_concurrent == 10
+    assert (first.max_connection_duration, second.max_connection_duration) == (600.0, 600.0)
     outlier = second.outlier  # the subset inherits it
     assert outlier is not None and read.model.clusters["reviews/v2"].accrual is None
     found = read.model.clusters["reviews/v2"].outlier

@@ -16,6 +16,7 @@ from scripted import OK, Peer, answering, once, serving
 import meshlib
 import meshlib.httpx2
 from meshlib import DeadlineExceeded, Endpoint, Mesh
+from meshlib.runtime import SYSTEM
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 FAMILIES = [(httpx, meshlib.MeshClient), (httpx2, meshlib.httpx2.MeshClient)]
@@ -89,9 +90,19 @@ async def test_a_service_ends_by_its_deadline(lib: Any, kind: Any, script: Any) 
 
 
 @EACH
-async def test_a_limit_per_try_leaves_time_for_another(lib: Any, kind: Any) -> None:
-    async with serving(silent, answering()) as server:
-        async with kind(mesh=mesh_of(server.port, timeout=30.0, per_try_timeout=0.25)) as client:
+async def test_a_limit_per_try_leaves_time_for_another(lib: Any, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, ahead = asyncio.get_running_loop(), [0.0]
+    time, now = loop.time, SYSTEM.now
+    monkeypatch.setattr(loop, "time", lambda: time() + sum(ahead))
+    monkeypatch.setattr(type(SYSTEM), "now", staticmethod(lambda: now() + sum(ahead)))
+
+    async def late(peer: Peer) -> None:
+        await peer.request()
+        ahead.append(20.1)  # now the first try is over: both clocks say so
+        await peer.reader.read()
+
+    async with serving(late, answering()) as server:
+        async with kind(mesh=mesh_of(server.port, timeout=60.0, per_try_timeout=20.0), timeout=None) as client:
             assert (await client.get(URL)).text == "ok"
         assert len(server.requests) == 2
 

@@ -109,24 +109,39 @@ async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door
     assert in_flight(mesh) == 0
 
 
-async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_the_server(door: Door) -> None:
-    if not (door.is_async and door.fast) or asyncio._get_running_loop() is None:
-        return  # how httpx's own connections end then is httpx's affair
-    halting, events = Halting(), list[Event]()
+@pytest.mark.parametrize("waiting", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_the_server(
+    door: Door, waiting: bool, own: bool
+) -> None:
+    """Cut while somebody waits for its bytes or before, over the mesh's connections or a transport of the caller."""
+    if waiting and not door.is_async:
+        return  # a thread that waits for bytes does not notice that its socket was closed
+    halting, events, caught = Halting(), list[Event](), list[Any]()
+    kind = door.lib.AsyncHTTPTransport if door.is_async else door.lib.HTTPTransport
     with served(halting) as server:
         mesh = mesh_of(server.port)
         mesh.subscribe(events.append)
-        async with door.open(mesh) as client:
+        async with door.open(mesh, **({"transport": kind()} if own else {})) as client:
             response = await client.send(client.build_request("GET", "http://users/"), stream=True)
-            reading = asyncio.create_task(response.aread())
-            await asyncio.sleep(0)
-            await client.aclose()
-            with pytest.raises(MeshError, match="the client was closed") as caught:
-                await reading
+
+            async def read() -> None:
+                with pytest.raises(MeshError, match="the client was closed") as error:
+                    await client.read(response)
+                caught.append(error.value)
+
+            async with anyio.create_task_group() as tasks:
+                if waiting:
+                    tasks.start_soon(read)
+                    await anyio.wait_all_tasks_blocked()
+                await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.client.close))
+                if not waiting:
+                    tasks.start_soon(read)
         halting.go.set()
-    assert isinstance(caught.value, door.lib.TransportError)
-    assert caught.value.request is response.request
-    assert caught.value.service == "users"  # type: ignore[attr-defined]
+    [error] = caught
+    assert isinstance(error, door.lib.TransportError)
+    assert error.request is response.request
+    assert error.service == "users"
     [attempt] = [event for event in events if isinstance(event, AttemptFinished)]
     assert (attempt.verdict, in_flight(mesh)) == (Verdict.IGNORED, 0)
 

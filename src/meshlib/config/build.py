@@ -143,6 +143,7 @@ class Builder:
             outlier=old.outlier if old is not None and same else outlier(model),
             tls=model.tls,
             tls_name=model.tls_name,
+            max_connection_duration=model.max_connection_duration,
             settings=model,
         )
 
@@ -274,6 +275,7 @@ def _with_members(cluster: Cluster, members: Sequence[Endpoint]) -> Cluster:
         outlier=cluster.outlier,
         tls=cluster.tls,
         tls_name=cluster.tls_name,
+        max_connection_duration=cluster.max_connection_duration,
         settings=cluster.settings,
     )
 

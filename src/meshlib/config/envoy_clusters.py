@@ -28,6 +28,7 @@ ENFORCING = {
 }
 WITHOUT = ("throttle", "rate_limit", "adaptive_limit")
 NONE = 4_294_967_295  # Envoy's own limits, switched off
+HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
@@ -62,6 +63,8 @@ def cluster(
         found["outlier_detection"] = outliers
     if model.health_check is not None:
         found["health_checks"] = [_health(name, model.health_check)]
+    if model.max_connection_duration is not None:
+        found["typed_extension_protocol_options"] = {HTTP: _connections(model.max_connection_duration)}
     if model.tls:
         context: dict[str, Any] = {"@type": f"type.googleapis.com/{TLS}"}
         if model.tls_name:
@@ -69,6 +72,14 @@ def cluster(
         found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
         say(f"{name}: certificates are not checked until a validation_context is added")
     return found
+
+
+def _connections(longest: float) -> dict[str, Any]:
+    return {
+        "@type": f"type.googleapis.com/{HTTP}",
+        "common_http_protocol_options": {"max_connection_duration": f"{longest:.6f}s"},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
 
 
 def _settings(found: dict[str, Any], kind: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -248,21 +248,25 @@ def _pool(node: Node) -> dict[str, Any]:
     tcp, http = node.node("tcp"), node.node("http")
     most: list[int] = []
     queue = None
+    found: dict[str, Any] = {}
     if tcp is not None:
-        tcp.without_meaning(TRANSPORT, "connectTimeout", "tcpKeepalive", "idleTimeout", "maxConnectionDuration")
-        most += [found for found in [tcp.count("maxConnections")] if found]
+        tcp.without_meaning(TRANSPORT, "connectTimeout", "tcpKeepalive", "idleTimeout")
+        longest = tcp.seconds("maxConnectionDuration")
+        if longest:  # 0 sets no limit
+            found["max_connection_duration"] = longest
+        most += [limit for limit in [tcp.count("maxConnections")] if limit]
     if http is not None:
         http.without_meaning(TRANSPORT, "idleTimeout", "h2UpgradePolicy", "useClientProtocol", "http2KeepAlive")
         http.without_meaning(TRANSPORT, "maxRequestsPerConnection")
         http.without_meaning("the budget bounds retries, as a share of the calls", "maxRetries")
-        most += [found for key in ("http2MaxRequests", "maxConcurrentStreams") if (found := http.count(key))]
+        most += [limit for key in ("http2MaxRequests", "maxConcurrentStreams") if (limit := http.count(key))]
         queue = http.count("http1MaxPendingRequests")
         if queue is not None and not most:
             http.say("http1MaxPendingRequests", "needs maxConnections or http2MaxRequests: nothing waits otherwise")
-    if not most:
-        return {}
-    waits = {"max_queue": queue, "max_wait": PATIENCE} if queue else {}
-    return {"bulkhead": {"max_concurrent": min(most), **waits}}
+    if most:
+        waits = {"max_queue": queue, "max_wait": PATIENCE} if queue else {}
+        found["bulkhead"] = {"max_concurrent": min(most), **waits}
+    return found
 
 
 def _outliers(node: Node) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class ClusterModel(Model):
     health_check: Annotated[HealthCheckModel | None, BeforeValidator(off)] = None
     tls: bool = False  # what callers send by http goes out by https
     tls_name: str | None = None
+    max_connection_duration: Seconds | None = Field(None, gt=0)  # no connection is used again when it is older
 
     @model_validator(mode="after")
     def _one_origin(self) -> ClusterModel:

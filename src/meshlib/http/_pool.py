@@ -35,7 +35,8 @@ class Pool:
     checked against `server_hostname` (default: `host`), which is also sent as SNI. `max_connections` (None: no limit)
     counts idle, busy and opening ones; beyond it exchanges wait, first come, first served, at most `max_pending` of
     them. So they do when this process may open no more sockets. An idle connection is closed after `keepalive_expiry`
-    seconds (None: never), or at once when `max_keepalive` others are idle.
+    seconds (None: never), or at once when `max_keepalive` others are idle. One that is older than `max_duration`
+    seconds (None: no limit) takes no new exchange, and is closed when it comes to rest.
 
     A pool belongs to the event loop that uses it first. It moves to another loop when it holds no connection, when that
     loop is closed, or after a fork; otherwise a second loop gets a RuntimeError.
@@ -53,6 +54,7 @@ class Pool:
         max_pending: int | None = None,
         max_keepalive: int | None = None,
         keepalive_expiry: float | None = 5.0,
+        max_duration: float | None = None,
     ) -> None:
         for field, limit, least in (
             ("max_connections", max_connections, 1),
@@ -63,12 +65,15 @@ class Pool:
                 raise ValueError(f"{field}: found {limit!r}, expected None or a whole number of at least {least}")
         if keepalive_expiry is not None and not keepalive_expiry >= 0:
             raise ValueError(f"keepalive_expiry: found {keepalive_expiry!r}, expected None or seconds, 0 or more")
+        if max_duration is not None and not max_duration > 0:
+            raise ValueError(f"max_duration: found {max_duration!r}, expected None or seconds above 0")
         self._dialer = Dialer(host, port, uds=uds, ssl=ssl, server_hostname=server_hostname)
         self._name = self._dialer.name
         self._max_connections = max_connections
         self._max_pending = max_pending
         self._max_keepalive = 0 if keepalive_expiry == 0 else max_keepalive
         self._keepalive_expiry = keepalive_expiry
+        self._max_duration = max_duration
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._leaving = False  # no new exchange
@@ -200,7 +205,9 @@ class Pool:
         """The idle connection used last. What cannot be replayed gets none that the server has closed meanwhile."""
         while self._idle:
             connection, _ = self._idle.popitem()
-            if replayable or not connection.readable():
+            # The loop may be late to close one that is too old.
+            old = connection.retires is not None and connection.retires <= connection.loop.time()
+            if not old and (replayable or not connection.readable()):
                 return connection
             connection.close()
         return None
@@ -270,13 +277,17 @@ class Pool:
 
     def _rest(self, connection: Connection) -> None:
         """A connection is free: for the exchange that has waited longest, or to lie idle."""
-        if self._waiting and self._hand_to_next(connection):
+        left = None if connection.retires is None else connection.retires - connection.loop.time()
+        if left is not None and left <= 0:
+            connection.close()
+        elif self._waiting and self._hand_to_next(connection):
             connection.limit(None)
         elif self._leaving or (self._max_keepalive is not None and len(self._idle) >= self._max_keepalive):
             connection.close()
         else:
             self._idle[connection] = None
-            connection.limit(self._keepalive_expiry)
+            expiry = self._keepalive_expiry
+            connection.limit(expiry if left is None else _sooner(expiry, left))
 
     def _free_place(self) -> None:
         """A place is free: for the exchange that has waited longest to open a connection in it, or for anyone."""
@@ -312,6 +323,8 @@ class Pool:
         except BaseException:
             self._free_place()
             raise
+        if self._max_duration is not None:
+            connection.retires = self._loop.time() + self._max_duration
         self._all.add(connection)
         self.opened += 1
         return connection

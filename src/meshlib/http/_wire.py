@@ -37,7 +37,7 @@ class Connection(Limited, asyncio.Protocol):
     __slots__ = (
         "_asked", "_busy", "_closed", "_early", "_early_eof", "_error", "_first", "_heard", "_held_back", "_keep",
         "_paused", "_poll", "_read", "_replayable", "_rested", "_sent", "_streaming", "_used", "_waiter",
-        "open", "over", "place", "reader", "transport",
+        "open", "over", "place", "reader", "retires", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,7 @@ class Connection(Limited, asyncio.Protocol):
         self._early_eof = False
         self._error: BaseException | None = None
         self._poll: select.poll | None = None
+        self.retires: float | None = None  # the loop's time from which on it is too old for another exchange
         self.open = True  # False from the moment we decided to close
         self.over = False  # True when the transport has let go of the socket
         self.place = False  # whether it still counts against the pool's limit, though closed

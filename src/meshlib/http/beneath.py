@@ -33,19 +33,20 @@ class Pools:
 
     __slots__ = ("_make", "_pools", "_process")
 
-    def __init__(self, make: Callable[[str | None], Any]) -> None:
-        self._make = make  # builds a transport, to a Unix socket if it is given a path
+    def __init__(self, make: Callable[[str | None, str], Any]) -> None:
+        self._make = make  # builds a transport: to a Unix socket if it is given a path, and for certificates of a name
         self._pools: dict[tuple[Any, str, str], Any] = {}
         self._process = os.getpid()
 
     def transport(self, wire: Any, endpoint: Endpoint, loop: Any = None) -> Any:
         """The transport for `wire` to `endpoint`, within `loop`."""
         path = endpoint.host[5:] if endpoint.host.startswith("unix:") else ""
-        key = (loop, wire.extensions.get("sni_hostname", ""), path)
+        name = wire.extensions.get("sni_hostname", "")
+        key = (loop, name, path)
         transport = self._pools.get(key)
         if transport is None or self._process != os.getpid():
             self._forget_the_dead()
-            transport = self._pools.setdefault(key, self._make(path or None))
+            transport = self._pools.setdefault(key, self._make(path or None, name))
         return transport
 
     def _forget_the_dead(self) -> None:

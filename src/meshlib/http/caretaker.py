@@ -140,7 +140,7 @@ class Caretaker:
         try:
             asked = head(b"GET", PROBE_PATH, host)
             async with asyncio.timeout(PATIENCE):
-                pool = self._station.pool(endpoint, host if cluster.tls else "")
+                pool = self._station.pool(endpoint, host if cluster.tls else "", cluster.max_connection_duration)
                 answer = await pool.exchange(asked, method=b"GET", replayable=True)
             told = next((value for name, value in answer.headers if name.lower() == _HEADER), None)
             report = None if told is None else parse_report(told.decode("latin-1"), self._now())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..balancing import Endpoint
 from ..errors import MeshError
 from ..mesh import Mesh
 from ..parking import Parking
@@ -15,6 +16,7 @@ from .beneath import Limit, Pools, Swept
 from .engine import Engine
 from .exchange import Attempt, Exchange, Road
 from .family import Family
+from .tunnels import proxied, tunnels
 
 if TYPE_CHECKING:
     from .fast_road import Lane
@@ -55,6 +57,7 @@ class Door:
         "limit",
         "mesh",
         "pools",
+        "tunnels",
         "usual",
     )
 
@@ -64,6 +67,7 @@ class Door:
         self.engine: Any = None
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
+        self.tunnels: dict[Any, Pools] = {}  # and what stands for each transport through a proxy
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
@@ -93,6 +97,7 @@ class Door:
             plain=not stream,
             labels=engine.mesh.labels,
             start=engine.now(),
+            cut=self.cut,
         )
 
     def _sending(self) -> Sending | None:
@@ -153,20 +158,41 @@ class Door:
         given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": ours}
         self.default = transport
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
-        self.pools = Pools(lambda uds: Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds))
+
+        def make(uds: str | None, _name: str) -> Any:
+            return Swept(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds)
+
+        self.pools = Pools(make)
         return ours
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
         """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
         if self.closed:
             raise self.cut_off(attempt.what)
-        if transport is not self.default or self.pools is None or method in transport.__dict__:
-            return transport, None  # instrumentation that patches this one instance wants to see everything
         endpoint = attempt.endpoint
         assert endpoint is not None
+        if transport is not self.default or self.pools is None or method in transport.__dict__:
+            # Instrumentation that patches this one instance wants to see everything.
+            return self._tunnel(transport, wire, endpoint, method, loop), None
         if self.fast and self.lane is not None and self.lane.takes(attempt.what):
-            return self.lane.transport(attempt.what, endpoint, wire), self.limit
+            return self.lane.transport(attempt, endpoint, wire), self.limit
         return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
+
+    def _tunnel(self, transport: Any, wire: Any, endpoint: Endpoint, method: str, loop: Any) -> Any:
+        """In the place of a `transport` through a proxy: one whose tunnels are for the service's name alone."""
+        lib = self.family.lib
+        if "sni_hostname" not in wire.extensions or not proxied(transport, lib, method):
+            return transport
+        pools = self.tunnels.get(transport) or self.tunnels.setdefault(transport, tunnels(transport, self.family))
+        tunnel = pools.transport(wire, endpoint, loop)
+        if lib.__name__ == "httpx":
+            del wire.extensions["sni_hostname"]  # httpx 0.28 would ask it of the proxy's own certificate
+        return tunnel
+
+    def opened(self, loop: Any = None) -> list[Any]:
+        """All transports within `loop` that the mesh has made, for whoever closes them."""
+        pools = [self.pools, *list(self.tunnels.values())]
+        return [transport for one in pools if one is not None for transport in one.of(loop)]
 
     def finish(self, response: Any, request: Any, cookies: Any, encoding: Any, took: float) -> Any:
         """What httpx does with each response: it belongs to the logical request, whose jar takes its cookies."""
@@ -180,6 +206,10 @@ class Door:
     def cut_off(self, exchange: Exchange) -> MeshError:
         """What an attempt ends with that outlives its client. It is no evidence about the server, and the last one."""
         return MeshError(f"{exchange.service}: the client was closed before the answer had come")
+
+    def cut(self, exchange: Exchange) -> MeshError | None:
+        """What a stream that breaks off ends with, if the client was closed: then it was we who broke it."""
+        return self.cut_off(exchange) if self.closed else None
 
     def dressed(self, error: Any, exchange: Exchange) -> Any:
         """The error to be raised for `error`: of the client's family, with the request and where it happened."""

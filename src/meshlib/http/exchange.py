@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..balancing import Endpoint
 from ..call import Call
+from ..errors import MeshError
 from ..routing.request import RouteRequest
 from .classify import IDEMPOTENT, STATUSES
 
@@ -32,7 +33,7 @@ class Exchange:
     """What a `Call` carries through the layers (`call.what`): all that its attempts have in common."""
 
     __slots__ = (
-        "attempts", "curable", "deadline", "decision", "family", "newest", "picture", "plain", "repeatable",
+        "attempts", "curable", "cut", "deadline", "decision", "family", "newest", "picture", "plain", "repeatable",
         "replayable", "request", "road", "route", "service", "start", "stream", "tried",
     )  # fmt: skip
 
@@ -50,7 +51,9 @@ class Exchange:
         plain: bool,
         labels: Mapping[str, str],
         start: float,
+        cut: Callable[[Exchange], MeshError | None] | None = None,
     ) -> None:
+        self.cut = cut  # says what it ends with, if its client was closed
         self.request = request
         self.family = family
         self.road = road

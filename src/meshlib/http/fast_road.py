@@ -20,7 +20,7 @@ from ._reader import Answer
 from ._request import request_bytes
 from ._stream import Stream
 from ._wire import Connection
-from .exchange import KEY, Exchange
+from .exchange import KEY, Attempt, Exchange
 from .family import Family
 from .network_stream import NetworkStream
 from .untouched import Way
@@ -42,15 +42,18 @@ class Station:
         self._keepalive = keepalive
         self._most_idle = most_idle  # connections to an endpoint
         self._process = os.getpid()
-        self._pools: dict[tuple[int, str], Pool] = {}  # by the endpoint's id, which is its own while it lives
+        self._pools: dict[tuple[int, str, float | None], Pool] = {}  # by the endpoint's id, its own while it lives
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
 
-    def pool(self, endpoint: Endpoint, name: str) -> Pool:
-        """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS)."""
-        pool = self._pools.get((id(endpoint), name))
-        return self._open(endpoint, name) if pool is None else pool
+    def pool(self, endpoint: Endpoint, name: str, longest: float | None = None) -> Pool:
+        """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS).
 
-    def _open(self, endpoint: Endpoint, name: str) -> Pool:
+        `longest` is the greatest age of its connections, in seconds (None: any).
+        """
+        pool = self._pools.get((id(endpoint), name, longest))
+        return self._open(endpoint, name, longest) if pool is None else pool
+
+    def _open(self, endpoint: Endpoint, name: str, longest: float | None) -> Pool:
         key = id(endpoint)
         if key not in self._refs:
             here = weakref.ref(self)
@@ -61,7 +64,7 @@ class Station:
                     station._leave(key)
 
             self._refs[key] = weakref.ref(endpoint, gone)
-        pool = self._pools[key, name] = Pool(
+        pool = self._pools[key, name, longest] = Pool(
             endpoint.host,
             endpoint.port,
             uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
@@ -69,6 +72,7 @@ class Station:
             server_hostname=name or None,
             max_keepalive=self._most_idle,
             keepalive_expiry=self._keepalive,
+            max_duration=longest,
         )
         return pool
 
@@ -138,18 +142,20 @@ class Lane:
             and self.open()
         )
 
-    def transport(self, exchange: Exchange, endpoint: Endpoint, wire: Any) -> Carrier:
-        """What carries `wire`, one attempt of `exchange`."""
+    def transport(self, attempt: Attempt, endpoint: Endpoint, wire: Any) -> Carrier:
+        """What carries `wire`, the request of `attempt` to `endpoint`."""
         name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
-        return Carrier(self.pool(endpoint, name, _asyncio_loop()), exchange)
+        longest = attempt.cluster.max_connection_duration
+        return Carrier(self.pool(endpoint, name, longest, _asyncio_loop()), attempt.what)
 
-    def pool(self, endpoint: Endpoint, name: str, loop: asyncio.AbstractEventLoop | None) -> Pool:
-        """The pool for `endpoint` on `loop`, which is the running one; `name` is whom its certificate must name ("":
-        no TLS)."""
+    def pool(
+        self, endpoint: Endpoint, name: str, longest: float | None, loop: asyncio.AbstractEventLoop | None
+    ) -> Pool:
+        """`Station.pool` on `loop`, which is the running one."""
         station = self._station
         if station is None or station.loop is not loop:
             station = self._arrive()
-        return station.pool(endpoint, name)
+        return station.pool(endpoint, name, longest)
 
     def _arrive(self) -> Station:
         if self._closed:

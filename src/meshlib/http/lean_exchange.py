@@ -81,7 +81,7 @@ class LeanExchange(Exchange):
         plan, body, timeout, loop = self.plan, self.body, self.timeout, self.loop
         # Whom the endpoint's certificate must name; "" without TLS.
         name = (cluster.tls_name or plan.host) if plan.secure or cluster.tls else ""
-        pool = self.lean.lane.pool(endpoint, name, loop)
+        pool = self.lean.lane.pool(endpoint, name, cluster.max_connection_duration, loop)
         connection = pool.ready(loop, plan.repeatable)
         if connection is not None:
             return self._over(connection, loop.time() + left), connection, pool

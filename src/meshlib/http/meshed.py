@@ -126,14 +126,15 @@ class AsyncMeshed:
                 await door.engine.run.until(door.engine.now() + GRACE, idle.wait())
             except Expired:
                 pass
+        door.closed = True
 
     async def _close_pools(self) -> None:
         door = door_of(self)
         door.closed = True
         if door.lane is not None:
             await door.lane.aclose()
-        if door.pools is not None:
-            for transport in door.pools.of(running_loop()):
+        if door.pools is not None or door.tunnels:
+            for transport in door.opened(running_loop()):
                 await transport.aclose()
 
     async def aclose(self) -> None:
@@ -236,13 +237,13 @@ class SyncMeshed:
         idle = door.drain(ThreadParking) if door.engine is not None else None
         if idle is not None:
             idle.wait(GRACE)
+        door.closed = True
 
     def _close_pools(self) -> None:
         door = door_of(self)
         door.closed = True
-        if door.pools is not None:
-            for transport in door.pools.of():
-                transport.close()
+        for transport in door.opened():
+            transport.close()
 
     def close(self) -> None:
         """Take no more requests, give those under way `GRACE` seconds to be answered, and close all connections.

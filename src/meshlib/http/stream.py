@@ -56,6 +56,17 @@ class Held:
             response.elapsed = datetime.timedelta(seconds=self._now() - exchange.start)
         self._tell(self._verdict)
 
+    def broke(self, error: BaseException) -> BaseException:
+        """Settle with what reading the body ended with. Returns what to raise: that we cut it ourselves, if we did."""
+        exchange = self._attempt.what
+        errors = exchange.family.errors
+        if isinstance(error, errors.transport) and not isinstance(error, MeshError) and exchange.cut is not None:
+            cut = exchange.cut(exchange)
+            if cut is not None:
+                error = errors.dress(cut, exchange.request)
+        self.settle(error)
+        return error
+
     def in_time(self) -> None:
         """The caller's own deadline binds the body too. Raises `DeadlineExceeded`, dressed."""
         exchange = self._attempt.what
@@ -108,8 +119,10 @@ class AsyncGuarded:
         except StopAsyncIteration:
             raise
         except BaseException as error:
-            self.held.settle(error)
-            raise
+            told = self.held.broke(error)
+            if told is error:
+                raise
+            raise told from error
         return chunk
 
     async def aclose(self) -> None:
@@ -135,8 +148,10 @@ class SyncGuarded:
         except StopIteration:
             raise
         except BaseException as error:
-            self.held.settle(error)
-            raise
+            told = self.held.broke(error)
+            if told is error:
+                raise
+            raise told from error
         return chunk
 
     def close(self) -> None:

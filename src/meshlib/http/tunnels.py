@@ -1,0 +1,66 @@
+"""Whom must a certificate name that comes through a proxy's tunnel? The service, as it must on the direct road.
+
+A tunnel (`CONNECT`) leads to the endpoint's address, and to httpx's pool that is all it leads to: services behind one
+address would share tunnels, and httpx 0.28 checks the certificate against the address. So each name has a pool of its
+own, with the settings of the transport that the client would have used.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from .beneath import Pools, Swept
+from .family import Family
+
+
+def proxied(transport: Any, lib: Any, method: str) -> bool:
+    """Whether it is httpx's own, goes through a proxy, and nobody has patched this one instance."""
+    return (
+        type(transport) in (lib.AsyncHTTPTransport, lib.HTTPTransport)
+        and method not in transport.__dict__
+        and hasattr(getattr(transport, "_pool", None), "_proxy_url")
+    )
+
+
+def tunnels(transport: Any, family: Family) -> Pools:
+    """Pools with the settings of `transport`, which is `proxied`."""
+    old = family.lib.__name__ == "httpx"
+
+    def make(_path: str | None, name: str) -> Any:
+        twin = _twin(transport, name if old else "")
+        return Swept(twin, family) if old and type(transport) is family.lib.AsyncHTTPTransport else twin
+
+    return Pools(make)
+
+
+def _twin(transport: Any, name: str) -> Any:
+    """A transport with the same settings and no connections. `name`: whom certificates must name, if told here."""
+    twin = copy(transport)
+    twin._pool = pool = copy(transport._pool)
+    pool._connections, pool._requests = [], []
+    pool._optional_thread_lock = type(pool._optional_thread_lock)()
+    if name and pool._ssl_context is not None:
+        pool._ssl_context = Named(pool._ssl_context, name)
+    return twin
+
+
+class Named:
+    """A TLS context for which every server is called `name`: in SNI, and in what its certificate must say."""
+
+    __slots__ = ("_context", "_name")
+
+    def __init__(self, context: Any, name: str) -> None:
+        self._context = context
+        self._name = name
+
+    def wrap_bio(
+        self, incoming: Any, outgoing: Any, server_side: bool = False, server_hostname: Any = None, session: Any = None
+    ) -> Any:
+        return self._context.wrap_bio(incoming, outgoing, server_side, self._name, session)
+
+    def wrap_socket(self, *args: Any, server_hostname: Any = None, **how: Any) -> Any:
+        return self._context.wrap_socket(*args, server_hostname=self._name, **how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
