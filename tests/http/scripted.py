@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -128,5 +129,7 @@ async def serving(*scripts: Script, uds: str | None = None, **how: Any) -> Async
             await asyncio.wait(list(tasks), timeout=5)
         for peer in server.peers:
             peer.writer.transport.abort()
+        if sys.version_info >= (3, 13):
+            listener.abort_clients()  # whoever it did not bring to `run` after all
         await asyncio.sleep(0)
         await asyncio.sleep(0)
