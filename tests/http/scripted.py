@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
