@@ -15,6 +15,7 @@ waits until the stream is closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from itertools import islice
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -35,6 +36,7 @@ from .session import key_of, set_session
 from .stream import AsyncGuarded, Held, SyncGuarded
 
 E = TypeVar("E", bound="Engine")
+_ASKED = 20  # of a cluster's endpoints, whether they are well: in an outage nobody shall search ten thousand
 ANY = "*"  # the service whose policies names have that no service has: those of a dtab, or beyond the mesh
 
 
@@ -156,16 +158,26 @@ class Engine:
         self._leave(attempt, self._classify(attempt, None, error), error)
 
     def _of_cluster(self, call: Call, result: object, error: BaseException | None) -> Verdict:
-        """What an attempt says to the cluster's gates: a refused connection is one endpoint's affair.
+        """What an attempt says to the cluster's gates: while others are well, what ails one endpoint is its own affair.
 
-        Accrual takes that endpoint out, and a retry has gone elsewhere. Without this, one dead endpoint of three opens
-        the whole cluster's breaker in a cold burst, because refusals come back before the first good answers. When all
-        endpoints are out, refusals count.
+        Accrual takes that endpoint out, and a retry has gone elsewhere. But its failures come back before the good
+        answers of the others, so that a burst of them would open the whole cluster's breaker. Hence a refused
+        connection counts when all endpoints are out, and any other failure of an endpoint once, until it has answered
+        well again or nobody is known to be better.
         """
         verdict = self._classify(call, result, error)
-        if verdict is FAILURE and isinstance(error, call.what.family.lib.ConnectError):
-            balancer = call.cluster.balancer  # type: ignore[attr-defined]  # the call of a gate is an `Attempt`
-            if len(balancer.ward.sick) < len(balancer.endpoints):
+        if verdict is FAILURE:
+            attempt: Any = call  # the call of a gate is an `Attempt`
+            balancer, endpoint = attempt.cluster.balancer, attempt.endpoint
+            if isinstance(error, call.what.family.lib.ConnectError):
+                if len(balancer.ward.sick) < len(balancer.endpoints):
+                    return IGNORED
+            elif (
+                endpoint is not None
+                and (endpoint.run > 1 or not endpoint.well)
+                and (balancer.ward.failures or endpoint.accrual is not None)
+                and any(other.well and not other.run for other in islice(balancer.endpoints, _ASKED))
+            ):
                 return IGNORED
         return verdict
 
