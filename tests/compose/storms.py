@@ -350,7 +350,7 @@ def weather_threads(name: str, calls: int) -> None:
     until = time.monotonic() + 5.0
     while active_count() > before and time.monotonic() < until:
         time.sleep(0.001)  # a pool's threads were told to end
-    assert active_count() == before, f"{name}: a thread was left"
+    assert active_count() <= before, f"{name}: a thread was left"
 
 
 @contextmanager

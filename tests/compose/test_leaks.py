@@ -154,4 +154,4 @@ def test_nothing_is_left_after_a_storm_of_threads() -> None:
     finally:
         sys.setswitchinterval(switch)
     world.assert_nothing_is_left()
-    assert active_count() == before
+    assert active_count() <= before

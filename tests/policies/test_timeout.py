@@ -250,7 +250,7 @@ def test_hung_sync_calls_leave_no_thread_and_starve_nobody() -> None:
     for thread in threads:
         thread.start()
     assert Timeout(5.0)(lambda: "healthy")() == "healthy"
-    assert threading.active_count() == before + 4, "no thread but the callers' own"
+    assert threading.active_count() <= before + 4, "no thread but the callers' own"
     clock.advance(1.0)
     release.set()
     for thread in threads:
