@@ -90,7 +90,7 @@ def executor() -> Decorate:
 def bulkman() -> Decorate:
     module = importlib.import_module("bulkman")
     pool = module.BulkheadThreading(module.BulkheadConfig(name="bench", max_concurrent_calls=10))
-    return lambda fn: lambda x: pool.execute(fn, x)
+    return lambda fn: lambda x: pool.execute(fn, x).result()
 
 
 NO_THREADS = "it does not bound what waits: whoever comes is queued"
