@@ -136,10 +136,6 @@ def _breaker_goal(data: dict[str, Any]) -> Iterator[Goal]:
             )
 
 
-REFUSED = (
-    "Failures of a bad endpoint come back before the answers of the good ones, so a burst can open the breaker of the "
-    "whole cluster, which then refuses everything for its cooldown."
-)
 MEASURES = (("per_second", "requests/s", True), ("p99_ms", "p99", False), ("cpu_10k", "CPU", False))  # more is better?
 
 
@@ -164,7 +160,7 @@ def losses(found: Results) -> Iterator[str]:
         failed = cell["ways"].get("MeshClient", {}).get("failed", {}).get("median", 0.0)
         if failed > 0.01:
             where = f"{cell['at_once']} at once, one {cell['fault']}"
-            yield f"{where}: MeshClient fails {failed:.0%} of the calls. {REFUSED}"
+            yield f"{where}: MeshClient fails {failed:.0%} of the calls."
         if failed > 0.5:
             continue  # how fast it refuses is no merit
         for name, against in cell["ours_to"].items():
