@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+from compose.storms import Odd, Trouble
 
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker import CircuitBreaker
@@ -25,13 +26,11 @@ from meshlib.policies.retry import Retry
 from meshlib.policies.timeout import Timeout
 
 
-class World:
+class World(Trouble):
     """Everything that can leak, in one pipeline."""
 
     def __init__(self, seed: int, *, hedged: bool) -> None:
-        self.dice = Random(seed)
-        self.running = 0
-        self.begun = 0
+        super().__init__(seed)
         self.budget = ConcurrencyBudget(1.0, minimum=50)
         self.bulkhead = Bulkhead(40, max_wait=0.002, max_queue=20)
         self.breaker = CircuitBreaker("users", failure_rate=0.9, window_calls=50, cooldown=0.001)
@@ -41,41 +40,11 @@ class World:
         loops += [Hedge(0.0005, budget=self.budget, extras=2)] if hedged else []
         self.pipeline = Pipeline(self.flight, *loops, self.breaker, self.bulkhead)
 
-    async def work(self, item: int) -> int:
-        self.begun += 1
-        self.running += 1
-        try:
-            for _ in range(self.dice.randrange(4)):
-                await anyio.sleep(0)
-                self.trouble()
-            if self.dice.random() < 0.05:
-                await anyio.sleep(0.001)
-        finally:
-            self.running -= 1
-        return item
-
-    def work_sync(self, item: int) -> int:
-        self.trouble()
-        return item
-
-    def trouble(self) -> None:
-        luck = self.dice.random()
-        if luck < 0.1:
-            raise OSError("broken")
-        if luck < 0.11:
-            raise TimeoutError("its own")
-        if luck < 0.111:
-            raise _Odd("no Exception")
-
     def assert_nothing_is_left(self) -> None:
         metrics = self.bulkhead.metrics()
         assert (metrics.in_flight, metrics.waiting, metrics.available) == (0, 0, 40)
         assert (self.budget.calls, self.budget.retries, self.running, self.fallback.active) == (0, 0, 0, 0)
         assert current() == inf
-
-
-class _Odd(BaseException):
-    """Neither an Exception nor a cancellation."""
 
 
 async def storm(world: World, calls: int, *, crowd: int = 50) -> None:
@@ -110,10 +79,10 @@ async def storm(world: World, calls: int, *, crowd: int = 50) -> None:
 def only_odd(error: BaseException) -> None:
     """Swallow what the work raised itself, also where a task group has wrapped it; let cancellations pass."""
     if isinstance(error, BaseExceptionGroup):
-        rest = error.split(_Odd)[1]
+        rest = error.split(Odd)[1]
         if rest is not None:
             raise rest
-    elif not isinstance(error, _Odd):
+    elif not isinstance(error, Odd):
         raise error
 
 
