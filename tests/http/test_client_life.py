@@ -94,7 +94,7 @@ async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_
         caught: list[Any] = []
 
         async def ask() -> None:
-            with pytest.raises(door.lib.TransportError, match="the client was closed") as error:
+            with pytest.raises(door.lib.ReadError, match="the client was closed") as error:
                 await client.get("http://users/")
             caught.append(error.value)
 

@@ -139,7 +139,7 @@ async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_t
                     tasks.start_soon(read)
         halting.go.set()
     [error] = caught
-    assert isinstance(error, door.lib.TransportError)
+    assert isinstance(error, door.lib.ReadError)  # as in httpx
     assert error.request is response.request
     assert error.service == "users"
     [attempt] = [event for event in events if isinstance(event, AttemptFinished)]

@@ -3,6 +3,7 @@
     BreakerOpen, NoEndpoint                 ConnectError      nothing was sent
     BulkheadFull, RateLimited, Throttled    PoolTimeout       nothing was sent: our own limits
     DeadlineExceeded                        ReadTimeout       ConnectTimeout when nothing was sent
+    MeshError itself                        ReadError         the client was closed while it waited
 
 So code written for httpx keeps catching what it caught, and code written for meshlib can be exact.
 """
@@ -31,7 +32,7 @@ _TWINS: dict[type[MeshError], tuple[str, str]] = {  # the exception of httpx, an
     Throttled: ("PoolTimeout", "throttle"),
     Rejected: ("ConnectError", "gate"),
     DeadlineExceeded: ("ReadTimeout", "deadline"),
-    MeshError: ("TransportError", "mesh"),
+    MeshError: ("ReadError", "mesh"),
 }
 
 
