@@ -133,16 +133,27 @@ async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door,
     assert asked == ["users-v2.internal"]
 
 
-async def test_a_connection_verified_for_one_service_never_carries_another(door: Door, trust: Trust) -> None:
+@pytest.mark.parametrize("given", ["verify", "transport", "mounts"])
+async def test_a_connection_verified_for_one_service_never_carries_another(
+    door: Door, trust: Trust, given: str
+) -> None:
+    kind = door.lib.AsyncHTTPTransport if door.is_async else door.lib.HTTPTransport
+    how: dict[str, Any] = {"verify": trust.client}
+    if given == "transport":
+        how = {"transport": kind(verify=trust.client)}
+    elif given == "mounts":
+        how = {"mounts": {"all://": kind(verify=trust.client)}}
     context, asked = trust.server("users")
     with served(answering(), ssl=context) as server:
         mesh = mesh_of(server.port, attempts=1)
         add(mesh, server.port, name="orders", attempts=1)
-        async with door.open(mesh, verify=trust.client) as client:
+        async with door.open(mesh, **how) as client:
             assert (await client.get("https://users/")).text == "ok"
             with pytest.raises(door.lib.ConnectError):
                 await client.get("https://orders/")
+            assert (await client.get("https://users/")).text == "ok"
     assert asked == ["users", "orders"]
+    assert len(server.requests) == 2
 
 
 def current_async_library() -> str:

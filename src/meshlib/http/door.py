@@ -16,7 +16,7 @@ from .beneath import Limit, Pools, Swept
 from .engine import Engine
 from .exchange import Attempt, Exchange, Road
 from .family import Family
-from .tunnels import proxied, tunnels
+from .tunnels import pooled, proxied, tunnels
 
 if TYPE_CHECKING:
     from .fast_road import Lane
@@ -51,6 +51,7 @@ class Door:
         "engine",
         "family",
         "fast",
+        "first",
         "idle",
         "lane",
         "lean",
@@ -67,7 +68,8 @@ class Door:
         self.engine: Any = None
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
         self.pools: Pools | None = None  # the mesh's connections, instead of it
-        self.tunnels: dict[Any, Pools] = {}  # and what stands for each transport through a proxy
+        self.first: dict[Any, str] = {}  # the first name that each transport of the caller's has verified
+        self.tunnels: dict[Any, Pools] = {}  # and what stands for it where another name is to be verified
         self.limit: Limit | None = None  # what the caller asked for as to their number
         self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
@@ -179,13 +181,17 @@ class Door:
         return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
 
     def _tunnel(self, transport: Any, wire: Any, endpoint: Endpoint, method: str, loop: Any) -> Any:
-        """In the place of a `transport` through a proxy: one whose tunnels are for the service's name alone."""
+        """In the place of the caller's `transport`: one whose connections were verified for the service's name."""
         lib = self.family.lib
-        if "sni_hostname" not in wire.extensions or not proxied(transport, lib, method):
+        name = wire.extensions.get("sni_hostname")
+        if name is None or not pooled(transport, lib, method):
+            return transport
+        through = proxied(transport)
+        if not through and self.first.setdefault(transport, name) == name:
             return transport
         pools = self.tunnels.get(transport) or self.tunnels.setdefault(transport, tunnels(transport, self.family))
         tunnel = pools.transport(wire, endpoint, loop)
-        if lib.__name__ == "httpx":
+        if through and lib.__name__ == "httpx":
             del wire.extensions["sni_hostname"]  # httpx 0.28 would ask it of the proxy's own certificate
         return tunnel
 

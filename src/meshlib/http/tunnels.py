@@ -1,8 +1,9 @@
-"""Whom must a certificate name that comes through a proxy's tunnel? The service, as it must on the direct road.
+"""Whom must a certificate name that comes over a transport of the caller's? The service, as it must over our own.
 
-A tunnel (`CONNECT`) leads to the endpoint's address, and to httpx's pool that is all it leads to: services behind one
-address would share tunnels, and httpx 0.28 checks the certificate against the address. So each name has a pool of its
-own, with the settings of the transport that the client would have used.
+To httpx's pool a connection leads to the endpoint's address, and that is all: services behind one address would share
+it, though it was verified for one of them. So each name has a pool of its own, with the settings of the transport that
+the client would have used. A proxy's tunnel (`CONNECT`) needs more than that, because httpx 0.28 checks the
+certificate that comes through it against the address.
 """
 
 from __future__ import annotations
@@ -14,21 +15,27 @@ from .beneath import Pools, Swept
 from .family import Family
 
 
-def proxied(transport: Any, lib: Any, method: str) -> bool:
-    """Whether it is httpx's own, goes through a proxy, and nobody has patched this one instance."""
+def pooled(transport: Any, lib: Any, method: str) -> bool:
+    """Whether it is httpx's own, and nobody has patched this one instance."""
     return (
         type(transport) in (lib.AsyncHTTPTransport, lib.HTTPTransport)
         and method not in transport.__dict__
-        and hasattr(getattr(transport, "_pool", None), "_proxy_url")
+        and hasattr(transport, "_pool")
     )
 
 
+def proxied(transport: Any) -> bool:
+    """Whether a transport that is `pooled` goes through a proxy."""
+    return hasattr(transport._pool, "_proxy_url")
+
+
 def tunnels(transport: Any, family: Family) -> Pools:
-    """Pools with the settings of `transport`, which is `proxied`."""
+    """Pools with the settings of `transport`, which is `pooled`."""
     old = family.lib.__name__ == "httpx"
+    told = old and proxied(transport)
 
     def make(_path: str | None, name: str) -> Any:
-        twin = _twin(transport, name if old else "")
+        twin = _twin(transport, name if told else "")
         return Swept(twin, family) if old and type(transport) is family.lib.AsyncHTTPTransport else twin
 
     return Pools(make)
