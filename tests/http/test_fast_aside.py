@@ -331,6 +331,56 @@ async def test_redirects_are_followed_by_httpx_own_steps(lib: Any, kind: Any, ta
 
 
 @EACH
+async def test_a_redirect_that_keeps_its_body_is_sent_by_us(lib: Any, kind: Any, taken: Taken) -> None:
+    bodies: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            head = await peer.reader.readuntil(b"\r\n\r\n")
+            bodies.append(await peer.reader.readexactly(3 if head.startswith(b"PUT") else 0))
+            moved = b"HTTP/1.1 307 Moved\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n"
+            await peer.send(moved if b"/v1" in head else OK)
+
+    async with opened(kind, script) as (client, server):
+        assert (await client.get(URL, follow_redirects=True)).text == "ok"
+        assert (await client.put(URL, content="abc", follow_redirects=True)).text == "ok"
+    assert bodies == [b"", b"", b"abc", b"abc"]
+    assert len(server.peers) == 1
+    assert tuple(taken) == (2, 2)
+
+
+@EACH
+async def test_the_body_is_that_of_the_requests_stream(lib: Any, kind: Any, taken: Taken) -> None:
+    class Loud(lib.ByteStream):  # type: ignore[misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"LOUD"
+
+    sent: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            sent.append(await peer.reader.readexactly(4))
+            await peer.send(OK)
+
+    async with opened(kind, script) as (client, _):
+        for stream in (lib.ByteStream(b"late"), Loud(b"loud")):
+            request = client.build_request("POST", URL, content=b"soon")
+            request.stream = stream
+            assert (await client.send(request)).text == "ok"
+    assert sent == [b"late", b"LOUD"]
+    assert tuple(taken) == (0, 1)
+
+
+@EACH
+async def test_a_method_in_bytes_is_sent_by_httpx(lib: Any, kind: Any, taken: Taken) -> None:
+    async with opened(kind) as (client, server):
+        assert (await client.request(b"get", URL)).text == "ok"
+    assert server.requests == [(0, b"GET /v1 HTTP/1.1")]
+    assert tuple(taken) == (0, 0)
+
+
+@EACH
 async def test_a_cookie_reaches_the_jar_and_the_next_request(lib: Any, kind: Any, taken: Taken) -> None:
     heads: list[bytes] = []
 

@@ -133,8 +133,8 @@ class Lane:
         """Whether this exchange would come out the same on httpx's own road."""
         request = exchange.request
         return (
-            hasattr(request, "_content")
-            and isinstance(request.stream, self.family.lib.ByteStream)
+            type(request.stream) is self.family.lib.ByteStream
+            and isinstance(request.method, str)  # bytes would do in httpx
             and request.extensions.keys() <= _UNDERSTOOD
             and request.url.scheme in ("http", "https")
             and request.method != "CONNECT"
@@ -201,7 +201,8 @@ class Carrier:
         how: How = {phase: timeout.get(phase) for phase in PHASES}  # type: ignore[assignment]
         how["replayable"] = exchange.repeatable
         try:
-            head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, wire._content)
+            content = b"".join(wire.stream)  # not `_content`, which a request that follows a redirect has not
+            head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, content)
             if exchange.stream:
                 stream = await self._pool.open(head, body, method=method, **how)
                 body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
