@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
-from .http.door import arguments_of
+from .http.door import arguments_of, sends_as
 from .http.family import Family
 from .http.meshed import AsyncMeshed, SyncMeshed
 from .http.verbs import leanly
@@ -59,6 +59,7 @@ __all__ = ["MeshClient", "SyncMeshClient"]
 
 
 @leanly
+@sends_as(httpx2.AsyncClient)
 class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     """An `httpx2.AsyncClient` in every other respect; see `meshlib.MeshClient`."""
 
@@ -73,6 +74,7 @@ class MeshClient(AsyncMeshed, httpx2.AsyncClient):
         super().__init__(**httpx2_arguments)
 
 
+@sends_as(httpx2.Client)
 class SyncMeshClient(SyncMeshed, httpx2.Client):
     """An `httpx2.Client` in every other respect; see `meshlib.SyncMeshClient`."""
 

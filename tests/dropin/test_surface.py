@@ -77,6 +77,16 @@ async def test_a_misspelt_argument_is_a_type_error(door: Door) -> None:
 
 
 @EACH
+def test_each_method_shows_the_signature_of_httpx(door: Door) -> None:
+    base = door.lib.AsyncClient if door.is_async else door.lib.Client
+    for name in (name for name in dir(base) if not name.startswith("_") and callable(getattr(base, name))):
+        ours, theirs = getattr(door.kind, name), getattr(base, name)
+        assert inspect.signature(ours) == inspect.signature(theirs), name
+        assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs), name
+        assert name in ("aclose", "close") or ours.__doc__ == theirs.__doc__, name
+
+
+@EACH
 async def test_the_methods_and_attributes_are_there(door: Door) -> None:
     methods = ["get", "options", "head", "post", "put", "patch", "delete", "request", "stream", "send", "build_request"]
     methods.append("aclose" if door.is_async else "close")

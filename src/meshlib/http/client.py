@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..mesh import Mesh
-from .door import arguments_of
+from .door import arguments_of, sends_as
 from .family import Family
 from .meshed import AsyncMeshed, SyncMeshed
 from .verbs import leanly
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @leanly
+@sends_as(httpx.AsyncClient)
 class MeshClient(AsyncMeshed, httpx.AsyncClient):
     """An `httpx.AsyncClient` in every other respect; requests to the services of `mesh` take the mesh's way.
 
@@ -37,6 +38,7 @@ class MeshClient(AsyncMeshed, httpx.AsyncClient):
         super().__init__(**httpx_arguments)
 
 
+@sends_as(httpx.Client)
 class SyncMeshClient(SyncMeshed, httpx.Client):
     """The same over `httpx.Client`, for threads. It shares endpoints, policies and budgets with every other client
     of the same mesh, the async ones included."""

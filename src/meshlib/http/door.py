@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..balancing import Endpoint
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .lean import Lean
 
 F = TypeVar("F", bound=Callable[..., None])
+C = TypeVar("C", bound=type[Any])
 
 
 class Sending:
@@ -240,5 +243,18 @@ def arguments_of(base: type) -> Callable[[F], F]:
         ours = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
         init.__signature__ = theirs.replace(parameters=[*ours, *theirs.parameters.values()])  # type: ignore[attr-defined]
         return init
+
+    return shown
+
+
+def sends_as(base: type[Any]) -> Callable[[C], C]:
+    """Have the `send` of a client class show the signature and documentation of that of `base`."""
+
+    def shown(kind: C) -> C:
+        ours: Any = kind.send
+        send = FunctionType(ours.__code__, ours.__globals__, ours.__name__, ours.__defaults__, ours.__closure__)
+        send.__kwdefaults__ = ours.__kwdefaults__
+        kind.send = functools.update_wrapper(send, base.send)
+        return kind
 
     return shown
