@@ -132,15 +132,27 @@ async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(d
     assert cluster_of(mesh_of()).breaker is None
 
 
-@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy])
-async def test_a_dressed_error_can_be_copied(door: Door, copied: Any) -> None:
-    mesh = mesh_of(gates=[Refusing(BulkheadFull("users", "all 3 places are taken"))])
+@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    ("error", "twin"),
+    [
+        (BulkheadFull("users", "all 3 places are taken"), "PoolTimeout"),
+        (DeadlineExceeded("users", limit=0.5, sent=False), "ConnectTimeout"),
+    ],
+)
+async def test_a_dressed_error_is_the_same_after_pickling_and_copying(
+    door: Door, error: MeshError, twin: str, copied: Any
+) -> None:
+    mesh = mesh_of(gates=[Refusing(error)], attempts=1)
     async with door.open(mesh, transport=Server(door).transport) as client:
-        with pytest.raises(BulkheadFull) as caught:
+        with pytest.raises(type(error)) as caught:
             await client.get("http://users/")
     again = copied(caught.value)
-    assert isinstance(again, BulkheadFull)
-    assert str(again) == "users: all 3 places are taken"
+    assert isinstance(again, type(error))
+    assert isinstance(again, getattr(door.lib, twin))
+    assert str(again) == str(error)
+    assert (again.service, again.attempt, again.policy) == ("users", 1, caught.value.policy)
+    assert str(again.request.url) == "http://users/"
 
 
 async def test_the_cause_of_a_late_answer_stays_visible(door: Door) -> None:

@@ -10,6 +10,8 @@ So code written for httpx keeps catching what it caught, and code written for me
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -51,7 +53,6 @@ class Errors:
             source.ProxyError,
         )
         self.decoding: type[Exception] = source.DecodingError
-        self._dressed: dict[tuple[type[MeshError], str], type[MeshError]] = {}
         self._lib = source
 
     def dress(self, error: MeshError, request: Any) -> MeshError:
@@ -61,25 +62,25 @@ class Errors:
         twin, policy = next(_TWINS[kind] for kind in type(error).__mro__ if kind in _TWINS)
         if twin == "ReadTimeout" and not getattr(error, "sent", True):
             twin = "ConnectTimeout"
-        kind = self._class(type(error), twin)
-        dressed = kind.__new__(kind, *error.args)
+        dressed = _bare(self._lib.__name__, type(error), twin, error.args)
         dressed.__dict__.update(error.__dict__, policy=policy, _request=request)
         dressed.__cause__, dressed.__context__ = error.__cause__, error.__context__
         return dressed.with_traceback(error.__traceback__)
 
-    def _class(self, ours: type[MeshError], twin: str) -> type[MeshError]:
-        kind = self._dressed.get((ours, twin))
-        if kind is None:
-            theirs = getattr(self._lib, twin)
-            body = {
-                "__doc__": ours.__doc__,
-                "__module__": __name__,
-                "__reduce__": lambda error: (_plain, (ours, error.args)),
-            }
-            kind = self._dressed[ours, twin] = type(ours.__name__, (ours, theirs), body)
-        return kind
+
+def _bare(lib: str, ours: type[MeshError], twin: str, args: tuple[Any, ...]) -> MeshError:
+    """An error of ours in the dress of `lib`, with nothing set but its arguments. Pickled ones are made again by it."""
+    kind = _class(lib, ours, twin)
+    error = kind.__new__(kind, *args)
+    error.args = args  # which some make of themselves only in `__init__`
+    return error
 
 
-def _plain(kind: type[MeshError], args: tuple[Any, ...]) -> MeshError:
-    """What a pickled error comes back as: ours, without the client's dress."""
-    return kind(*args)
+@cache
+def _class(lib: str, ours: type[MeshError], twin: str) -> type[MeshError]:
+    body = {
+        "__doc__": ours.__doc__,
+        "__module__": __name__,
+        "__reduce__": lambda error: (_bare, (lib, ours, twin, error.args), error.__dict__),
+    }
+    return type(ours.__name__, (ours, getattr(import_module(lib), twin)), body)
