@@ -77,7 +77,7 @@ def _bare(lib: str, ours: type[MeshError], twin: str, args: tuple[Any, ...]) -> 
 
 
 @cache
-def _class(lib: str, ours: type[MeshError], twin: str) -> type[MeshError]:
+def _class(lib: str, ours: Any, twin: str) -> type[MeshError]:
     body = {
         "__doc__": ours.__doc__,
         "__module__": __name__,
