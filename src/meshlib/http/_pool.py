@@ -139,7 +139,8 @@ class Pool:
             raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
         connection = self._rested(replayable) or await self._acquire_by(by, connect, pool)
         while True:
-            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, by)
+            left = inf if by == inf else by - get_running_loop().time()
+            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, left)
             try:
                 return await waiter
             except WireError:
@@ -153,9 +154,10 @@ class Pool:
 
     def ready(self, loop: asyncio.AbstractEventLoop, replayable: bool) -> Connection | None:
         """An idle connection for an exchange on `loop`, which is the running one; None if `exchange` must see to it."""
-        if not self._idle or loop is not self._loop or self._leaving:
+        idle = self._idle
+        if not idle or loop is not self._loop or self._leaving:
             return None
-        return self._rested(replayable)
+        return idle.popitem()[0] if replayable and self._max_duration is None else self._rested(replayable)
 
     async def instead(self, stale: Connection, connect: float | None, by: float) -> Connection:
         """A new connection in the place of one that was found dead. `connect` and `by` as in `exchange`."""

@@ -22,6 +22,9 @@ ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its he
 AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
 HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
 
+# What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet.
+_REST, _BUSY, _USUAL = range(3)
+
 
 class Stale(Exception):
     """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
@@ -52,7 +55,8 @@ class Connection(Limited, asyncio.Protocol):
         self.reader = Reader()
         self._waiter: asyncio.Future[Answer] | None = None  # to be told of what comes next
         self._asked: asyncio.Future[Answer] | None = None  # the last waiter of this exchange, told or not, till its end
-        self._busy = self._heard = self._sent = False
+        self._busy = _REST
+        self._heard = self._sent = False
         self._used = False
         self._first = True  # whether this is the connection's first exchange
         self._paused = False  # the transport has not yet taken the whole request
@@ -80,19 +84,24 @@ class Connection(Limited, asyncio.Protocol):
         replayable: bool,
         keep: bool,
         streaming: bool,
-        by: float = inf,
+        left: float = inf,
     ) -> asyncio.Future[Answer]:
-        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
-        self.reader.begin(head, method)
+        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
+
+        All of it must be over in `left` seconds.
+        """
+        reader, transport = self.reader, self.transport
+        if reader.fresh and method == reader.method:
+            reader.request = head
+        else:
+            reader.begin(head, method)
         self._waiter = self._asked = waiter = self.loop.create_future()
-        self._busy = True
+        self._busy = _BUSY
         self._heard = False
         self._read = read
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
-        self.by = by
-        transport = self.transport
         try:
             if len(body) > ONE_WRITE:
                 transport.write(head)
@@ -103,13 +112,21 @@ class Connection(Limited, asyncio.Protocol):
             self._sent = not transport.is_closing()
         except RuntimeError:  # uvloop, when the socket is closed already
             self._sent = False
-        self.limit(write if self._paused else read)
+        seconds = write if self._paused else read
+        now = self._time()
+        self.by = by = now + left
+        self._due = due = by if seconds is None or seconds >= left else now + seconds
+        if due < self._armed:
+            self._arm(due)
         if self._used:
             self._first = False
         else:
             self._used = True
             if self._early or self._early_eof or self.over:
                 self._catch_up()
+                return waiter
+        if not (streaming or self._paused or reader.not_as_get):
+            self._busy = _USUAL
         return waiter
 
     def patience(self, read: float | None) -> None:
@@ -149,7 +166,7 @@ class Connection(Limited, asyncio.Protocol):
     def fail(self, error: WireError) -> None:
         """End the exchange, if there is one, with `error`; and the connection."""
         if self._busy:
-            self._busy = False
+            self._busy = _REST
             error.sent = self._sent
             waiter, self._waiter = self._waiter, None
             if waiter is None:
@@ -169,7 +186,8 @@ class Connection(Limited, asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     def _cut(self) -> None:
-        self.open = self._busy = False
+        self.open = False
+        self._busy = _REST
         waiter, self._waiter = self._waiter, None
         self._asked = None
         if waiter is not None and not waiter.done():
@@ -180,22 +198,23 @@ class Connection(Limited, asyncio.Protocol):
     def _finish(self) -> None:
         """The response is complete, and so is the request."""
         reader = self.reader
-        waiter, self._waiter = self._waiter, None
-        self._asked = None
-        self._busy = False
-        self.by = inf
         answer = reader.answer
         assert answer is not None
         if self._streaming:
             answer.source = self, reader
             self.reader = Reader()  # the other one stays with the stream, which may not have taken all of it
         else:
-            parts = reader.parts
-            answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.body = reader.take()
             answer.source = self
             reader.answer = None  # an idle connection keeps no body alive
-            reader.parts = []
-        if reader.reusable and self._keep and not (self._early_eof or self.transport.is_closing()):
+        self._answer(answer, reader.reusable and not self._early_eof)
+
+    def _answer(self, answer: Answer, reusable: bool) -> None:
+        waiter, self._waiter = self._waiter, None
+        self._asked = None
+        self._busy = _REST
+        self.by = inf
+        if reusable and self._keep and not self.transport.is_closing():
             self._rested(self)
         else:
             self.close()
@@ -257,7 +276,13 @@ class Connection(Limited, asyncio.Protocol):
             transport.max_size = AT_ONCE  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        if not self._busy:
+        if self._busy == _USUAL:
+            known = self.reader.known
+            if known is not None and len(data) == known.size and data.startswith(known.bytes):
+                self._answer(Answer(known.head, data[len(known.bytes) :], self), known.reusable)
+                return
+            self._busy = _BUSY
+        elif not self._busy:
             if self._used:
                 self.close()  # nobody asked
             else:

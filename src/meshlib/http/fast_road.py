@@ -16,9 +16,8 @@ from typing import Any, Final
 from ..balancing import Endpoint
 from ._faults import PoolClosed, WireError
 from ._pool import How, Pool
-from ._reader import Answer
+from ._reader import Head
 from ._request import request_bytes
-from ._stream import Stream
 from ._wire import Connection
 from .exchange import KEY, Attempt, Exchange
 from .family import Family
@@ -205,18 +204,18 @@ class Carrier:
             if exchange.stream:
                 stream = await self._pool.open(head, body, method=method, **how)
                 body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
-                return _response(family, stream, body_to_come, stream.connection)
+                return _response(family, stream.head, body_to_come, stream.connection)
             answer = await self._pool.exchange(head, body, method=method, **how)
             body_read = family.lib.ByteStream(answer.body) if answer.body else family.Spent()
-            return _response(family, answer, body_read, answer.source)
+            return _response(family, answer.head, body_read, answer.source)
         except WireError as error:
             raise error.told(family.lib, exchange.request) from error
 
 
-def _response(family: Family, answer: Answer | Stream, stream: Any, connection: Connection) -> Any:
+def _response(family: Family, head: Head, stream: Any, connection: Connection) -> Any:
     extensions = {
-        "http_version": answer.http_version,
-        "reason_phrase": answer.reason,
+        "http_version": head.http_version,
+        "reason_phrase": head.reason,
         "network_stream": NetworkStream(connection),
     }
-    return family.lib.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
+    return family.lib.Response(head.status, headers=head.headers, stream=stream, extensions=extensions)

@@ -54,13 +54,13 @@ def lazy_response(lib: Any, Spent: type) -> Any:
         next_request = None
         _sets_cookies = False
 
-        headers = Late(lambda response: lib.Headers(response._answer.headers))
+        headers = Late(lambda response: lib.Headers(response._answer.head.headers))
         history = Late(lambda response: [])
         stream = Late(lambda response: Spent())
         extensions = Late(
             lambda response: {
-                "http_version": response._answer.http_version,
-                "reason_phrase": response._answer.reason,
+                "http_version": response._answer.head.http_version,
+                "reason_phrase": response._answer.head.reason,
                 "network_stream": NetworkStream(response._answer.source),
             }
         )
@@ -72,7 +72,7 @@ def lazy_response(lib: Any, Spent: type) -> Any:
             self._answer = answer
             self._exchange = exchange
             self._took = 0.0
-            self.status_code = answer.status
+            self.status_code = answer.head.status
             self.default_encoding = default_encoding
             self._content = answer.body
 

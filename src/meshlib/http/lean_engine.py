@@ -107,7 +107,7 @@ class LeanEngine(AsyncEngine):
             if failed is None:
                 raise
         else:
-            status, listeners = answer.status, self.mesh.port.listeners
+            status, listeners = answer.head.status, self.mesh.port.listeners
             if status < 500 and status != 429 and status not in exchange.curable:  # a success, says the classifier
                 endpoint.leave(permit, SUCCESS, end, heard - start)
                 if listeners:

@@ -84,7 +84,7 @@ class LeanExchange(Exchange):
         pool = self.lean.lane.pool(endpoint, name, cluster.max_connection_duration, loop)
         connection = pool.ready(loop, plan.repeatable)
         if connection is not None:
-            return self._over(connection, loop.time() + left), connection, pool
+            return self._over(connection, left), connection, pool
         answer = pool.exchange(
             plan.head(body) if self.deadline == inf else self._told(left),
             body,
@@ -106,11 +106,11 @@ class LeanExchange(Exchange):
             return head
         return b"%b%b: %b\r\n\r\n" % (head[:-2], DEADLINE_HEADER.encode(), told_deadline(left).encode())
 
-    def _over(self, connection: Connection, by: float) -> asyncio.Future[Answer]:
+    def _over(self, connection: Connection, left: float) -> asyncio.Future[Answer]:
         plan, body, timeout = self.plan, self.body, self.timeout
-        head = plan.head(body) if self.deadline == inf else self._told(by - self.loop.time())
+        head = plan.head(body) if self.deadline == inf else self._told(left)
         return connection.exchange(
-            head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, by
+            head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left
         )
 
     async def rescue(self, error: BaseException, asked: Asked, left: float, deadline: float) -> Answer:
@@ -125,7 +125,7 @@ class LeanExchange(Exchange):
                 raise error
             by = self.loop.time() + (deadline - self.lean.now() if deadline < inf else inf)
             connection = await pool.instead(connection, self.timeout.connect, by)
-            waiter = self._over(connection, by)
+            waiter = self._over(connection, by - self.loop.time() if by < inf else inf)
             try:
                 return await waiter
             except WireError:
@@ -151,13 +151,13 @@ class LeanExchange(Exchange):
         response = family.LazyResponse(answer, self, self.client._default_encoding)
         if family.log.isEnabledFor(logging.INFO):
             _log(self, response)
-        if not answer.plain:
+        if not answer.head.plain:
             self._heed(answer, response)
         return response
 
     def _heed(self, answer: Answer, response: Any) -> None:
         """See to what most answers do not have: cookies and content codings."""
-        names = {name.lower() for name, _ in answer.headers}
+        names = {name.lower() for name, _ in answer.head.headers}
         if b"content-encoding" in names and answer.body:
             response._content = self._decoded(answer)
         response._sets_cookies = not names.isdisjoint(_COOKIES)
@@ -166,7 +166,7 @@ class LeanExchange(Exchange):
         """The body without its content codings, as the family's own response reads it."""
         lib = self.family.lib
         try:
-            whole = lib.Response(answer.status, headers=answer.headers, stream=lib.ByteStream(answer.body))
+            whole = lib.Response(answer.head.status, headers=answer.head.headers, stream=lib.ByteStream(answer.body))
             content: bytes = whole.read()
         except lib.DecodingError as error:
             error.request = self.request
