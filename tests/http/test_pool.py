@@ -19,6 +19,7 @@ import trustme
 from scripted import OK, Peer, Server, answering, get, once, post, serving
 
 from meshlib.http import _faults
+from meshlib.http._answer import Answer
 from meshlib.http._faults import (
     ConnectError,
     ConnectTimeout,
@@ -33,7 +34,6 @@ from meshlib.http._faults import (
     WriteTimeout,
 )
 from meshlib.http._pool import Pool
-from meshlib.http._reader import Answer
 from meshlib.http._wire import Connection
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from math import inf
 from typing import TypedDict, Unpack
 
+from meshlib.http._answer import Answer
 from meshlib.http._dial import Dialer
+from meshlib.http._ending import Stale
 from meshlib.http._faults import ConnectTimeout, Cut, NoSocket, PoolClosed, PoolFull, PoolTimeout, WireError
-from meshlib.http._reader import Answer
 from meshlib.http._stream import Stream
-from meshlib.http._wire import Connection, Stale
+from meshlib.http._wire import Connection
 
 
 class How(TypedDict, total=False):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
+from meshlib.http._answer import Answer, Head
 from meshlib.http._faults import RemoteProtocolError
-from meshlib.http._reader import SLICE, Answer, Head
+from meshlib.http._reader import SLICE
 
 if TYPE_CHECKING:
     from meshlib.http._reader import Reader

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import EllipsisType
 
+from meshlib.http._answer import Answer
 from meshlib.http._faults import WireError
-from meshlib.http._reader import Answer, Reader
+from meshlib.http._reader import Reader
 from meshlib.http._wire import Connection
 
 
