@@ -668,7 +668,7 @@ async def test_cancelled_in_any_turn_of_the_loop_an_exchange_gives_back_its_plac
                 assert (await fetch(pool, pool=5.0)).body == b"ok"
                 assert (pool.active, pool.pending) == (0, 0) and pool.idle <= 1
                 await pool.aclose()
-                assert pool._places == 0
+                assert pool._places.taken == 0
 
 
 async def test_a_connection_that_dies_on_the_way_to_who_waited_for_it_is_replaced() -> None:

@@ -77,9 +77,7 @@ class Lean:
         self._content = importlib.import_module(f"{lib.__name__}._content")
         self._encode_json = self._content.encode_json
         self._encode = _encode if _writes_alike(self._encode_json) else None
-        self._engine: Any = (
-            ...
-        )  # the door's; `engine` is that of this path for the same mesh
+        self._engine: Any = ...  # the door's; `engine` is that of this path for the same mesh
         self.engine: LeanEngine
         self._steps = Steps(door.family, kind, lane.way)
         self._plans: dict[Key, Plan | None] = {}
