@@ -68,7 +68,7 @@ class Errors:
         return dressed.with_traceback(error.__traceback__)
 
 
-def _bare(lib: str, ours: type[MeshError], twin: str, args: tuple[Any, ...]) -> MeshError:
+def _bare(lib: str, ours: Any, twin: str, args: tuple[Any, ...]) -> MeshError:
     """An error of ours in the dress of `lib`, with nothing set but its arguments. Pickled ones are made again by it."""
     kind = _class(lib, ours, twin)
     error = kind.__new__(kind, *args)
