@@ -270,6 +270,33 @@ async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, scrip
     assert len(quick.requests) == 2
 
 
+async def test_a_limit_that_was_asked_for_is_kept_also_if_it_is_httpx_own_default(door: Door) -> None:
+    if not door.is_async:
+        return  # the same code, and it would take a hundred threads
+    answer = threading.Event()
+
+    async def holding(peer: Peer) -> None:
+        await peer.request()
+        arrived.append(peer)
+        while not answer.is_set():
+            await asyncio.sleep(0.001)
+        await peer.send(OK)
+
+    arrived: list[Peer] = []
+    limits = door.lib.Limits(max_connections=100, max_keepalive_connections=20)
+    with served(holding) as server:
+        async with door.open(mesh_of(server.port, attempts=1), limits=limits, timeout=60.0) as client:
+            async with anyio.create_task_group() as group:
+                for _ in range(100):
+                    group.start_soon(client.get, "http://users/")
+                while len(arrived) < 100:
+                    await anyio.sleep(0.001)
+                with pytest.raises(door.lib.PoolTimeout):
+                    await client.get("http://users/", timeout=door.lib.Timeout(2.0, pool=0.02))
+                answer.set()
+    assert len(arrived) == 100
+
+
 async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Door) -> None:
     with served(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha", b"lf")) as server:
         limits = door.lib.Limits(max_connections=1)

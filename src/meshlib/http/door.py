@@ -146,18 +146,18 @@ class Door:
     def remember(self, settings: dict[str, Any], transport: Any, kind: Any) -> Any:
         """The client's default transport, which the mesh's own connections shall resemble. Returns their limits."""
         lib = self.family.lib
-        usual = lib.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own default
+        usual = lib._config.DEFAULT_LIMITS  # this very object is what nobody asked for; others may be equal to it
         limits = settings.get("limits") or usual
         if limits.max_connections is not None:
             # httpx counts connections, and one of HTTP/2 carries up to a hundred requests.
             limit = Limit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
-            if limits == usual:
+            if limits is usual:
                 self.usual = limit
             else:
                 self.limit = limit
         ours = lib.Limits(
             max_connections=None,
-            max_keepalive_connections=None if limits == usual else limits.max_keepalive_connections,
+            max_keepalive_connections=None if limits is usual else limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
         )
         given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": ours}
