@@ -65,7 +65,8 @@ def by_reader(
     except RemoteProtocolError:
         return ("RemoteProtocolError",)
     answer = reader.answer
-    head = answer and (answer.status, answer.reason, answer.http_version, answer.headers)
+    said = answer and answer.head
+    head = said and (said.status, said.reason, said.http_version, said.headers)
     keep = (b"Connection", b"close") not in extra  # what Pool.exchange is told
     return ("done", head, reader.take(), reader.reusable and keep) if complete else ("waits", head, reader.take())
 

@@ -19,6 +19,7 @@ import trustme
 from scripted import OK, Peer, Server, answering, get, once, post, serving
 
 from meshlib.http import _faults
+from meshlib.http._answer import Answer
 from meshlib.http._faults import (
     ConnectError,
     ConnectTimeout,
@@ -33,7 +34,6 @@ from meshlib.http._faults import (
     WriteTimeout,
 )
 from meshlib.http._pool import Pool
-from meshlib.http._reader import Answer
 from meshlib.http._wire import Connection
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +80,7 @@ async def test_an_exchange_gives_the_answer_and_keeps_the_connection() -> None:
         pool = Pool("127.0.0.1", server.port)
         for _ in range(3):
             answer = await fetch(pool)
-            assert (answer.status, answer.reason, answer.body) == (200, b"OK", b"ok")
+            assert (answer.head.status, answer.head.reason, answer.body) == (200, b"OK", b"ok")
         assert (pool.opened, pool.idle, pool.active, pool.pending) == (1, 1, 0, 0)
         await pool.aclose()
 
@@ -162,7 +162,7 @@ async def test_a_server_that_speaks_first_is_heard_when_it_is_asked() -> None:
 
     async with serving(hasty) as server:
         pool = Pool("127.0.0.1", server.port)
-        assert (await fetch(pool)).status == 408
+        assert (await fetch(pool)).head.status == 408
         await pool.aclose()
 
 
@@ -205,7 +205,7 @@ async def test_a_server_that_answers_early_and_closes_its_half_is_not_asked_agai
     async with serving(early) as server:
         pool = Pool("127.0.0.1", server.port)
         answer = await pool.exchange(post(len(body)), body, method=b"POST", read=5.0, write=5.0)
-        assert answer.status == 413 and (pool.idle, pool.active) == (0, 0)
+        assert answer.head.status == 413 and (pool.idle, pool.active) == (0, 0)
         await pool.aclose()
 
 
@@ -224,7 +224,7 @@ async def test_an_answer_before_the_body_was_sent_counts_when_the_request_is_out
     async with serving(early) as server:
         pool = Pool("127.0.0.1", server.port)
         answer = await pool.exchange(post(len(body)), body, method=b"POST", read=5.0, write=5.0)
-        assert answer.status == 413 and pool.idle == 1
+        assert answer.head.status == 413 and pool.idle == 1
         await eventually(lambda: order == ["read"])
         await pool.aclose()
 
@@ -239,7 +239,7 @@ async def test_an_early_answer_from_a_server_that_reads_no_further_is_not_lost()
     async with serving(refuses) as server:
         pool = Pool("127.0.0.1", server.port)
         answer = await pool.exchange(post(20_000_000), b"x" * 20_000_000, method=b"POST", read=5.0, write=5.0)
-        assert answer.status == 413 and (pool.idle, pool.active) == (0, 0)
+        assert answer.head.status == 413 and (pool.idle, pool.active) == (0, 0)
         await pool.aclose()
 
 
@@ -668,7 +668,7 @@ async def test_cancelled_in_any_turn_of_the_loop_an_exchange_gives_back_its_plac
                 assert (await fetch(pool, pool=5.0)).body == b"ok"
                 assert (pool.active, pool.pending) == (0, 0) and pool.idle <= 1
                 await pool.aclose()
-                assert pool._places == 0
+                assert pool._places.taken == 0
 
 
 async def test_a_connection_that_dies_on_the_way_to_who_waited_for_it_is_replaced() -> None:
@@ -703,7 +703,7 @@ async def test_a_stream_gives_the_head_first_and_the_body_as_it_comes() -> None:
     async with serving(slow) as server:
         pool = Pool("127.0.0.1", server.port)
         stream = await pool.open(get(), method=b"GET", read=5.0)
-        assert stream.status == 200 and pool.active == 1
+        assert stream.head.status == 200 and pool.active == 1
         assert await anext(stream) == b"ab"
         go_on.set()
         assert b"".join([piece async for piece in stream]) == b"cd"

@@ -26,8 +26,9 @@ def reading(*pieces: bytes, method: bytes = b"GET", closing: bool = False) -> Re
 def test_reads_a_plain_response() -> None:
     reader = reading(b"HTTP/1.1 200 Fine so\r\nContent-Length: 3\r\nX-Case: kept \r\n\r\nabc")
     assert reader.complete and reader.reusable and reader.answer is not None
-    assert (reader.answer.status, reader.answer.reason, reader.answer.http_version) == (200, b"Fine so", b"HTTP/1.1")
-    assert reader.answer.headers == [(b"Content-Length", b"3"), (b"X-Case", b"kept")]
+    head = reader.answer.head
+    assert (head.status, head.reason, head.http_version) == (200, b"Fine so", b"HTTP/1.1")
+    assert head.headers == [(b"Content-Length", b"3"), (b"X-Case", b"kept")]
     assert reader.take() == b"abc"
 
 

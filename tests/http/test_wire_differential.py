@@ -88,7 +88,8 @@ class Exchange:
             )
         except WireError as error:
             return (error.family,)
-        return (answer.status, answer.reason, answer.http_version, answer.headers, answer.body)
+        head = answer.head
+        return (head.status, head.reason, head.http_version, head.headers, answer.body)
 
     async def by_stream(self, pool: Pool) -> Outcome:
         try:
@@ -99,7 +100,8 @@ class Exchange:
                 await stream.aclose()
         except WireError as error:
             return (error.family,)
-        return (stream.status, stream.reason, stream.http_version, stream.headers, body)
+        head = stream.head
+        return (head.status, head.reason, head.http_version, head.headers, body)
 
 
 @pytest.fixture(scope="module")

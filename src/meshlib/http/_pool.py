@@ -6,15 +6,16 @@ import asyncio
 import os
 import ssl as _ssl
 from asyncio import get_running_loop
-from collections import OrderedDict
 from math import inf
 from typing import TypedDict, Unpack
 
+from meshlib.http._answer import Answer
 from meshlib.http._dial import Dialer
-from meshlib.http._faults import ConnectTimeout, Cut, NoSocket, PoolClosed, PoolFull, PoolTimeout, WireError
-from meshlib.http._reader import Answer
+from meshlib.http._ending import Stale
+from meshlib.http._faults import ConnectTimeout, Cut, NoSocket, PoolClosed, WireError
+from meshlib.http._places import Places
 from meshlib.http._stream import Stream
-from meshlib.http._wire import Connection, Stale
+from meshlib.http._wire import Connection
 
 
 class How(TypedDict, total=False):
@@ -69,8 +70,7 @@ class Pool:
             raise ValueError(f"max_duration: found {max_duration!r}, expected None or seconds above 0")
         self._dialer = Dialer(host, port, uds=uds, ssl=ssl, server_hostname=server_hostname)
         self._name = self._dialer.name
-        self._max_connections = max_connections
-        self._max_pending = max_pending
+        self._places = Places(self._name, max_connections, max_pending, self._rest)
         self._max_keepalive = 0 if keepalive_expiry == 0 else max_keepalive
         self._keepalive_expiry = keepalive_expiry
         self._max_duration = max_duration
@@ -84,15 +84,12 @@ class Pool:
     def _forget(self) -> None:
         self._all: set[Connection] = set()
         self._idle: dict[Connection, None] = {}  # in the order of their last use
-        self._places = 0  # taken: by connections, and by attempts to connect
-        # A waiter's future gets an idle connection, or None for the right to open one.
-        self._waiting: OrderedDict[asyncio.Future[Connection | None], None] = OrderedDict()
-        self._empty: asyncio.Future[None] | None = None
+        self._places.forget()
 
     @property
     def active(self) -> int:
         """Connections that are opening or busy."""
-        return self._places - len(self._idle)
+        return self._places.taken - len(self._idle)
 
     @property
     def idle(self) -> int:
@@ -101,7 +98,7 @@ class Pool:
     @property
     def pending(self) -> int:
         """Exchanges that wait for a connection."""
-        return len(self._waiting)
+        return len(self._places.waiting)
 
     def __repr__(self) -> str:
         counts = f"{self.active} active, {self.idle} idle, {self.pending} pending, {self.opened} opened"
@@ -139,7 +136,8 @@ class Pool:
             raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
         connection = self._rested(replayable) or await self._acquire_by(by, connect, pool)
         while True:
-            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, by)
+            left = inf if by == inf else by - get_running_loop().time()
+            waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, left)
             try:
                 return await waiter
             except WireError:
@@ -153,9 +151,10 @@ class Pool:
 
     def ready(self, loop: asyncio.AbstractEventLoop, replayable: bool) -> Connection | None:
         """An idle connection for an exchange on `loop`, which is the running one; None if `exchange` must see to it."""
-        if not self._idle or loop is not self._loop or self._leaving:
+        idle = self._idle
+        if not idle or loop is not self._loop or self._leaving:
             return None
-        return self._rested(replayable)
+        return idle.popitem()[0] if replayable and self._max_duration is None else self._rested(replayable)
 
     async def instead(self, stale: Connection, connect: float | None, by: float) -> Connection:
         """A new connection in the place of one that was found dead. `connect` and `by` as in `exchange`."""
@@ -185,21 +184,17 @@ class Pool:
         if get_running_loop() is not self._loop:
             self._move()
         self.drain()
-        if grace > 0 and self._places:
+        if grace > 0:
             self._cut = False
-            self._empty = self._loop.create_future()
-            await asyncio.wait([self._empty], timeout=grace)
+            await self._places.empty(grace)
             self._cut = True
-        while self._waiting:
-            waiter, _ = self._waiting.popitem()
-            if not waiter.done():
-                waiter.set_exception(PoolClosed(f"{self._name}: the client was closed"))
+        self._places.close()
         for connection in list(self._all):
             connection.fail(Cut("the client was closed"))
         for _ in range(2):  # turns of the loop in which the transports let go of their sockets
             await asyncio.sleep(0)
 
-    # Places.
+    # Finding a connection.
 
     def _rested(self, replayable: bool) -> Connection | None:
         """The idle connection used last. What cannot be replayed gets none that the server has closed meanwhile."""
@@ -225,62 +220,26 @@ class Pool:
 
     async def _acquire(self, connect: float | None, patience: float | None) -> Connection:
         """A connection that is ours, at the latest after `patience` seconds of waiting for a place."""
-        ours = self._take_place()
+        ours = self._places.take()
         while True:
             if ours:
                 try:
                     return await self._connect(connect)
                 except NoSocket:
-                    if not self._places:  # nobody here has a socket that could come free
+                    if not self._places.taken:  # nobody here has a socket that could come free
                         raise
-            if self._max_pending is not None and len(self._waiting) >= self._max_pending:
-                raise PoolFull(f"{self._name}: {len(self._waiting)} exchanges wait for a connection already")
-            connection = await self._wait_for_turn(patience)
+            connection = await self._places.wait(patience)
             if connection is not None and connection.open:
                 return connection
             # It may have died between our turn and now, and its place with it.
-            ours = connection is None or self._take_place()
-
-    def _take_place(self) -> bool:
-        free = self._max_connections is None or self._places < self._max_connections
-        self._places += free
-        return free
-
-    async def _wait_for_turn(self, patience: float | None) -> Connection | None:
-        loop = get_running_loop()
-        waiter: asyncio.Future[Connection | None] = loop.create_future()
-        self._waiting[waiter] = None
-        timer = None if patience is None else loop.call_later(patience, self._out_of_patience, waiter)
-        try:
-            return await waiter
-        except WireError:
-            raise
-        except BaseException:
-            self._waiting.pop(waiter, None)
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(waiter.result())
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _give_back(self, what: Connection | None) -> None:
-        if what is None:
-            self._free_place()
-        elif what.open:
-            self._rest(what)
-
-    def _out_of_patience(self, waiter: asyncio.Future[Connection | None]) -> None:
-        if not waiter.done():
-            self._waiting.pop(waiter, None)
-            waiter.set_exception(PoolTimeout(f"{self._name}: no connection came free in time"))
+            ours = connection is None or self._places.take()
 
     def _rest(self, connection: Connection) -> None:
         """A connection is free: for the exchange that has waited longest, or to lie idle."""
         left = None if connection.retires is None else connection.retires - connection.loop.time()
         if left is not None and left <= 0:
             connection.close()
-        elif self._waiting and self._hand_to_next(connection):
+        elif self._places.waiting and self._places.hand(connection):
             connection.limit(None)
         elif self._leaving or (self._max_keepalive is not None and len(self._idle) >= self._max_keepalive):
             connection.close()
@@ -289,25 +248,10 @@ class Pool:
             expiry = self._keepalive_expiry
             connection.limit(expiry if left is None else _sooner(expiry, left))
 
-    def _free_place(self) -> None:
-        """A place is free: for the exchange that has waited longest to open a connection in it, or for anyone."""
-        if not self._hand_to_next(None):
-            self._places -= 1
-            if not self._places and self._empty is not None and not self._empty.done():
-                self._empty.set_result(None)
-
-    def _hand_to_next(self, what: Connection | None) -> bool:
-        while self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                waiter.set_result(what)
-                return True
-        return False
-
     def _closed(self, connection: Connection) -> None:
         self._all.discard(connection)
         self._idle.pop(connection, None)
-        self._free_place()
+        self._places.free()
 
     # Connecting.
 
@@ -321,7 +265,7 @@ class Pool:
                 connection.transport.abort()
                 raise PoolClosed(f"{self._name}: the client was closed")
         except BaseException:
-            self._free_place()
+            self._places.free()
             raise
         if self._max_duration is not None:
             connection.retires = self._loop.time() + self._max_duration
@@ -333,7 +277,7 @@ class Pool:
         """Settle on the running loop. Connections of a closed loop, or of the process we were forked from, are lost."""
         loop = get_running_loop()
         old = self._loop
-        if old is not None and self._places and not old.is_closed() and self._process == os.getpid():
+        if old is not None and self._places.taken and not old.is_closed() and self._process == os.getpid():
             raise RuntimeError(
                 f"{self._name}: this pool has connections on another event loop that is still open; "
                 "give each event loop a client of its own, or close the client before the next loop uses it"

@@ -12,8 +12,9 @@ refuses (an unknown transfer coding, an empty line before the status), and it sa
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from meshlib.http._answer import Answer, Head, Known
 from meshlib.http._faults import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -34,31 +35,6 @@ _CHUNKED_SO_FAR = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 
 
-class Answer:
-    """A response as it came: `headers` in order and with the server's own spelling; `body` freed of its framing.
-
-    Answers that say the same share one list of headers: look at it, and leave it as it is.
-
-    `source` is the connection; with the reader from which the body is still to come, if it is streamed. `heard` is when
-    (monotonic seconds) the head was there before the rest of the answer; 0.0 if all came at once. `plain`: it is known
-    to carry no cookie, no content coding and no `Location`.
-    """
-
-    __slots__ = ("body", "headers", "heard", "http_version", "plain", "reason", "source", "status")
-
-    def __init__(
-        self, status: int, reason: bytes, http_version: bytes, headers: list[tuple[bytes, bytes]], body: bytes = b""
-    ) -> None:
-        self.status = status
-        self.reason = reason
-        self.http_version = http_version
-        self.headers = headers
-        self.body = body
-        self.heard = 0.0
-        self.plain = False
-        self.source: Any = None
-
-
 class Reader:
     """Reads the responses of one connection, one after the other: `begin`, then `feed` or `eof` until one is True.
 
@@ -67,21 +43,21 @@ class Reader:
     """
 
     __slots__ = (
-        "_buffer", "_known", "_left", "_length", "_meaning", "_method", "_not_as_get", "_request", "_road", "_state",
-        "answer", "held", "parts", "reusable",
+        "_buffer", "_left", "_length", "_road", "_state",
+        "answer", "fresh", "held", "known", "method", "not_as_get", "parts", "request", "reusable",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._road: H11Road | None = None
-        self._known = b""  # the last plain head, and what it means
-        self._meaning: tuple[int, bytes, bytes, list[tuple[bytes, bytes]], int, bool, bool]
+        self.known: Known | None = None
         self.begin(b"", b"")
 
     def begin(self, request: bytes, method: bytes) -> None:
         """Expect the response to `request`, which is the head that was sent, with its `method` in capitals."""
-        self._request = request
-        self._method = method
-        self._not_as_get = method in _NOT_AS_GET
+        self.request = request
+        self.method = method
+        self.not_as_get = method in _NOT_AS_GET
+        self.fresh = True  # nothing has come since `begin`
         self._state = _HEAD
         self._buffer = b""
         self.answer: Answer | None = None
@@ -103,6 +79,7 @@ class Reader:
         """Take bytes from the server; True when the response is complete. Raises RemoteProtocolError."""
         state = self._state
         if state == _HEAD:
+            self.fresh = False
             return self._feed_head(self._buffer + data if self._buffer else data)
         if state == _LENGTH:
             return self._feed_length(data)
@@ -137,19 +114,11 @@ class Reader:
         raise RemoteProtocolError("Server disconnected without sending a response.")
 
     def _feed_head(self, data: bytes) -> bool:
-        known = self._known
-        if known and data.startswith(known) and not self._not_as_get:
-            # Servers repeat themselves, byte for byte, within the second that `Date` names.
-            status, reason, version, headers, length, self.reusable, plain = self._meaning
-            self.answer = answer = Answer(status, reason, version, headers)
-            answer.plain = plain
-            body = data[len(known) :]
-            if len(body) != length:
-                return self._begin_length(body, length)
-            self._state = _DONE
-            self.parts.append(body)
-            self.held = length
-            return True
+        known = self.known
+        if known is not None and data.startswith(known.bytes) and not self.not_as_get:
+            self.reusable = known.reusable
+            self.answer = Answer(known.head, b"", None)
+            return self._begin_length(data[len(known.bytes) :], known.length)
         end = data.find(b"\r\n\r\n", 0, SLICE) + 4
         line = _status(data)
         if end < 4 or line is None:
@@ -182,17 +151,16 @@ class Reader:
                 if chunked or value != b"chunked":
                     return self._hand_over(data)
                 chunked = True
-        if (chunked and length >= 0) or self._method == b"CONNECT":
+        if (chunked and length >= 0) or self.method == b"CONNECT":
             return self._hand_over(data)
-        self.answer = answer = Answer(status, reason, version, headers)
-        answer.plain = plain
+        head = Head(status, reason, version, headers, plain)
+        self.answer = Answer(head, b"", None)
         body = data[end:]
-        if self._method == b"HEAD" or status in (204, 304):
+        if self.method == b"HEAD" or status in (204, 304):
             return self._begin_length(body, 0)
         if length >= 0:
             if end <= LONGEST_KNOWN:
-                self._known = data[:end]
-                self._meaning = status, reason, version, headers, length, self.reusable, plain
+                self.known = Known(data[:end], head, length, self.reusable)
             return self._begin_length(body, length)
         if not chunked:
             self._state = _UNTIL_CLOSE
@@ -281,7 +249,7 @@ class Reader:
         """Let h11 read on: from the response's first byte, or from a chunk's size line after a head like `so_far`."""
         from ._reader_h11 import H11Road  # seldom needed, and slow to load
 
-        self._road = H11Road(self._request, self._method, so_far)
+        self._road = H11Road(self.request, self.method, so_far)
         if not so_far:
             self.reusable = True
         self._buffer = b""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
+from meshlib.http._answer import Answer, Head
 from meshlib.http._faults import RemoteProtocolError
-from meshlib.http._reader import SLICE, Answer
+from meshlib.http._reader import SLICE
 
 if TYPE_CHECKING:
     from meshlib.http._reader import Reader
@@ -60,7 +61,8 @@ class H11Road:
             elif isinstance(event, h11.Response | h11.InformationalResponse):
                 if event.status_code >= 200 or event.status_code == 101:
                     version = b"HTTP/" + event.http_version
-                    reader.answer = Answer(event.status_code, event.reason, version, event.headers.raw_items())
+                    head = Head(event.status_code, event.reason, version, event.headers.raw_items())
+                    reader.answer = Answer(head, b"", None)
                     if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
                         reader.reusable = False  # accepted, as h11 does, but no second request follows such an answer
             elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import EllipsisType
 
+from meshlib.http._answer import Answer
 from meshlib.http._faults import WireError
-from meshlib.http._reader import Answer, Reader
+from meshlib.http._reader import Reader
 from meshlib.http._wire import Connection
 
 
@@ -16,13 +17,10 @@ class Stream:
     delivers them. A body that breaks raises what `Pool.exchange` would raise.
     """
 
-    __slots__ = ("_reader", "connection", "headers", "http_version", "reason", "status")
+    __slots__ = ("_reader", "connection", "head")
 
     def __init__(self, answer: Answer, connection: Connection, reader: Reader) -> None:
-        self.status = answer.status
-        self.reason = answer.reason
-        self.http_version = answer.http_version
-        self.headers = answer.headers
+        self.head = answer.head
         self.connection = connection
         self._reader = reader
 

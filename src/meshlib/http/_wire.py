@@ -1,8 +1,6 @@
 """How does one exchange travel over one connection? HTTP/1.1 on an asyncio transport.
 
-A connection is fresh, at rest in its pool, busy with one exchange, or over. It leaves "busy" in exactly one of two
-ways: the whole response was read and nothing was left over, and then it may rest; or anything else happened (error,
-time-out, cancellation, surplus bytes), and then it is closed. There is no third way, so nothing can poison a pool.
+How it ends, and what that means for the connection, is in `_ending`.
 """
 
 from __future__ import annotations
@@ -14,31 +12,19 @@ from math import inf
 from time import monotonic
 from typing import Final, cast
 
-from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WireError, WriteTimeout
-from meshlib.http._limited import Limited
-from meshlib.http._reader import Answer, Reader
+from meshlib.http._answer import Answer
+from meshlib.http._ending import BUSY, USUAL, Ending
+from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
 AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
 HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
 
 
-class Stale(Exception):
-    """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
+class Connection(Ending, asyncio.Protocol):
+    """One connection to one server."""
 
-
-class Connection(Limited, asyncio.Protocol):
-    """One connection to one server.
-
-    `rested(self)` is called when it can take another exchange, `closed(self)` once when it never will;
-    whoever catches `Stale` has been spared `closed` and keeps the place in the pool.
-    """
-
-    __slots__ = (
-        "_asked", "_busy", "_closed", "_early", "_early_eof", "_error", "_first", "_heard", "_held_back", "_keep",
-        "_paused", "_poll", "_read", "_replayable", "_rested", "_sent", "_streaming", "_used", "_waiter",
-        "open", "over", "place", "reader", "retires", "transport",
-    )  # fmt: skip
+    __slots__ = ("_poll",)
 
     def __init__(
         self,
@@ -46,27 +32,8 @@ class Connection(Limited, asyncio.Protocol):
         rested: Callable[[Connection], None],
         closed: Callable[[Connection], None],
     ) -> None:
-        super().__init__(loop)
-        self._rested = rested
-        self._closed = closed
-        self.reader = Reader()
-        self._waiter: asyncio.Future[Answer] | None = None  # to be told of what comes next
-        self._asked: asyncio.Future[Answer] | None = None  # the last waiter of this exchange, told or not, till its end
-        self._busy = self._heard = self._sent = False
-        self._used = False
-        self._first = True  # whether this is the connection's first exchange
-        self._paused = False  # the transport has not yet taken the whole request
-        self._streaming = False
-        self._held_back = False  # we read nothing, because a stream's reader is behind
-        self._early: list[bytes] = []  # what the server said before it was asked
-        self._early_eof = False
-        self._error: BaseException | None = None
+        super().__init__(loop, rested, closed)
         self._poll: select.poll | None = None
-        self.retires: float | None = None  # the loop's time from which on it is too old for another exchange
-        self.open = True  # False from the moment we decided to close
-        self.over = False  # True when the transport has let go of the socket
-        self.place = False  # whether it still counts against the pool's limit, though closed
-        self.transport: asyncio.Transport
 
     # Exchanges.
 
@@ -80,19 +47,24 @@ class Connection(Limited, asyncio.Protocol):
         replayable: bool,
         keep: bool,
         streaming: bool,
-        by: float = inf,
+        left: float = inf,
     ) -> asyncio.Future[Answer]:
-        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange."""
-        self.reader.begin(head, method)
+        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
+
+        All of it must be over in `left` seconds.
+        """
+        reader, transport = self.reader, self.transport
+        if reader.fresh and method == reader.method:
+            reader.request = head
+        else:
+            reader.begin(head, method)
         self._waiter = self._asked = waiter = self.loop.create_future()
-        self._busy = True
+        self._busy = BUSY
         self._heard = False
         self._read = read
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
-        self.by = by
-        transport = self.transport
         try:
             if len(body) > ONE_WRITE:
                 transport.write(head)
@@ -103,13 +75,21 @@ class Connection(Limited, asyncio.Protocol):
             self._sent = not transport.is_closing()
         except RuntimeError:  # uvloop, when the socket is closed already
             self._sent = False
-        self.limit(write if self._paused else read)
+        seconds = write if self._paused else read
+        now = self._time()
+        self.by = by = now + left
+        self._due = due = by if seconds is None or seconds >= left else now + seconds
+        if due < self._armed:
+            self._arm(due)
         if self._used:
             self._first = False
         else:
             self._used = True
             if self._early or self._early_eof or self.over:
                 self._catch_up()
+                return waiter
+        if not (streaming or self._paused or reader.not_as_get):
+            self._busy = USUAL
         return waiter
 
     def patience(self, read: float | None) -> None:
@@ -128,36 +108,6 @@ class Connection(Limited, asyncio.Protocol):
             waiter.set_exception(self._error or ReadError("the connection was closed", sent=True))
         return waiter
 
-    def abandon(self, waiter: asyncio.Future[Answer]) -> None:
-        """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile.
-
-        The head of a streamed answer is no end, though the waiter may have been told of it in this very turn.
-        """
-        if self._asked is waiter:
-            waiter.cancel()
-            self.close()
-        elif self.place and not self.open:
-            self.place = False
-            self._closed(self)
-
-    def close(self) -> None:
-        """Close at once, whatever is going on."""
-        if self.open:
-            self._cut()
-            self._closed(self)
-
-    def fail(self, error: WireError) -> None:
-        """End the exchange, if there is one, with `error`; and the connection."""
-        if self._busy:
-            self._busy = False
-            error.sent = self._sent
-            waiter, self._waiter = self._waiter, None
-            if waiter is None:
-                self._error = error
-            elif not waiter.done():
-                waiter.set_exception(error)
-        self.close()
-
     def readable(self) -> bool:
         """Whether the idle socket has something to read, which can only be its end: asks the kernel, not the loop."""
         if self._poll is None:
@@ -167,40 +117,6 @@ class Connection(Limited, asyncio.Protocol):
             self._poll = select.poll()
             self._poll.register(socket.fileno(), select.POLLIN)
         return bool(self._poll.poll(0))
-
-    def _cut(self) -> None:
-        self.open = self._busy = False
-        waiter, self._waiter = self._waiter, None
-        self._asked = None
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(ReadError("the connection was closed", sent=self._sent))
-        self.disarm()
-        self.transport.abort()
-
-    def _finish(self) -> None:
-        """The response is complete, and so is the request."""
-        reader = self.reader
-        waiter, self._waiter = self._waiter, None
-        self._asked = None
-        self._busy = False
-        self.by = inf
-        answer = reader.answer
-        assert answer is not None
-        if self._streaming:
-            answer.source = self, reader
-            self.reader = Reader()  # the other one stays with the stream, which may not have taken all of it
-        else:
-            parts = reader.parts
-            answer.body = parts[0] if len(parts) == 1 else b"".join(parts)
-            answer.source = self
-            reader.answer = None  # an idle connection keeps no body alive
-            reader.parts = []
-        if reader.reusable and self._keep and not (self._early_eof or self.transport.is_closing()):
-            self._rested(self)
-        else:
-            self.close()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(answer)
 
     def _hand_out(self) -> None:
         """Streaming: tell who waits that something came."""
@@ -222,31 +138,6 @@ class Connection(Limited, asyncio.Protocol):
             self._held_back = True
             self.transport.pause_reading()
 
-    def _ended(self, error: WireError | None) -> None:
-        """The server's side is at its end: properly (None), or by an error."""
-        if self.reader.complete:
-            self._finish()
-            return
-        try:
-            if error is None and self.reader.eof():
-                self._finish()
-                return
-        except RemoteProtocolError as complaint:
-            error = complaint
-        assert error is not None
-        waiter = self._waiter
-        if (
-            not (self._first or self._heard)
-            and (self._replayable or not self._sent)
-            and waiter is not None
-            and not waiter.done()
-        ):
-            waiter.set_exception(Stale())
-            self._cut()
-            self.place = True
-        else:
-            self.fail(error)
-
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -257,7 +148,13 @@ class Connection(Limited, asyncio.Protocol):
             transport.max_size = AT_ONCE  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        if not self._busy:
+        if self._busy == USUAL:
+            known = self.reader.known
+            if known is not None and len(data) == known.size and data.startswith(known.bytes):
+                self._answer(Answer(known.head, data[len(known.bytes) :], self), known.reusable)
+                return
+            self._busy = BUSY
+        elif not self._busy:
             if self._used:
                 self.close()  # nobody asked
             else:

@@ -142,11 +142,11 @@ class Caretaker:
             async with asyncio.timeout(PATIENCE):
                 pool = self._station.pool(endpoint, host if cluster.tls else "", cluster.max_connection_duration)
                 answer = await pool.exchange(asked, method=b"GET", replayable=True)
-            told = next((value for name, value in answer.headers if name.lower() == _HEADER), None)
+            told = next((value for name, value in answer.head.headers if name.lower() == _HEADER), None)
             report = None if told is None else parse_report(told.decode("latin-1"), self._now())
             if report is not None:
                 balancer.reported(endpoint, report, self._now())
-            elif answer.status < 500:
+            elif answer.head.status < 500:
                 self._deaf[endpoint] = self._now() + DEAF
         except Exception:
             pass  # no answer is no report; whether the endpoint is well, the calls will show

@@ -14,11 +14,10 @@ from asyncio import _get_running_loop as _asyncio_loop
 from typing import Any, Final
 
 from ..balancing import Endpoint
+from ._answer import Head
 from ._faults import PoolClosed, WireError
 from ._pool import How, Pool
-from ._reader import Answer
 from ._request import request_bytes
-from ._stream import Stream
 from ._wire import Connection
 from .exchange import KEY, Attempt, Exchange
 from .family import Family
@@ -32,7 +31,7 @@ _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 class Station:
     """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
 
-    __slots__ = ("__weakref__", "_keepalive", "_most_idle", "_pools", "_process", "_refs", "loop", "tls")
+    __slots__ = ("__weakref__", "_keepalive", "_most_idle", "_pools", "_process", "_refs", "loop", "plain", "tls")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
@@ -44,6 +43,8 @@ class Station:
         self._process = os.getpid()
         self._pools: dict[tuple[int, str, float | None], Pool] = {}  # by the endpoint's id, its own while it lives
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
+        # Those for which only the endpoint matters: no TLS, connections of any age. They are among the others, too.
+        self.plain: dict[int, Pool] = {}
 
     def pool(self, endpoint: Endpoint, name: str, longest: float | None = None) -> Pool:
         """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS).
@@ -74,18 +75,21 @@ class Station:
             keepalive_expiry=self._keepalive,
             max_duration=longest,
         )
+        if not name and longest is None:
+            self.plain[key] = pool
         return pool
 
     def _leave(self, key: int) -> None:
         """An endpoint was collected: whoever may still use its connections finishes, and the idle ones close."""
         self._refs.pop(key, None)
+        self.plain.pop(key, None)
         for known in [known for known in self._pools if known[0] == key]:
             pool = self._pools.pop(known)
             if self._process == os.getpid() and not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(pool.drain)
 
     async def aclose(self) -> None:
-        pools, self._pools = list(self._pools.values()), {}
+        pools, self._pools, self.plain = list(self._pools.values()), {}, {}
         self._refs.clear()
         for pool in pools:
             await pool.aclose()
@@ -102,7 +106,7 @@ class Station:
 class Lane:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_closed", "_context", "_limits", "_station", "_stations", "family", "way")
+    __slots__ = ("_closed", "_context", "_limits", "_stations", "family", "station", "way")
 
     def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
         self.family = family
@@ -110,7 +114,7 @@ class Lane:
         self._limits = limits
         self.way = Way(family, transport)
         self._closed = False
-        self._station: Station | None = None  # of the newest loop
+        self.station: Station | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
 
     @classmethod
@@ -152,12 +156,13 @@ class Lane:
         self, endpoint: Endpoint, name: str, longest: float | None, loop: asyncio.AbstractEventLoop | None
     ) -> Pool:
         """`Station.pool` on `loop`, which is the running one."""
-        station = self._station
+        station = self.station
         if station is None or station.loop is not loop:
-            station = self._arrive()
+            station = self.arrive()
         return station.pool(endpoint, name, longest)
 
-    def _arrive(self) -> Station:
+    def arrive(self) -> Station:
+        """The station of the running loop."""
         if self._closed:
             raise PoolClosed("the client was closed")
         loop = asyncio.get_running_loop()
@@ -168,13 +173,13 @@ class Lane:
             limits = self._limits
             station = Station(loop, self._context, limits.keepalive_expiry, limits.max_keepalive_connections)
             station = self._stations.setdefault(loop, station)
-        self._station = station
+        self.station = station
         return station
 
     async def aclose(self) -> None:
         """Close the connections of the running loop, have other loops close theirs, and open no more."""
         self._closed = True
-        self._station = None
+        self.station = None
         stations, self._stations = self._stations, {}
         loop = _asyncio_loop()
         own = None if loop is None else stations.pop(loop, None)
@@ -205,18 +210,18 @@ class Carrier:
             if exchange.stream:
                 stream = await self._pool.open(head, body, method=method, **how)
                 body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
-                return _response(family, stream, body_to_come, stream.connection)
+                return _response(family, stream.head, body_to_come, stream.connection)
             answer = await self._pool.exchange(head, body, method=method, **how)
             body_read = family.lib.ByteStream(answer.body) if answer.body else family.Spent()
-            return _response(family, answer, body_read, answer.source)
+            return _response(family, answer.head, body_read, answer.source)
         except WireError as error:
             raise error.told(family.lib, exchange.request) from error
 
 
-def _response(family: Family, answer: Answer | Stream, stream: Any, connection: Connection) -> Any:
+def _response(family: Family, head: Head, stream: Any, connection: Connection) -> Any:
     extensions = {
-        "http_version": answer.http_version,
-        "reason_phrase": answer.reason,
+        "http_version": head.http_version,
+        "reason_phrase": head.reason,
         "network_stream": NetworkStream(connection),
     }
-    return family.lib.Response(answer.status, headers=answer.headers, stream=stream, extensions=extensions)
+    return family.lib.Response(head.status, headers=head.headers, stream=stream, extensions=extensions)

@@ -69,9 +69,9 @@ class HttpCheck:
         async with asyncio.timeout(self.timeout):
             pool = station.pool(endpoint, self._name)
             answer = await pool.exchange(self._head, method=self._method, replayable=True)
-        if answer.status in self.statuses:
+        if answer.head.status in self.statuses:
             return PASSED
-        return FATAL if answer.status == 503 else FAILED
+        return FATAL if answer.head.status == 503 else FAILED
 
 
 class TcpCheck:

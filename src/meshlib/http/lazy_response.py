@@ -54,26 +54,25 @@ def lazy_response(lib: Any, Spent: type) -> Any:
         next_request = None
         _sets_cookies = False
 
-        headers = Late(lambda response: lib.Headers(response._answer.headers))
+        headers = Late(lambda response: lib.Headers(response._answer.head.headers))
         history = Late(lambda response: [])
         stream = Late(lambda response: Spent())
         extensions = Late(
             lambda response: {
-                "http_version": response._answer.http_version,
-                "reason_phrase": response._answer.reason,
+                "http_version": response._answer.head.http_version,
+                "reason_phrase": response._answer.head.reason,
                 "network_stream": NetworkStream(response._answer.source),
             }
         )
         _request = Late(lambda response: response._exchange.request)
-        _elapsed = Late(lambda response: datetime.timedelta(seconds=response._took))
+        _elapsed = Late(lambda response: datetime.timedelta(seconds=response._exchange.took))
+        default_encoding = Late(lambda response: response._exchange.client._default_encoding)
         _num_bytes_downloaded = Late(lambda response: len(response._answer.body))
 
-        def __init__(self, answer: Any, exchange: Any, default_encoding: Any) -> None:
+        def __init__(self, answer: Any, exchange: Any) -> None:
             self._answer = answer
             self._exchange = exchange
-            self._took = 0.0
-            self.status_code = answer.status
-            self.default_encoding = default_encoding
+            self.status_code = answer.head.status
             self._content = answer.body
 
         def raise_for_status(self) -> Any:
@@ -88,15 +87,14 @@ def lazy_response(lib: Any, Spent: type) -> Any:
                 "next_request",
                 "history",
                 "is_stream_consumed",
+                "default_encoding",
                 "_num_bytes_downloaded",
             ):
                 self.__dict__[name] = getattr(self, name)
             self.__dict__["_elapsed"] = self._elapsed
             state: dict[str, Any] = super().__getstate__()
             return {
-                name: value
-                for name, value in state.items()
-                if name not in ("_answer", "_exchange", "_sets_cookies", "_took")
+                name: value for name, value in state.items() if name not in ("_answer", "_exchange", "_sets_cookies")
             }
 
         def __reduce__(self) -> Any:

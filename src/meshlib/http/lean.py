@@ -12,9 +12,10 @@ import importlib
 import json
 from asyncio import _get_running_loop as _asyncio_loop
 from math import nan
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..errors import MeshError, Rejected
+from ..errors import Rejected
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import WireError
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
     from .fast_road import Lane
 
 Key: TypeAlias = tuple[Any, ...]  # method, URL, kind of body, and what is asked for by `params`
+Asked: TypeAlias = tuple[str, Any, Any, Any]
 PLANS: Final = 2048  # kept per client; then all are made afresh
 VARIANTS: Final = 64  # the same for a plan's own, with headers
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ABSENT: Final = frozenset({"data", "files", "params", "cookies", "extensions"})  # arguments whose default is None
+_NOTHING: Final[Asked] = "", None, None, None
+_attributes: Final = itemgetter(
+    "_headers", "_event_hooks", "_cookies", "_mounts", "_timeout",
+    "_base_url", "_auth", "_params", "_transport", "_state",
+)  # fmt: skip
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -49,9 +56,11 @@ class Lean:
         "_labels",
         "_opened",
         "_plans",
+        "_seen",
         "_steps",
         "_unset",
         "door",
+        "engine",
         "family",
         "lane",
         "now",
@@ -68,66 +77,50 @@ class Lean:
         self._content = importlib.import_module(f"{lib.__name__}._content")
         self._encode_json = self._content.encode_json
         self._encode = _encode if _writes_alike(self._encode_json) else None
-        self._engine: LeanEngine | None = None
-        self._steps = Steps(door.family, kind)
+        self._engine: Any = ...  # the door's; `engine` is that of this path for the same mesh
+        self.engine: LeanEngine
+        self._steps = Steps(door.family, kind, lane.way)
         self._plans: dict[Key, Plan | None] = {}
+        self._seen: Any = None  # the client's attributes when they were last found plain
         self._headers: list[Any] = []
         self._base_url: Any = None
         self._labels: Any = None
 
-    def exchange(self, client: Any, method: str, url: Any, options: dict[str, Any]) -> LeanExchange | None:
+    def exchange(self, client: Any, method: Any, url: Any, options: dict[str, Any]) -> LeanExchange | None:
         """The exchange for a plain request; None if it is not plain, or if anything about the client is not."""
-        body, kind = b"", ""
-        timeout = headers = params = None
-        if options:
-            unset = self._unset
-            for name, value in options.items():
-                if value is unset or (value is None and name in _ABSENT):
-                    continue
-                if name == "json" and value is not None and not kind:
-                    kind = "json"
-                elif name == "content" and value and isinstance(value, str | bytes) and not kind:
-                    kind = "content"
-                elif name == "timeout":
-                    timeout = self.family.lib.Timeout(value)
-                elif name == "headers" and value is not None:
-                    headers = value
-                elif name == "params" and _plain_params(value):
-                    params = value
-                elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
-                    value is None and name in ("json", "content", "headers")
-                ):
-                    return None
+        asked = self._asked(options) if options else _NOTHING
+        if asked is None:
+            return None
+        kind, timeout, headers, params = asked
         own = client.__dict__
         door, loop = self.door, _asyncio_loop()
-        engine, hooks = door.engine, own["_event_hooks"]
+        seen = _attributes(own)
+        own_headers, hooks, cookies, mounts, usual_timeout, base_url, _, _, _, _ = seen
         if (
-            engine is None
-            or door.closing
+            door.closing
             or door.limit is not None
+            or loop is None
             or type(url) is not str
-            or own["_auth"] is not None
-            or own["_cookies"].jar._cookies
+            or type(method) is not str
             or hooks["request"]
             or hooks["response"]
-            or own["_params"]
-            or own["_mounts"]
-            or own["_transport"] is not door.default
-            or own["_state"] is not self._opened
-            or engine.run is not SYSTEM
-            or loop is None
-            or not self.lane.way.untouched()
-            or not self._steps.untouched(client)
+            or cookies.jar._cookies
+            or mounts
+            # Most of them are the very same objects each time, and then this comparison ends in no time.
+            or (seen != self._seen and not self._plain(seen))
+            or (door.engine is not self._engine and not self._joined(door.engine))
+            or not self._steps.untouched(own)
         ):
             return None
+        engine = self.engine
         if (
-            own["_headers"]._list != self._headers
-            or own["_base_url"] is not self._base_url
+            own_headers._list != self._headers
+            or base_url is not self._base_url
             or engine.mesh.labels is not self._labels
         ):
             self._plans = {}
-            self._headers = list(own["_headers"]._list)
-            self._base_url = own["_base_url"]
+            self._headers = list(own_headers._list)
+            self._base_url = base_url
             self._labels = engine.mesh.labels
         key: Key = (method, url, kind) if params is None else (method, url, kind, *params.items())
         plan = self._plans.get(key)
@@ -137,21 +130,61 @@ class Lean:
             plan = self._plan(client, key, method, url, kind, params)
             if plan is None:
                 return None
-        if kind == "json":
-            if self._encode is not None and self._content.json_dumps is json.dumps:  # some put another in its place
-                body = self._encode(options["json"]).encode()
-            else:
-                body = b"".join(self._encode_json(options["json"])[1])
-        elif kind:
-            value = options["content"]
-            body = value.encode() if isinstance(value, str) else value
+        body = self._body(kind, options) if kind else b""
         if headers is not None:
             plan = self._with_headers(client, plan, headers, body)
             if plan is None:
                 return None
-        exchange = LeanExchange(self, client, plan, body, timeout or own["_timeout"], loop)
+        exchange = LeanExchange(self, client, plan, body, timeout or usual_timeout, loop)
         decision = engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
+
+    def _asked(self, options: dict[str, Any]) -> Asked | None:
+        """The kind of body, and the timeout, headers and params that are asked for; None if there is anything else."""
+        kind = ""
+        timeout = headers = params = None
+        unset = self._unset
+        for name, value in options.items():
+            if value is unset or (value is None and name in _ABSENT):
+                continue
+            if name == "json" and value is not None and not kind:
+                kind = "json"
+            elif name == "content" and value and isinstance(value, str | bytes) and not kind:
+                kind = "content"
+            elif name == "timeout":
+                timeout = self.family.lib.Timeout(value)
+            elif name == "headers" and value is not None:
+                headers = value
+            elif name == "params" and _plain_params(value):
+                params = value
+            elif not (name == "follow_redirects" and isinstance(value, bool)) and not (
+                value is None and name in ("json", "content", "headers")
+            ):
+                return None
+        return kind, timeout, headers, params
+
+    def _plain(self, seen: tuple[Any, ...]) -> bool:
+        """Whether the client asks nothing of each request that only httpx's own steps can do."""
+        auth, params, transport, state = seen[6:]
+        plain = auth is None and not params and transport is self.door.default and state is self._opened
+        self._seen = seen if plain else None
+        return plain
+
+    def _joined(self, engine: Any) -> bool:
+        """Whether the mesh is one whose calls need no runtime but the usual one."""
+        if engine is None or engine.run is not SYSTEM:
+            return False
+        self.engine = LeanEngine.of(engine.mesh)
+        self._engine = engine
+        return True
+
+    def _body(self, kind: str, options: dict[str, Any]) -> bytes:
+        if kind == "json":
+            if self._encode is not None and self._content.json_dumps is json.dumps:  # some put another in its place
+                return self._encode(options["json"]).encode()
+            return b"".join(self._encode_json(options["json"])[1])
+        value = options["content"]
+        return value.encode() if isinstance(value, str) else bytes(value)
 
     def _with_headers(self, client: Any, plan: Plan, headers: Any, body: bytes) -> Plan | None:
         """The plan with a request's own headers. Some callers say the same with each request, so some are kept."""
@@ -209,39 +242,25 @@ class Lean:
         self._plans[key] = plan
         return plan
 
-    async def send(self, client: Any, exchange: LeanExchange, options: dict[str, Any]) -> Any:
-        """The response to a plain request, with all that httpx does to it on its way to the caller."""
-        door = self.door
-        engine = self._engine
-        if engine is None or engine.mesh is not door.engine.mesh:
-            engine = self._engine = LeanEngine.of(door.engine.mesh)
-        door.busy.add(exchange)
-        try:
-            try:
-                response = await engine.call(exchange)
-            except (MeshError, self.family.lib.RequestError) as error:
-                if isinstance(error, Rejected):
-                    await let_others_run()
-                dressed = door.dressed(error, exchange)
-                if dressed is error:
-                    raise
-                raise dressed from error.__cause__
-            took = self.now() - exchange.start
-            if type(response) is not self.family.LazyResponse:
-                return door.finish(response, exchange.request, client.cookies, client._default_encoding, took)
-            response._took = took
-            if response._sets_cookies:
-                client.cookies.extract_cookies(response)
-            if response.status_code in _REDIRECTS:
-                # httpx's own steps decide what follows, beginning with the answer that is here already.
-                request = response.request
-                request._meshlib_answer = response
-                return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
-            return response
-        finally:
-            door.busy.discard(exchange)
-            if door.idle:
-                door.done(exchange)  # somebody waits for the last one
+    async def finish(self, client: Any, exchange: LeanExchange, response: Any, options: dict[str, Any]) -> Any:
+        """All that httpx does to a response on its way to the caller, where it is more than nothing."""
+        exchange.took = self.now() - exchange.start
+        if type(response) is not self.family.LazyResponse:
+            return self.door.finish(response, exchange.request, client.cookies, client._default_encoding, exchange.took)
+        if response._sets_cookies:
+            client.cookies.extract_cookies(response)
+        if response.status_code in _REDIRECTS:
+            # httpx's own steps decide what follows, beginning with the answer that is here already.
+            request = response.request
+            request._meshlib_answer = response
+            return await client.send(request, follow_redirects=options.get("follow_redirects", self._unset))
+        return response
+
+    async def dressed(self, error: Any, exchange: LeanExchange) -> Any:
+        """The error to be raised for `error`."""
+        if isinstance(error, Rejected):
+            await let_others_run()
+        return self.door.dressed(error, exchange)
 
 
 def _plain_params(params: Any) -> bool:

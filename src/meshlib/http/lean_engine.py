@@ -22,6 +22,7 @@ from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..policies._within import within_async
 from ..policies.breaker import CircuitBreaker
+from ..policies.budget import RetryBudget
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
@@ -36,13 +37,15 @@ _PUNCTUAL: Final = (Timeout, Retry, Hedge)
 class First:
     """What the first attempt of a service must know: limits in seconds, where to pay in, and who goes on after it."""
 
-    __slots__ = ("again", "classify", "deposit", "per_try", "retry", "seconds")
+    __slots__ = ("again", "budget", "classify", "deposit", "per_try", "retry", "seconds")
 
     def __init__(self, service: Service, engine: LeanEngine, timeout: Timeout | None, retry: Retry | None) -> None:
         self.seconds = inf if timeout is None else timeout.seconds
         self.per_try = min(self.seconds, (timeout and timeout.per_try) or inf)
         self.retry = retry
-        self.deposit = None if retry is None or retry.budget is None else retry.budget.deposit
+        budget = None if retry is None else retry.budget
+        self.deposit = None if budget is None else budget.deposit
+        self.budget = budget if type(budget) is RetryBudget else None  # most deposits are but a step of its counter
         self.classify = service.pipeline.classify
         self.again: Any = None
         if retry is not None:
@@ -65,7 +68,7 @@ class LeanEngine(AsyncEngine):
         service, cluster = snapshot.services.get(exchange.service), snapshot.clusters.get(decision.cluster)
         outer = deadline.current()
         if service is None or cluster is None or start >= outer:
-            return await super().call(exchange)
+            return await super().call(exchange.usual())
         first: Any = service.steps.get(self._key)
         gate: Any = cluster.steps.get(self._key, cluster)
         if first is None or gate is cluster:
@@ -79,12 +82,15 @@ class LeanEngine(AsyncEngine):
             or balancer.rate
             or balancer.listens
         ):
-            return await super().call(exchange)
+            return await super().call(exchange.usual())
         exchange.curable = service.statuses
         exchange.deadline = outer
         exchange.attempts = 1
         left = first.per_try if start + first.per_try < outer else outer - start
-        if first.deposit is not None:
+        budget = first.budget
+        if budget is not None and start < budget.plain_until:
+            budget.step()
+        elif first.deposit is not None:
             first.deposit(start)
         endpoint: Endpoint | None = None
         permit, passed, heard = 0, None, 0.0
@@ -107,7 +113,7 @@ class LeanEngine(AsyncEngine):
             if failed is None:
                 raise
         else:
-            status, listeners = answer.status, self.mesh.port.listeners
+            status, listeners = answer.head.status, self.mesh.port.listeners
             if status < 500 and status != 429 and status not in exchange.curable:  # a success, says the classifier
                 endpoint.leave(permit, SUCCESS, end, heard - start)
                 if listeners:
@@ -115,6 +121,9 @@ class LeanEngine(AsyncEngine):
                     self.mesh.tell(AttemptFinished(cluster.name, called, endpoint.address, 1, SUCCESS, took))
                 if gate is not None and not gate.quiet:
                     gate.leave(passed, SUCCESS, end, end - start)
+                if answer.head.plain:
+                    exchange.took = end - start
+                    exchange.settled = True
                 if listeners:
                     self.mesh.tell(CallFinished(exchange.service, SUCCESS, end - start, 1, None))
                 return response
@@ -159,7 +168,7 @@ class LeanEngine(AsyncEngine):
         call = Call(exchange, min(start + first.seconds, exchange.deadline), 1, exchange.repeatable)
         attempt = Attempt(call.by(start + left), exchange.decision, cluster)
         attempt.start, attempt.heard = start, heard
-        exchange.newest = attempt
+        exchange.newest, exchange.tried = attempt, []
         if endpoint is not None:
             attempt.endpoint, attempt.permit = endpoint, permit
             exchange.tried.append(endpoint)

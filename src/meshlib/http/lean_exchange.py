@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from ..balancing import Endpoint
 from ..errors import DeadlineExceeded
 from ..routing.context import DEADLINE_HEADER
+from ._answer import Answer
+from ._ending import Stale
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._pool import Pool
-from ._reader import Answer
-from ._wire import Connection, Stale
-from .classify import EARLY, STATUSES
+from ._wire import Connection
+from .classify import EARLY
 from .exchange import Attempt, Exchange
 from .lean_plan import Plan
 from .road import _log
@@ -38,7 +40,7 @@ _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 class LeanExchange(Exchange):
     """An exchange whose httpx request is built only if somebody asks for it."""
 
-    __slots__ = ("_request", "body", "client", "lean", "loop", "plan", "timeout")
+    __slots__ = ("_request", "body", "client", "lean", "loop", "plan", "settled", "timeout", "took")
 
     # The same for all of them: looked up in the class, and never set.
     stream = False
@@ -54,20 +56,11 @@ class LeanExchange(Exchange):
         self.plan = plan
         self.body = body
         self.timeout = timeout  # the family's own `Timeout`
-        self.loop: asyncio.AbstractEventLoop = loop  # the running one
-        self.family = lean.family
-        road: Any = carry  # it is only ever given exchanges of this kind
-        self.road = road
+        self.loop = loop  # the running one
         self.start = lean.now()
-        self.deadline = inf
-        self.repeatable = plan.repeatable
         self.route = plan.route
-        self.service = ""
-        self.decision = None
-        self.curable = STATUSES
-        self.attempts = 0
-        self.tried = []
-        self.newest = None
+        self.settled = False  # whether the response is as the caller shall get it
+        self.took: float  # seconds, from then on
 
     @property
     def request(self) -> Any:
@@ -75,19 +68,54 @@ class LeanExchange(Exchange):
             self._request = self.plan.request(self.body, {phase: getattr(self.timeout, phase) for phase in _PHASES})
         return self._request
 
+    @property
+    def family(self) -> Any:  # type: ignore[override]  # nobody sets it
+        return self.lean.family
+
+    @property
+    def repeatable(self) -> bool:  # type: ignore[override]
+        return self.plan.repeatable
+
+    @property
+    def road(self) -> Any:  # type: ignore[override]
+        return carry  # it is only ever given exchanges of this kind
+
+    def usual(self) -> LeanExchange:
+        """What only the engine's usual steps want to know."""
+        self.attempts = 0
+        self.tried = []
+        self.newest = None
+        return self
+
     def ask(self, endpoint: Endpoint, cluster: Cluster, left: float) -> Asked:
         """Send it to `endpoint`: the answer is to be awaited, and comes within `left` seconds, for the connection
         keeps that time itself. Whatever is raised while one waits, give it to `rescue`."""
-        plan, body, timeout, loop = self.plan, self.body, self.timeout, self.loop
+        plan, body, timeout, loop, lane = self.plan, self.body, self.timeout, self.loop, self.lean.lane
         # Whom the endpoint's certificate must name; "" without TLS.
         name = (cluster.tls_name or plan.host) if plan.secure or cluster.tls else ""
-        pool = self.lean.lane.pool(endpoint, name, cluster.max_connection_duration, loop)
+        station = lane.station
+        if station is None or station.loop is not loop:
+            station = lane.arrive()
+        longest = cluster.max_connection_duration
+        pool = None if name or longest is not None else station.plain.get(id(endpoint))
+        if pool is None:
+            pool = station.pool(endpoint, name, longest)
+        head = plan.head(body) if body else plan.before
+        if self.deadline < inf:
+            head = self._told(head, left)
         connection = pool.ready(loop, plan.repeatable)
         if connection is not None:
-            return self._over(connection, loop.time() + left), connection, pool
-        answer = pool.exchange(
-            plan.head(body) if self.deadline == inf else self._told(left),
-            body,
+            answer = connection.exchange(
+                head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left
+            )
+            return answer, connection, pool
+        return self._opening(pool, head, left), None, pool
+
+    def _opening(self, pool: Pool, head: bytes, left: float) -> Coroutine[Any, Any, Answer]:
+        plan, timeout = self.plan, self.timeout
+        return pool.exchange(
+            head,
+            self.body,
             method=plan.verb,
             connect=timeout.connect,
             read=timeout.read,
@@ -95,23 +123,14 @@ class LeanExchange(Exchange):
             pool=timeout.pool,
             replayable=plan.repeatable,
             keep=plan.keep,
-            by=loop.time() + left,
+            by=self.loop.time() + left,
         )
-        return answer, None, pool
 
-    def _told(self, left: float) -> bytes:
+    def _told(self, head: bytes, left: float) -> bytes:
         """The head, with the caller's deadline in it, as `wire_request` has it."""
-        head = self.plan.head(self.body)
         if self.plan.route.header(DEADLINE_HEADER) is not None:
             return head
         return b"%b%b: %b\r\n\r\n" % (head[:-2], DEADLINE_HEADER.encode(), told_deadline(left).encode())
-
-    def _over(self, connection: Connection, by: float) -> asyncio.Future[Answer]:
-        plan, body, timeout = self.plan, self.body, self.timeout
-        head = plan.head(body) if self.deadline == inf else self._told(by - self.loop.time())
-        return connection.exchange(
-            head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, by
-        )
 
     async def rescue(self, error: BaseException, asked: Asked, left: float, deadline: float) -> Answer:
         """The answer over another connection, if the one that was ready had died unseen; else `error` is raised, as
@@ -125,7 +144,12 @@ class LeanExchange(Exchange):
                 raise error
             by = self.loop.time() + (deadline - self.lean.now() if deadline < inf else inf)
             connection = await pool.instead(connection, self.timeout.connect, by)
-            waiter = self._over(connection, by)
+            left = by - self.loop.time() if by < inf else inf
+            plan, body, timeout = self.plan, self.body, self.timeout
+            head = plan.head(body) if self.deadline == inf else self._told(plan.head(body), left)
+            waiter = connection.exchange(
+                head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left
+            )
             try:
                 return await waiter
             except WireError:
@@ -147,17 +171,17 @@ class LeanExchange(Exchange):
 
     def answered(self, answer: Answer) -> Any:
         """The response. Raises what httpx raises for a body whose coding is broken."""
-        family = self.family
-        response = family.LazyResponse(answer, self, self.client._default_encoding)
+        family = self.lean.family
+        response = family.LazyResponse(answer, self)
         if family.log.isEnabledFor(logging.INFO):
             _log(self, response)
-        if not answer.plain:
+        if not answer.head.plain:
             self._heed(answer, response)
         return response
 
     def _heed(self, answer: Answer, response: Any) -> None:
         """See to what most answers do not have: cookies and content codings."""
-        names = {name.lower() for name, _ in answer.headers}
+        names = {name.lower() for name, _ in answer.head.headers}
         if b"content-encoding" in names and answer.body:
             response._content = self._decoded(answer)
         response._sets_cookies = not names.isdisjoint(_COOKIES)
@@ -166,7 +190,7 @@ class LeanExchange(Exchange):
         """The body without its content codings, as the family's own response reads it."""
         lib = self.family.lib
         try:
-            whole = lib.Response(answer.status, headers=answer.headers, stream=lib.ByteStream(answer.body))
+            whole = lib.Response(answer.head.status, headers=answer.head.headers, stream=lib.ByteStream(answer.body))
             content: bytes = whole.read()
         except lib.DecodingError as error:
             error.request = self.request

@@ -33,7 +33,13 @@ STEPS: Final = (
     "_transport_for_url",
 )
 _NAMES: Final = frozenset(STEPS)
+# What a client has when nobody has put anything there: as long as there are no more, none can be a step.
+_USUAL: Final = frozenset({
+    "_auth", "_base_url", "_cookies", "_default_encoding", "_event_hooks", "_headers", "_meshlib_door", "_mounts",
+    "_params", "_state", "_timeout", "_transport", "_trust_env", "follow_redirects", "max_redirects",
+})  # fmt: skip
 _steps: Final = attrgetter(*STEPS)
+_handle: Final = attrgetter("handle_async_request")
 _ours_before: Final = attrgetter("request", "send", "_send_single_request")
 
 
@@ -53,11 +59,7 @@ class Way:
         self._known: Any = None  # what was found when all was well
 
     def untouched(self) -> bool:
-        found = (
-            self._transport_kind.handle_async_request,
-            self._pool_kind.handle_async_request,
-            self._connection.handle_async_request,
-        )
+        found = _handle(self._transport_kind), _handle(self._pool_kind), _handle(self._connection)
         return (
             (found == self._known or self._written(found))
             and len(self._transport) == 1  # its pool, and nothing that was put there since
@@ -74,20 +76,32 @@ class Way:
 class Steps:
     """The library's own steps of one client, from `request` to `_send_single_request`."""
 
-    __slots__ = ("_kind", "_known", "_overridden", "_roots", "_theirs")
+    __slots__ = ("_kind", "_known", "_number", "_overridden", "_roots", "_theirs", "_way")
 
-    def __init__(self, family: Family, kind: type[Any]) -> None:
+    def __init__(self, family: Family, kind: type[Any], way: Way) -> None:
         self._kind = kind
+        self._way = way
         self._theirs = family.lib.AsyncClient
         self._roots = _root(family.lib), _HOME
         others = [one for one in kind.__mro__ if not _home(one).startswith(self._roots)]
         self._overridden = any(_NAMES & one.__dict__.keys() for one in others)
         self._known: Any = None
+        self._number = -1  # of the client's attributes when it had the usual ones alone
 
-    def untouched(self, client: Any) -> bool:
+    def untouched(self, own: dict[str, Any]) -> bool:
+        """Whether they, and the way beneath them, are the library's for the client whose attributes are `own`."""
         # Ours stand before some of theirs; a tracer that replaces theirs still wants to see every call.
         found = _steps(self._kind), _ours_before(self._theirs)
-        return (found == self._known or self._written(found)) and _NAMES.isdisjoint(client.__dict__)
+        return (
+            (found == self._known or self._written(found))
+            and (len(own) == self._number or self._own_none(own))
+            and self._way.untouched()
+        )
+
+    def _own_none(self, own: dict[str, Any]) -> bool:
+        if own.keys() <= _USUAL:
+            self._number = len(own)
+        return _NAMES.isdisjoint(own)
 
     def _written(self, found: tuple[Any, ...]) -> bool:
         if self._overridden or not _written([*found[0], *found[1]], self._roots):

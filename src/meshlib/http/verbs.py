@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any, Final, TypeVar
 
+from ..errors import MeshError
 from .untouched import original
 
 C = TypeVar("C", bound=type[Any])
@@ -15,39 +16,43 @@ def leanly(kind: C) -> C:
     """Have the verbs of a client class try the lean path first. Their signatures and documentation stay httpx's."""
     for verb in VERBS:
         if hasattr(kind, verb):
-            setattr(kind, verb, _verb(kind, verb))
-    setattr(kind, "request", _request(kind))  # noqa: B010 (mypy knows httpx's own signature, and shall)
+            setattr(kind, verb, _sender(kind, verb, ("url",)))
+    setattr(kind, "request", _sender(kind, "request", ("method", "url")))  # noqa: B010 (mypy shall see httpx's own)
     return kind
 
 
-def _verb(kind: type[Any], verb: str) -> Any:
-    lib = kind._family.lib
-    written = getattr(lib.AsyncClient, verb)
-    ours = original(written, lib)
-    method = verb.upper()
+def _sender(kind: type[Any], verb: str, names: tuple[str, ...]) -> Any:
+    """The method `verb`, whose first arguments have these `names`; all others may only be given by name."""
+    theirs, errors = kind._family.lib.AsyncClient, (MeshError, kind._family.lib.RequestError)
+    written = getattr(theirs, verb)
+    ours = original(written, kind._family.lib)
+    fixed = None if verb == "request" else verb.upper()
+    number = len(names)
 
     @functools.wraps(written)
-    async def send(self: Any, url: Any, **options: Any) -> Any:
+    async def send(self: Any, *where: Any, **options: Any) -> Any:
+        if len(where) < number and names[-1] in options:
+            where += tuple(options.pop(name) for name in names[len(where) :])
         door = self.__dict__.get("_meshlib_door")
         lean = None if door is None or not door.fast else door.lean
-        if lean is not None and ours and getattr(lib.AsyncClient, verb) is written:
-            exchange = lean.exchange(self, method, url, options)
+        if lean is not None and ours and getattr(theirs, verb) is written and len(where) == number:
+            exchange = lean.exchange(self, fixed or where[0], where[-1], options)
             if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await getattr(super(kind, self), verb)(url, **options)
+                busy = door.busy
+                busy.add(exchange)
+                try:
+                    try:
+                        response = await lean.engine.call(exchange)
+                    except errors as error:
+                        dressed = await lean.dressed(error, exchange)
+                        if dressed is error:
+                            raise
+                        raise dressed from error.__cause__
+                    return response if exchange.settled else await lean.finish(self, exchange, response, options)
+                finally:
+                    busy.discard(exchange)
+                    if door.idle:
+                        door.done(exchange)  # somebody waits for the last one
+        return await getattr(super(kind, self), verb)(*where, **options)
 
     return send
-
-
-def _request(kind: type[Any]) -> Any:
-    @functools.wraps(kind._family.lib.AsyncClient.request)
-    async def request(self: Any, method: Any, url: Any, **options: Any) -> Any:
-        door = self.__dict__.get("_meshlib_door")
-        lean = None if door is None or not door.fast else door.lean
-        if lean is not None and type(method) is str:
-            exchange = lean.exchange(self, method, url, options)
-            if exchange is not None:
-                return await lean.send(self, exchange, options)
-        return await super(kind, self).request(method, url, **options)
-
-    return request
