@@ -26,7 +26,8 @@ STEPS = st.lists(
 def test_a_price_is_always_what_the_rule_says(steps: list[tuple[str, int, object, float]], weight: float) -> None:
     one, other = Endpoint("a", 1, weight=weight), Endpoint("a", 2)
     make("default", "users", [one, other], reports=True)
-    now, out = 1.0, {}
+    now = 1.0
+    out: dict[int, float] = {}
     for what, number, verdict, passed in steps:
         now += passed
         permit = list(out)[number % len(out)] if out else 0

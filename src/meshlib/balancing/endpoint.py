@@ -131,7 +131,10 @@ class Endpoint(Record):
         if started is None:
             started = self._open.pop(permit, None)
             if started is None:
-                return
+                with self._moving:  # another thread may have had it in its hands
+                    started = self._open.pop(permit, None)
+                if started is None:
+                    return
         if not self.well:
             self._leave_ill(permit, verdict, now, took)
         elif verdict is SUCCESS:

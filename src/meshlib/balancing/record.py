@@ -6,6 +6,7 @@ Only numbers and their arithmetic. `Endpoint` says when, and draws the conclusio
 from __future__ import annotations
 
 from math import exp, inf, log
+from threading import RLock
 
 from .report import LoadReport
 from .ward import Ward
@@ -29,6 +30,7 @@ class Record:
         "_base",
         "_calls",
         "_met",
+        "_moving",
         "_oldest",
         "_open",
         "_srtt",
@@ -52,6 +54,8 @@ class Record:
         self.ward = ward
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open = _NONE  # the same for those that are not watched: body underway, or overtaken
+        self._moving = RLock()  # held while others move a call from the first to the second; may be taken under the
+        # ward's lock, never the other way round. Reentrant, for garbage may be collected, and calls end, at any time.
         self._oldest = inf  # when the oldest watched call was sent
         self.well = True
         self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
@@ -193,11 +197,13 @@ class Record:
 
     def _recover(self) -> None:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
-        if self._open is _NONE:
-            self._open = {}  # under the ward's lock, like the other place
-        while self._waiting:
-            permit, started = self._waiting.popitem()
-            self._open[permit] = started
+        with self._moving:
+            if self._open is _NONE:
+                self._open = {}
+            for permit in list(self._waiting):
+                started = self._waiting.pop(permit, None)
+                if started is not None:
+                    self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
         self.well = True
@@ -252,7 +258,7 @@ class Record:
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:
-            with self.ward.lock:
+            with self._moving:
                 if self._open is _NONE:
                     self._open = {}
         self._open[permit] = started
@@ -267,10 +273,13 @@ class Record:
     def _overtake(self, permit: int) -> float:
         """Watch only what was sent after that call. Returns when the oldest of it was sent, `inf` if there is none."""
         waiting = self._waiting
-        first = next(iter(waiting), permit)
-        while first < permit:
-            started = waiting.pop(first, None)
-            if started is not None:
-                self._set_aside(first, started)
+        with self._moving:
+            if self._open is _NONE:
+                self._open = {}
             first = next(iter(waiting), permit)
+            while first < permit:
+                started = waiting.pop(first, None)
+                if started is not None:
+                    self._open[first] = started
+                first = next(iter(waiting), permit)
         return inf if first == permit else waiting[first]
