@@ -72,10 +72,11 @@ def serve() -> None:
 class RawProtocol(asyncio.Protocol):
     """The floor. No limits, no cancellation, no refusal of anything: only what must be there."""
 
-    def __init__(self, idle: list[RawProtocol]) -> None:
+    def __init__(self, idle: list[RawProtocol], at_once: int | None = None) -> None:
         import httptools
 
         self.idle = idle
+        self.at_once = at_once
         self.parser = httptools.HttpResponseParser(self)
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: list[bytes] = []
@@ -83,6 +84,8 @@ class RawProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        if self.at_once is not None and hasattr(transport, "max_size"):
+            transport.max_size = self.at_once
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -109,8 +112,11 @@ class RawProtocol(asyncio.Protocol):
             self.waiter.set_exception(TimeoutError())
 
 
-async def floor(port: int, post: bool, written: Callable[[], bytes] = lambda: BODY) -> tuple[Once, Once]:
-    """`written` gives the body of each POST."""
+async def floor(
+    port: int, post: bool, written: Callable[[], bytes] = lambda: BODY, at_once: int | None = None
+) -> tuple[Once, Once]:
+    """`written` gives the body of each POST; `at_once` is how many bytes to read from a socket in one go, where the
+    event loop lets one say (asyncio; None: its own 256 KiB)."""
     idle: list[RawProtocol] = []
     loop = asyncio.get_running_loop()
 
@@ -122,7 +128,7 @@ async def floor(port: int, post: bool, written: Callable[[], bytes] = lambda: BO
         if idle:
             protocol = idle.pop()
         else:
-            _, protocol = await loop.create_connection(lambda: RawProtocol(idle), "127.0.0.1", port)
+            _, protocol = await loop.create_connection(lambda: RawProtocol(idle, at_once), "127.0.0.1", port)
         protocol.waiter = loop.create_future()
         timer = loop.call_later(5.0, protocol.too_late)
         protocol.transport.write(request)

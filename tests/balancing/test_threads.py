@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from random import Random
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -43,3 +44,30 @@ def test_calls_in_flight_come_back_to_zero(name: str) -> None:
     assert not any(thread.is_alive() for thread in threads)
     assert [member.pending for member in members] == [0] * 5
     assert all(member.well != (member in balancer.ward.sick) for member in members)
+
+
+def test_a_call_that_leaves_while_another_thread_overtakes_it_is_gone() -> None:
+    endpoint, missed = Endpoint("a", 1), Event()
+    for _ in range(3):
+        endpoint.leave(endpoint.enter(1.0), SUCCESS, 1.1, 0.1)
+    leaving: list[Thread] = []
+
+    class Others(dict[int, float]):
+        def __setitem__(self, permit: int, started: float) -> None:
+            leaving.append(Thread(target=endpoint.leave, args=(permit, SUCCESS, 2.1, 0.1)))
+            leaving[0].start()
+            assert missed.wait(10.0)
+            super().__setitem__(permit, started)
+
+        def pop(self, *args: Any) -> Any:
+            try:
+                return super().pop(*args)
+            finally:
+                missed.set()
+
+    endpoint._open = Others()
+    first, second = endpoint.enter(2.0), endpoint.enter(2.0)
+    endpoint.leave(second, SUCCESS, 2.1, 0.1)
+    leaving[0].join(10.0)
+    assert first not in endpoint._open
+    assert endpoint.pending == 0

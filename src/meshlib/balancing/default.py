@@ -16,6 +16,7 @@ A pick looks at five endpoints, however many there are. docs/balancing.md tells 
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Collection, Sequence
 from math import exp, inf
 from typing import Any
@@ -66,25 +67,37 @@ class Default(Roster):
             if probe is not None:
                 return probe
         picture = self._picture
-        endpoints, n = picture.endpoints, picture.size
+        n, turns = picture.size, picture.turns
+        if turns and not avoid:  # so few that all are looked at, from a random one on
+            chosen, limit = None, inf
+            for one in turns[int(random() * n)]:
+                price = one.price if now <= one.late_at else one.reckon(now)
+                if price < limit and one.well:
+                    chosen, limit = one, price - ALIKE
+            return chosen or self._rescue(random, now, avoid)
         if n < 4 or avoid:
             return self._pick_few(picture, random, now, avoid)
-        equal = picture.equal
-        for _ in range(4):
-            best, least, x, i = endpoints[0], inf, 0.0, 0
-            for fresh in self._fresh:
-                if equal:
+        endpoints, x, i = picture.endpoints, 0.0, 0
+        for _ in (1, 2, 3, 4):  # a constant, because `range` costs half a draw
+            best, limit = endpoints[0], inf
+            if picture.equal:
+                for fresh in self._fresh:
                     x = (random() if fresh else x - i) * n
                     i = int(x)
                     one = endpoints[i]
-                else:
-                    one = picture.draw(random)
-                price = one.price if now <= one.late_at else one.reckon(now)
-                if price < least - ALIKE:
-                    best, least = one, price
+                    price = one.price if now <= one.late_at else one.reckon(now)
+                    if price < limit:
+                        best, limit = one, price - ALIKE
+            else:
+                ends, total = picture.ends, picture.total
+                for _ in self._fresh:
+                    one = endpoints[bisect(ends, random() * total)]
+                    price = one.price if now <= one.late_at else one.reckon(now)
+                    if price < limit:
+                        best, limit = one, price - ALIKE
             if self._warming and best in self._warming and not self._warm(best, random, now):
                 continue
-            if best.well and least < inf:  # another thread may have found out meanwhile, and late_at been set after it
+            if best.well and limit < inf:  # another thread may have found out meanwhile, and late_at been set after it
                 return best
         return self._rescue(random, now, avoid)
 
@@ -92,19 +105,16 @@ class Default(Roster):
         endpoint.hear(report, now)
 
     def _pick_few(self, picture: Picture, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
-        """Up to three endpoints are all looked at, from a random one on; of more, a few that are not to be avoided."""
-        endpoints, n = picture.endpoints, picture.size
-        best, least = None, inf
-        if n < 4 and picture.equal:
-            start = int(random() * n) if n else 0
-            some: Sequence[Endpoint] = endpoints[start:] + endpoints[:start] if start else endpoints
-        else:
-            some = [picture.draw(random) for _ in range(min(n, 4 * self.choices))]
+        """Up to three endpoints are all looked at; of more, a few that are not to be avoided."""
+        n, turns = picture.size, picture.turns
+        some: Sequence[Endpoint]
+        some = turns[int(random() * n)] if turns else [picture.draw(random) for _ in range(min(n, 4 * self.choices))]
+        best, limit = None, inf
         for one in some:
-            if not avoid or one not in avoid:
+            if one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)
-                if price < least - ALIKE and one.well:
-                    best, least = one, price
+                if price < limit and one.well:
+                    best, limit = one, price - ALIKE
         return best or self._rescue(random, now, avoid)
 
     def load(self, endpoint: Endpoint, now: float) -> float:

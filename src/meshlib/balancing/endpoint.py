@@ -24,7 +24,7 @@ from typing import Any
 from ..call import IGNORED, SUCCESS, Verdict
 from ..policies import _check
 from ..policies.accrual import AccrualPolicy
-from .record import CROWD, Record
+from .record import CROWD, CROWDS, MANY, NEVER, Record
 from .ward import Illness, Ward
 
 NO_LABELS: Mapping[str, str] = {}
@@ -96,13 +96,18 @@ class Endpoint(Record):
         permit = next(self._permit)
         waiting = self._waiting
         waiting[permit] = now
-        pending = len(waiting) + len(self._open) - self._told
-        self.price = self._base + CROWD * log(pending * self.scale + 1.0 if pending > 0 else 1.0)
+        calls = len(waiting) + len(self._open)
+        if calls < MANY and self.scale == 1.0 and not self._told:
+            self.price = self._base + CROWDS[calls]
+        else:
+            calls -= self._told
+            self.price = self._base + CROWD * log(calls * self.scale + 1.0 if calls > 0 else 1.0)
         if self._oldest == inf:
-            if self.ward is _NO_WARD:
-                self.ward = Ward()
             self._oldest = now
-            if self.well and self.stamp != -inf:
+            if self.stamp == NEVER:
+                if self.ward is _NO_WARD:
+                    self.ward = Ward()
+            elif self.well:
                 self.late_at = now + self.peak
         if not self.well:
             self._enter_ill(permit)
@@ -126,7 +131,10 @@ class Endpoint(Record):
         if started is None:
             started = self._open.pop(permit, None)
             if started is None:
-                return
+                with self._moving:  # another thread may have had it in its hands
+                    started = self._open.pop(permit, None)
+                if started is None:
+                    return
         if not self.well:
             self._leave_ill(permit, verdict, now, took)
         elif verdict is SUCCESS:
@@ -143,7 +151,7 @@ class Endpoint(Record):
         else:
             if verdict is not IGNORED:
                 self._blame(permit, took, now)
-            self._watch(0, 0.0)
+            self._watch()
             self._reprice()
 
     def reckon(self, now: float) -> float:

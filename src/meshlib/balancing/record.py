@@ -6,6 +6,7 @@ Only numbers and their arithmetic. `Endpoint` says when, and draws the conclusio
 from __future__ import annotations
 
 from math import exp, inf, log
+from threading import RLock
 
 from .report import LoadReport
 from .ward import Ward
@@ -14,7 +15,9 @@ CROWD = 1.5  # the power with which calls in flight count; 1 would be Finagle's 
 SHARED = 0.6  # the power with which the requests in flight that a server reports count: it has changed meanwhile
 REST = 0.05  # time constants of silence after which a price is looked at again: it has faded by so much, no more
 FRESH = 1.0  # seconds for which a report is believed
-
+NEVER = -inf  # the stamp of an endpoint that has not answered yet
+MANY = 128  # calls in flight, for fewer of which a price is looked up instead of reckoned, see `_reprice`
+CROWDS = tuple(CROWD * log(calls + 1.0) for calls in range(MANY))  # where all weights are equal
 
 _NONE: dict[int, float] = {}  # stands for a dict of one's own until there is something to put in; never changed
 
@@ -27,6 +30,7 @@ class Record:
         "_base",
         "_calls",
         "_met",
+        "_moving",
         "_oldest",
         "_open",
         "_srtt",
@@ -34,7 +38,6 @@ class Record:
         "_told",
         "_unit",
         "_waiting",
-        "burden",
         "cost",
         "late_at",
         "peak",
@@ -51,6 +54,8 @@ class Record:
         self.ward = ward
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open = _NONE  # the same for those that are not watched: body underway, or overtaken
+        self._moving = RLock()  # held while others move a call from the first to the second; may be taken under the
+        # ward's lock, never the other way round. Reentrant, for garbage may be collected, and calls end, at any time.
         self._oldest = inf  # when the oldest watched call was sent
         self.well = True
         self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
@@ -59,8 +64,7 @@ class Record:
         self.scale = 1.0  # the mean weight of the cluster ÷ ours
         self.cost = 0.0  # peak-sensitive latency in seconds, as of `stamp`
         self.peak = 0.0  # the same, but forgiving: what was bad once is forgotten after `recheck` seconds of silence
-        self.burden = 0.0  # that plus the price of the recent failures
-        self.stamp = -inf  # of the last observation
+        self.stamp = NEVER  # of the last observation
         self._met = inf  # without data: when it was first considered; with: the last news that `_forgive` knew
         self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
@@ -73,6 +77,11 @@ class Record:
     def pending(self) -> int:
         """Calls in flight: entered, and not left."""
         return len(self._waiting) + len(self._open)
+
+    @property
+    def burden(self) -> float:
+        """What a call costs, in seconds: `peak`, and the price of the recent failures."""
+        return self.peak + self.ward.penalty * self._bad / (self._calls + 1.0)
 
     @property
     def patience(self) -> float:
@@ -103,41 +112,63 @@ class Record:
             self._reprice()
 
     def _answered(self, permit: int, took: float, now: float) -> None:
-        """A good answer came after `took` seconds."""
+        """A good answer came after `took` seconds.
+
+        It proves the endpoint alive for everything that was sent before it, if it came in time: those calls are merely
+        long, and are not watched any more. In one piece, with the everyday case of `_reprice`, because it happens with
+        every call.
+        """
         ward = self.ward
         decay = ward.decay
-        elapsed = now - self.stamp
-        kept = exp(-elapsed / decay) if elapsed > 0.0 else 1.0
-        cost = self.cost
+        ago = self.stamp - now
+        kept = exp(ago / decay) if ago < 0.0 else 1.0
+        cost, peak, usual = self.cost, self.peak, self._srtt
         self.cost = took if took > cost else took + (cost - took) * kept
-        cost = self.peak
-        usual = self._srtt
         if usual:
-            off = took - usual
+            off, swing = took - usual, self._swing
             if off > 0.0:  # one answer that is far off makes what is usual half as long again, and no longer
                 self._srtt = usual + (off * 0.125 if off < 4.0 * usual else usual * 0.5)
-                self._swing += (off - self._swing) * 0.25
+                self._swing = swing + (off - swing) * 0.25
             else:
                 self._srtt = usual + off * 0.125
-                self._swing -= (off + self._swing) * 0.25
+                self._swing = swing - (off + swing) * 0.25
         elif kept:  # the first call may have opened the connection: what is usual, the second tells
-            self._srtt = cost = took
+            self._srtt = peak = took
             self._swing = took * 0.5
-        self.peak = cost = took if took > cost else took + (cost - took) * kept
+        self.peak = peak = cost = took if took > peak else took + (peak - took) * kept
         self._calls = calls = self._calls * kept + 1.0
         if self._bad:
             self._bad = bad = self._bad * kept
             cost += ward.penalty * bad / (calls + 1.0)
-        self.burden = cost
         self.stamp = now
         if self.report is not None:
             cost = self._compare(self.report, took, now) or cost
-        self._base = log(cost or 1e-9) + now / decay
-        if self._waiting:
-            self._watch(permit, took)
+        self._base = price = log(cost or 1e-9) + now / decay
+        waiting, oldest = self._waiting, inf
+        if waiting:
+            try:
+                for first, oldest in waiting.items():  # only the first, and at half the cost of next(iter())
+                    if first < permit and took <= 2.0 * self._srtt:
+                        oldest = self._overtake(permit)
+                    break
+                self._oldest = oldest
+            except (KeyError, RuntimeError):
+                oldest = self._oldest  # another thread was faster, and does this work after us
         else:
             self._oldest = inf
-        self._reprice()
+            if not self._open:  # nothing else is under way
+                self._told = 0
+                self.price = price
+                if self.well:
+                    self.late_at = now + REST * decay
+                return
+        calls = len(waiting) + len(self._open)
+        if calls < MANY and self.scale == 1.0 and not self._told:
+            self.price = price + CROWDS[calls]
+            if self.well:
+                self.late_at = now + REST * decay if oldest == inf else oldest + peak
+        else:
+            self._reprice()
 
     def _expected(self, in_flight: float) -> float:
         """The latency to expect at so many requests in service, and the price of the recent failures."""
@@ -161,20 +192,20 @@ class Record:
         self.peak = cost = max(took, self.peak * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
-        self.burden = cost = cost + ward.penalty * bad / (calls + 1.0)
         self.stamp = now
-        self._base = log(cost or 1e-9) + now / ward.decay
+        self._base = log(cost + ward.penalty * bad / (calls + 1.0) or 1e-9) + now / ward.decay
 
     def _recover(self) -> None:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
-        if self._open is _NONE:
-            self._open = {}  # under the ward's lock, like the other place
-        while self._waiting:
-            permit, started = self._waiting.popitem()
-            self._open[permit] = started
+        with self._moving:
+            if self._open is _NONE:
+                self._open = {}
+            for permit in list(self._waiting):
+                started = self._waiting.pop(permit, None)
+                if started is not None:
+                    self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
-        self.burden = self.peak
         self.well = True
 
     def _rest(self, now: float) -> None:
@@ -204,10 +235,9 @@ class Record:
         faded, which at a low rate is half of a minute. What is usual for it still counts.
         """
         ward = self.ward
-        self.peak = peak = min(self.peak, self._srtt or ward.typical or self.peak)
-        self._bad = bad = self._bad * 0.25 if self._bad > 1.0 else 0.0
-        self.burden = burden = peak + ward.penalty * bad / (self._calls + 1.0)
-        self._base = self.price = min(self._base, log(burden or 1e-9) + self.stamp / ward.decay)
+        self.peak = min(self.peak, self._srtt or ward.typical or self.peak)
+        self._bad = self._bad * 0.25 if self._bad > 1.0 else 0.0
+        self._base = self.price = min(self._base, log(self.burden or 1e-9) + self.stamp / ward.decay)
 
     def _reprice(self) -> None:
         """price = log(burden) + stamp ÷ decay + CROWD × log(calls in flight, in units of the weight, + 1).
@@ -228,31 +258,28 @@ class Record:
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:
-            with self.ward.lock:
+            with self._moving:
                 if self._open is _NONE:
                     self._open = {}
         self._open[permit] = started
 
-    def _watch(self, permit: int, took: float) -> None:
-        """After a call: which answer is missing longest now?
-
-        An answer that came in time proves the endpoint alive for everything that was sent before it: those calls are
-        merely long, and are not watched any more.
-        """
-        waiting = self._waiting
+    def _watch(self) -> None:
+        """After a call that proves nothing: which answer is missing longest now?"""
         try:
-            if waiting:
-                first = next(iter(waiting))
-                if first < permit and took <= 2.0 * self._srtt:
-                    while first < permit:
-                        started = waiting.pop(first, None)
-                        if started is not None:
-                            self._set_aside(first, started)
-                        first = next(iter(waiting))
-                self._oldest = waiting[first]
-            else:
-                self._oldest = inf
-        except StopIteration:
-            self._oldest = inf
-        except (KeyError, RuntimeError):
+            self._oldest = next(iter(self._waiting.values()), inf)
+        except RuntimeError:
             pass  # another thread was faster, and does this work after us
+
+    def _overtake(self, permit: int) -> float:
+        """Watch only what was sent after that call. Returns when the oldest of it was sent, `inf` if there is none."""
+        waiting = self._waiting
+        with self._moving:
+            if self._open is _NONE:
+                self._open = {}
+            first = next(iter(waiting), permit)
+            while first < permit:
+                started = waiting.pop(first, None)
+                if started is not None:
+                    self._open[first] = started
+                first = next(iter(waiting), permit)
+        return inf if first == permit else waiting[first]

@@ -26,7 +26,7 @@ EFFORT = 5  # draws before everybody is looked at; with half of the endpoints il
 class Picture:
     """An immutable view of the endpoints in the order given, with what drawing by weight needs."""
 
-    __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total")
+    __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total", "turns")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         members = tuple(endpoints)
@@ -39,7 +39,9 @@ class Picture:
         self.equal = not weights or min(weights) == max(weights)
         if self.equal:
             weights = [weights[0] or 1.0] * self.size if weights else []
-        self.ends = [] if self.equal else list(accumulate(weights))
+        self.ends = [] if self.equal else list(accumulate(weights[:-1]))  # beyond them all is the last one
+        few = self.size if self.equal and self.size < 4 else 0  # so few that the default balancer looks at all of them
+        self.turns = tuple(members[first:] + members[:first] for first in range(few))
         self.total = sum(weights)
         self.mean = self.total / self.size if weights else 1.0
 
@@ -47,7 +49,7 @@ class Picture:
         """One endpoint, at random by weight."""
         if self.equal:
             return self.endpoints[int(random() * self.size)]
-        return self.endpoints[min(bisect(self.ends, random() * self.total), self.size - 1)]
+        return self.endpoints[bisect(self.ends, random() * self.total)]
 
 
 class Roster:

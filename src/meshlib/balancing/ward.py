@@ -184,8 +184,12 @@ class Ward:
             if first:
                 return
             off = took - typical
-            typical += min(off, typical) / 16 if off > 0.0 else off / 8
-            swing += (abs(off) - swing) / 8
+            if off > 0.0:
+                typical += (off if off < typical else typical) * 0.0625
+                swing += (off - swing) * 0.125
+            else:
+                typical += off * 0.125
+                swing -= (off + swing) * 0.125
         elif first:
             typical = min(took, typical or took)
         else:
@@ -193,8 +197,8 @@ class Ward:
         self.typical, self._swing = typical, swing
         self.guess = log(typical or 1.0)
         if swing:
-            rough = 1.0 + 10.0 * swing / (typical or 1.0)
-            self.patience = typical + max(self.deviations * swing * rough, self.slack)
+            spread = self.deviations * swing * (1.0 + 10.0 * swing / (typical or 1.0))
+            self.patience = typical + (spread if spread > self.slack else self.slack)
 
     def may_suspend(self) -> bool:
         """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""

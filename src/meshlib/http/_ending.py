@@ -116,11 +116,14 @@ class Ending(Limited):
             and waiter is not None
             and not waiter.done()
         ):
-            waiter.set_exception(Stale())
-            self._cut()
-            self.place = True
+            self._stale(waiter)
         else:
             self.fail(error)
+
+    def _stale(self, waiter: asyncio.Future[Answer]) -> None:
+        waiter.set_exception(Stale())
+        self._cut()
+        self.place = True
 
     # Somebody ends it.
 

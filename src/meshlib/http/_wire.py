@@ -15,6 +15,7 @@ from typing import Final, cast
 from meshlib.http._answer import Answer
 from meshlib.http._ending import BUSY, USUAL, Ending
 from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
+from meshlib.http._outbox import Outbox
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
 AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
@@ -48,12 +49,13 @@ class Connection(Ending, asyncio.Protocol):
         keep: bool,
         streaming: bool,
         left: float = inf,
+        outbox: Outbox | None = None,
     ) -> asyncio.Future[Answer]:
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
 
-        All of it must be over in `left` seconds.
+        All of it must be over in `left` seconds. With an `outbox`, the request may go out a little later.
         """
-        reader, transport = self.reader, self.transport
+        reader = self.reader
         if reader.fresh and method == reader.method:
             reader.request = head
         else:
@@ -65,16 +67,13 @@ class Connection(Ending, asyncio.Protocol):
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
-        try:
-            if len(body) > ONE_WRITE:
-                transport.write(head)
-                transport.write(body)
-            else:
-                transport.write(head + body if body else head)
-            # The first write goes to the socket at once; if that is refused, it closes the transport instead.
-            self._sent = not transport.is_closing()
-        except RuntimeError:  # uvloop, when the socket is closed already
+        if len(body) > ONE_WRITE:
+            self._write(head, body)
+        elif outbox is None or not self._used:
+            self._write(head + body if body else head)
+        else:
             self._sent = False
+            outbox.put(self, waiter, head + body if body else head, write)
         seconds = write if self._paused else read
         now = self._time()
         self.by = by = now + left
@@ -91,6 +90,28 @@ class Connection(Ending, asyncio.Protocol):
         if not (streaming or self._paused or reader.not_as_get):
             self._busy = USUAL
         return waiter
+
+    def post(self, waiter: asyncio.Future[Answer], data: bytes, write: float | None) -> None:
+        """The request that an outbox has held back goes out now, if anybody still waits for its answer."""
+        if self._asked is not waiter or waiter.done():
+            return
+        if not self._replayable and self.readable():
+            self._stale(waiter)
+            return
+        self._write(data)
+        if self._paused:
+            self._busy = BUSY
+            self.limit(write)
+
+    def _write(self, *pieces: bytes) -> None:
+        transport = self.transport
+        try:
+            for piece in pieces:
+                transport.write(piece)
+            # The first write goes to the socket at once; if that is refused, it closes the transport instead.
+            self._sent = not transport.is_closing()
+        except RuntimeError:  # uvloop, when the socket is closed already
+            self._sent = False
 
     def patience(self, read: float | None) -> None:
         """Streaming: how long each wait for bytes may last from now on, in seconds."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..balancing import Endpoint
 from ._answer import Head
 from ._faults import PoolClosed, WireError
+from ._outbox import Outbox
 from ._pool import How, Pool
 from ._request import request_bytes
 from ._wire import Connection
@@ -31,12 +32,24 @@ _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 class Station:
     """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
 
-    __slots__ = ("__weakref__", "_keepalive", "_most_idle", "_pools", "_process", "_refs", "loop", "plain", "tls")
+    __slots__ = (
+        "__weakref__",
+        "_keepalive",
+        "_most_idle",
+        "_pools",
+        "_process",
+        "_refs",
+        "loop",
+        "outbox",
+        "plain",
+        "tls",
+    )
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
     ) -> None:
         self.loop = loop
+        self.outbox = Outbox(loop)
         self.tls = tls
         self._keepalive = keepalive
         self._most_idle = most_idle  # connections to an endpoint

@@ -17,6 +17,7 @@ from ..routing.context import DEADLINE_HEADER
 from ._answer import Answer
 from ._ending import Stale
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
+from ._outbox import CROWD
 from ._pool import Pool
 from ._wire import Connection
 from .classify import EARLY
@@ -103,10 +104,12 @@ class LeanExchange(Exchange):
         head = plan.head(body) if body else plan.before
         if self.deadline < inf:
             head = self._told(head, left)
-        connection = pool.ready(loop, plan.repeatable)
+        outbox = station.outbox if len(self.lean.door.busy) >= CROWD else None
+        # What goes out a little later looks then whether the server has closed the connection.
+        connection = pool.ready(loop, plan.repeatable or outbox is not None)
         if connection is not None:
             answer = connection.exchange(
-                head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left
+                head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left, outbox
             )
             return answer, connection, pool
         return self._opening(pool, head, left), None, pool
