@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -154,6 +155,32 @@ async def test_a_connection_verified_for_one_service_never_carries_another(
             assert (await client.get("https://users/")).text == "ok"
     assert asked == ["users", "orders"]
     assert len(server.requests) == 2
+
+
+async def test_a_server_that_wants_a_certificate_of_ours_is_a_read_error(door: Door, trust: Trust) -> None:
+    """In TLS 1.3 it says so after the client has shaken hands, in the place of an answer."""
+    context, _ = trust.server("users")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    def refuse() -> None:
+        with listener.accept()[0] as accepted, accepted.dup() as raw:
+            with pytest.raises(ssl.SSLError):
+                context.wrap_socket(accepted, server_side=True)
+            while raw.recv(65536):  # until the client has hung up: nothing shall overtake the alert
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        mesh = mesh_of(listener.getsockname()[1], attempts=1)
+        async with door.open(mesh, verify=trust.client) as client:
+            with pytest.raises(door.lib.ReadError) as caught:
+                await client.get("https://users/")
+        await anyio.to_thread.run_sync(thread.join)
+    error: Any = caught.value
+    assert (error.service, str(error.request.url)) == ("users", "https://users/")
+    assert cluster_of(mesh).balancer.endpoints[0].run == 1  # the endpoint failed
 
 
 def current_async_library() -> str:

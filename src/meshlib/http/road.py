@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
@@ -30,6 +31,8 @@ async def carry(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any
         return await (work if deadline == inf else run.until(deadline, work))
     except Expired as error:
         raise DeadlineExceeded(exchange.service, limit=left) from error
+    except ssl.SSLError as error:  # an alert after the handshake, which httpx lets through as it is, from anyio
+        raise exchange.family.lib.ReadError(str(error), request=exchange.request) from error
     except Exception as error:
         if not _too_late(run, exchange, deadline, error):
             raise
