@@ -68,6 +68,7 @@ def goals(found: Results) -> Iterator[Goal]:
         yield from _breaker_goal(found["hot_path"])
     if "clients" in found:
         yield from _client_goals(found["clients"]["rows"])
+        yield from _alone_goals(found["clients"]["rows"])
     if "crowd" in found:
         ratio, weight = found["crowd"]["starving"]["ratio"], found["crowd"]["idle"]["kb_each"]
         yield "1,000 tasks at once: p99 ÷ p50", "under 5", f"{ratio:.2f}", ratio < 5.0
@@ -115,6 +116,18 @@ def _client_goals(rows: list[dict[str, Any]]) -> Iterator[Goal]:
                 "at least 0.8 ×",
                 f"{spread(share)} ×",
                 share["median"] >= 0.8,
+            )
+
+
+def _alone_goals(rows: list[dict[str, Any]]) -> Iterator[Goal]:
+    for row in rows:
+        if row["client"] == "MeshClient" and ", 1 at once" in row["case"] and row.get("to_aiohttp"):
+            found = harness.figure(row["to_aiohttp"])
+            yield (
+                f"`MeshClient` ÷ aiohttp, {row['case']}",
+                "at least 1.5 ×",
+                f"{spread(found)} ×",
+                found["median"] >= 1.5,
             )
 
 
