@@ -2,14 +2,19 @@
 
     python benchmarks/clients.py [--loop asyncio,uvloop] [--seconds 1] [--rounds 5] [--fast] [--json FILE]
 
-A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream has the other core to itself: nginx
-with one worker if it is installed and we may start it, else the server of `wire.py`. The last column says how busy it
-was: far from 100 %, or it is the upstream that was measured. "rawproto+deadline" is the floor: about the least that a
-correct client in Python can do; it writes the JSON of each POST, as the others must. On asyncio it reads up to 256 KiB
-at a time, for which the C library may map memory anew at each read; "rawproto 64K" is spared that, as our own
-connections are (on uvloop the two are the same). "MeshClient" has three endpoints
-(three ports of the one upstream), the default balancer, a circuit breaker, failure accrual, a retry budget, a deadline
-per call and per try; "+metrics" a subscribed listener that counts.
+A small GET and a POST of 10 KB of JSON, at concurrency 1, 32 and 128. The upstream has the other core to itself. With
+one request at a time that measures mostly how long a sleeping core takes to wake, so this case is measured once more
+with the upstream on the client's core. It is nginx with one worker if that is installed and we may start it, else the
+server of `wire.py`. The last column says how busy it was: far from 100 %, or it is the upstream that was measured.
+
+The JSON is one long text, which MeshClient copies where `json` looks at each character: about 8 µs of the POST. JSON of
+many small values costs all Python clients the same, since all have `json` write it.
+
+"rawproto+deadline" is the floor: about the least that a correct client in Python can do; it writes the JSON of each
+POST, as the others must. On asyncio it reads up to 256 KiB at a time, for which the C library may map memory anew at
+each read; "rawproto 64K" is spared that, as our own connections are (on uvloop there is no difference). "MeshClient"
+has three endpoints (three ports of the one upstream), the default balancer, a circuit breaker, failure accrual, a retry
+budget, a deadline per call and per try; "+metrics" a subscribed listener that counts.
 
 Each measurement runs in a process of its own, rounds are interleaved, the table shows medians, and ratios within the
 same round with their range: how many times the floor's (aiohttp's) requests per second, and the floor's CPU per request
@@ -229,11 +234,18 @@ class Upstream:
             assert self._child.stdout is not None
             self.ports = [int(self._child.stdout.readline())] * 3
 
+    def _pids(self) -> list[int]:
+        found = subprocess.run(["pgrep", "-P", str(self._child.pid)], capture_output=True, text=True).stdout.split()
+        return [self._child.pid, *map(int, found)]
+
+    def move(self, core: int) -> None:
+        for pid in self._pids():
+            harness.pin_other(pid, core)
+
     def cpu(self) -> float:
         """CPU seconds that it has used so far, its workers included."""
-        pids = subprocess.run(["pgrep", "-P", str(self._child.pid)], capture_output=True, text=True).stdout.split()
         ticks = 0
-        for pid in [*pids, str(self._child.pid)]:
+        for pid in self._pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -255,6 +267,12 @@ def once_in_child(options: argparse.Namespace, name: str, ports: list[int], at_o
     return json.loads(done.stdout)
 
 
+def cases(concurrency: str) -> list[tuple[int, bool]]:
+    """How many at once, and whether the upstream has the client's core."""
+    numbers = [int(number) for number in concurrency.split(",")]
+    return [(number, shared) for number in numbers for shared in ((False, True) if number == 1 else (False,))]
+
+
 def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
@@ -263,8 +281,10 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
     rows: list[dict[str, Any]] = []
     for loop in options.loop.split(","):
         for post in (False, True)[: 1 if options.get else 2]:
-            for at_once in map(int, options.concurrency.split(",")):
+            for at_once, shared in cases(options.concurrency):
                 title = f"{loop}, {'10 KB POST' if post else 'small GET'}, {at_once} at once"
+                title += ", one core" if shared else ""
+                upstream.move(0 if shared else 1)
                 print(f"\n{title}\n{'client':22} {'/floor':>18} {'/aiohttp':>18} {'floor CPU/':>18} {'req/s':>7} "
                       f"{'CPU us':>7} {'p50 ms':>7} {'p99 ms':>7} {'upstream busy':>13}")  # fmt: skip
                 rounds: list[dict[str, dict[str, float]]] = []

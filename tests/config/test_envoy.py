@@ -82,6 +82,7 @@ def versions() -> Iterator[list[Upstream]]:
 def file(tmp_path_factory: pytest.TempPathFactory, versions: list[Upstream]) -> Path:
     path = tmp_path_factory.mktemp("envoy") / "mesh.yaml"
     limits = "bulkhead: {max_concurrent: 50}, outlier: {consecutive_5xx: 0, consecutive_gateway: 50}"
+    limits += ", max_connection_duration: 10m"
     clusters = "".join(f"  {one.name}: {{endpoints: [127.0.0.1:{one.port}], {limits}}}\n" for one in versions)
     path.write_text(RULES + clusters)
     return path

@@ -466,3 +466,26 @@ async def test_a_cluster_that_originates_tls_gets_it(lib: Any, kind: Any, taken:
             assert (await client.get("https://users/v1")).text == "ok"
     assert set(asked) == {"users.internal"}
     assert tuple(taken) == (2, 0)
+
+
+@EACH
+async def test_a_url_given_by_name_is_as_good_as_by_place(lib: Any, kind: Any, taken: Taken) -> None:
+    async with serving(answering()) as server, kind(mesh=mesh_of(server.port)) as client:
+        assert (await client.get(url="http://users/")).text == "ok"
+        assert (await client.request(url="http://users/", method="GET")).text == "ok"
+        assert (await client.request("GET", url="http://users/")).text == "ok"
+        assert tuple(taken) == (3, 0)
+
+
+@EACH
+@pytest.mark.parametrize("wrong", [{}, {"url": "http://users/"}, {"method": "GET"}])
+async def test_missing_arguments_are_complained_about_as_the_library_does(lib: Any, kind: Any, wrong: Any) -> None:
+    async with serving(answering()) as server, kind(mesh=mesh_of(server.port)) as ours, lib.AsyncClient() as theirs:
+        said = []
+        for client in (ours, theirs):
+            with pytest.raises(TypeError) as caught:
+                await client.request(**wrong)
+            said.append(str(caught.value))
+            with pytest.raises(TypeError):
+                await client.get("http://users/", "too many")
+        assert said[0] == said[1]

@@ -12,6 +12,7 @@ from scripted import Peer, Server, answering, serving
 
 from meshlib import MeshClient
 from meshlib.http._outbox import CROWD, MOST, Outbox
+from meshlib.http._wire import ONE_WRITE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 MANY = 10 * CROWD
@@ -93,6 +94,20 @@ async def test_a_connection_that_closes_meanwhile_is_replaced_whatever_the_metho
                 peer.writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         assert [(await task).text for task in tasks] == [f"/{n:03}" for n in range(CROWD + 3)]
         assert asked(server) == [b"/%03d" % n for n in range(CROWD + 3)]
+
+
+async def test_a_long_body_does_not_wait_and_goes_by_no_closed_connection_either() -> None:
+    async with serving(echo) as server, MeshClient(mesh=mesh_of(server.port)) as client:
+        await warm(client, "POST")
+        server.requests.clear()
+        for peer in server.peers:
+            peer.writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        body = b"x" * (ONE_WRITE + 1)
+        tasks = [asyncio.create_task(client.post(f"http://users/{n:03}", content=body)) for n in range(2 * CROWD)]
+        await asyncio.sleep(0)
+        assert not held_back(client)
+        assert [(await task).text for task in tasks] == [f"/{n:03}" for n in range(2 * CROWD)]
+        assert asked(server) == [b"/%03d" % n for n in range(2 * CROWD)]
 
 
 async def test_a_client_that_closes_before_the_turn_ends_leaves_nothing_behind() -> None:

@@ -86,6 +86,7 @@ class Ending(Limited):
         self._answer(answer, reader.reusable and not self._early_eof)
 
     def _answer(self, answer: Answer, reusable: bool) -> None:
+        """Rest, or close; and let who waits have the answer."""
         waiter, self._waiter = self._waiter, None
         self._asked = None
         self._busy = REST
@@ -121,6 +122,7 @@ class Ending(Limited):
             self.fail(error)
 
     def _stale(self, waiter: asyncio.Future[Answer]) -> None:
+        """It was dead before the request came: whoever waits may send it over another connection, in this place."""
         waiter.set_exception(Stale())
         self._cut()
         self.place = True

@@ -53,7 +53,8 @@ class Connection(Ending, asyncio.Protocol):
     ) -> asyncio.Future[Answer]:
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
 
-        All of it must be over in `left` seconds. With an `outbox`, the request may go out a little later.
+        All of it must be over in `left` seconds. With an `outbox`, which is for bodies up to `ONE_WRITE`, the request
+        may go out a little later.
         """
         reader = self.reader
         if reader.fresh and method == reader.method:
@@ -170,6 +171,8 @@ class Connection(Ending, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._busy == USUAL:
+            # Nothing of the answer has come, nobody wants it piecemeal, and the request is out: if this is all of it,
+            # and its head is the last one over again, the reader has nothing to find out.
             known = self.reader.known
             if known is not None and len(data) == known.size and data.startswith(known.bytes):
                 self._answer(Answer(known.head, data[len(known.bytes) :], self), known.reusable)

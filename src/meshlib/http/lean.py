@@ -9,9 +9,7 @@ the cluster's gates, the balancer. Whatever is not plain takes httpx's own steps
 from __future__ import annotations
 
 import importlib
-import json
 from asyncio import _get_running_loop as _asyncio_loop
-from math import nan
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,6 +17,7 @@ from ..errors import Rejected
 from ..routing.request import RouteRequest
 from ..runtime import SYSTEM
 from ._faults import WireError
+from ._json import Json
 from .beneath import let_others_run
 from .lean_engine import LeanEngine
 from .lean_exchange import LeanExchange
@@ -40,7 +39,6 @@ _attributes: Final = itemgetter(
     "_headers", "_event_hooks", "_cookies", "_mounts", "_timeout",
     "_base_url", "_auth", "_params", "_transport", "_state",
 )  # fmt: skip
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Lean:
@@ -48,11 +46,9 @@ class Lean:
 
     __slots__ = (
         "_base_url",
-        "_content",
-        "_encode",
-        "_encode_json",
         "_engine",
         "_headers",
+        "_json",
         "_labels",
         "_opened",
         "_plans",
@@ -74,9 +70,7 @@ class Lean:
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED
-        self._content = importlib.import_module(f"{lib.__name__}._content")
-        self._encode_json = self._content.encode_json
-        self._encode = _encode if _writes_alike(self._encode_json) else None
+        self._json = Json(lib)
         self._engine: Any = ...  # the door's; `engine` is that of this path for the same mesh
         self.engine: LeanEngine
         self._steps = Steps(door.family, kind, lane.way)
@@ -180,9 +174,7 @@ class Lean:
 
     def _body(self, kind: str, options: dict[str, Any]) -> bytes:
         if kind == "json":
-            if self._encode is not None and self._content.json_dumps is json.dumps:  # some put another in its place
-                return self._encode(options["json"]).encode()
-            return b"".join(self._encode_json(options["json"])[1])
+            return self._json.encode(options["json"])
         value = options["content"]
         return value.encode() if isinstance(value, str) else bytes(value)
 
@@ -268,13 +260,3 @@ def _plain_params(params: Any) -> bool:
     if type(params) is not dict or not params:
         return False
     return all(type(name) is str and (type(value) is str or type(value) is int) for name, value in params.items())
-
-
-def _writes_alike(encode_json: Any) -> bool:
-    """Whether httpx writes JSON as `_encode` does, which is spared making an encoder for each body."""
-    sample: dict[str, Any] = {"a": [1, 2.5, None, True, {}], "é": '"\u2028'}
-    try:
-        encode_json(nan)
-    except ValueError:
-        return b"".join(encode_json(sample)[1]) == _encode(sample).encode()
-    return False

@@ -19,7 +19,7 @@ from ._ending import Stale
 from ._faults import ConnectTimeout, PoolTimeout, ReadTimeout, WireError, WriteTimeout
 from ._outbox import CROWD
 from ._pool import Pool
-from ._wire import Connection
+from ._wire import ONE_WRITE, Connection
 from .classify import EARLY
 from .exchange import Attempt, Exchange
 from .lean_plan import Plan
@@ -104,7 +104,7 @@ class LeanExchange(Exchange):
         head = plan.head(body) if body else plan.before
         if self.deadline < inf:
             head = self._told(head, left)
-        outbox = station.outbox if len(self.lean.door.busy) >= CROWD else None
+        outbox = station.outbox if len(self.lean.door.busy) >= CROWD and len(body) <= ONE_WRITE else None
         # What goes out a little later looks then whether the server has closed the connection.
         connection = pool.ready(loop, plan.repeatable or outbox is not None)
         if connection is not None:

@@ -31,7 +31,7 @@ def _sender(kind: type[Any], verb: str, names: tuple[str, ...]) -> Any:
 
     @functools.wraps(written)
     async def send(self: Any, *where: Any, **options: Any) -> Any:
-        if len(where) < number and names[-1] in options:
+        if len(where) < number and all(name in options for name in names[len(where) :]):
             where += tuple(options.pop(name) for name in names[len(where) :])
         door = self.__dict__.get("_meshlib_door")
         lean = None if door is None or not door.fast else door.lean
