@@ -50,9 +50,9 @@ class Lean:
         "_headers",
         "_json",
         "_labels",
+        "_no_params",
         "_opened",
         "_plans",
-        "_seen",
         "_steps",
         "_unset",
         "door",
@@ -75,7 +75,7 @@ class Lean:
         self.engine: LeanEngine
         self._steps = Steps(door.family, kind, lane.way)
         self._plans: dict[Key, Plan | None] = {}
-        self._seen: Any = None  # the client's attributes when they were last found plain
+        self._no_params: Any = None  # the client's, when they were last found empty
         self._headers: list[Any] = []
         self._base_url: Any = None
         self._labels: Any = None
@@ -88,8 +88,7 @@ class Lean:
         kind, timeout, headers, params = asked
         own = client.__dict__
         door, loop = self.door, _asyncio_loop()
-        seen = _attributes(own)
-        own_headers, hooks, cookies, mounts, usual_timeout, base_url, _, _, _, _ = seen
+        own_headers, hooks, cookies, mounts, usual_timeout, base_url, auth, added, transport, state = _attributes(own)
         if (
             door.closing
             or door.limit is not None
@@ -100,8 +99,11 @@ class Lean:
             or hooks["response"]
             or cookies.jar._cookies
             or mounts
-            # Most of them are the very same objects each time, and then this comparison ends in no time.
-            or (seen != self._seen and not self._plain(seen))
+            or auth is not None
+            # By `is`: a tracer's proxy is equal to the transport, and to compare cookies may raise.
+            or transport is not door.default
+            or state is not self._opened
+            or (added is not self._no_params and not self._without(added))
             or (door.engine is not self._engine and not self._joined(door.engine))
             or not self._steps.untouched(own)
         ):
@@ -157,12 +159,12 @@ class Lean:
                 return None
         return kind, timeout, headers, params
 
-    def _plain(self, seen: tuple[Any, ...]) -> bool:
-        """Whether the client asks nothing of each request that only httpx's own steps can do."""
-        auth, params, transport, state = seen[6:]
-        plain = auth is None and not params and transport is self.door.default and state is self._opened
-        self._seen = seen if plain else None
-        return plain
+    def _without(self, params: Any) -> bool:
+        """Whether the client adds no `params` to its requests. They never change, so those seen last are remembered."""
+        if params:
+            return False
+        self._no_params = params
+        return True
 
     def _joined(self, engine: Any) -> bool:
         """Whether the mesh is one whose calls need no runtime but the usual one."""

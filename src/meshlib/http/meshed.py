@@ -47,6 +47,7 @@ class AsyncMeshed:
                 return super()._init_transport(**settings)
             from .fast_road import Lane  # with the first client, not with the first import
             from .lean import Lean
+            from .untouched import overridden
 
             lib = self._family.lib
             settings = _with_context(lib, settings)
@@ -54,7 +55,8 @@ class AsyncMeshed:
             door = door_of(self)
             limits = door.remember(settings, transport, lib.AsyncHTTPTransport)
             door.lane = Lane.of(door.family, transport, settings, limits)
-            door.lean = None if door.lane is None else Lean(door, door.lane, type(self))
+            if door.lane is not None and not overridden(door.family, type(self)):
+                door.lean = Lean(door, door.lane, type(self))
             return transport
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any, Final, TypeVar
 
 from ..errors import MeshError
@@ -28,6 +29,7 @@ def _sender(kind: type[Any], verb: str, names: tuple[str, ...]) -> Any:
     ours = original(written, kind._family.lib)
     fixed = None if verb == "request" else verb.upper()
     number = len(names)
+    taken = frozenset(inspect.signature(written).parameters)  # all others are a TypeError, which httpx shall raise
 
     @functools.wraps(written)
     async def send(self: Any, *where: Any, **options: Any) -> Any:
@@ -35,7 +37,13 @@ def _sender(kind: type[Any], verb: str, names: tuple[str, ...]) -> Any:
             where += tuple(options.pop(name) for name in names[len(where) :])
         door = self.__dict__.get("_meshlib_door")
         lean = None if door is None or not door.fast else door.lean
-        if lean is not None and ours and getattr(theirs, verb) is written and len(where) == number:
+        if (
+            lean is not None
+            and ours
+            and getattr(theirs, verb) is written
+            and len(where) == number
+            and (not options or options.keys() <= taken)
+        ):
             exchange = lean.exchange(self, fixed or where[0], where[-1], options)
             if exchange is not None:
                 busy = door.busy
