@@ -131,22 +131,23 @@ async def race(entry: Entry[R], run: Runtime) -> R:
             await _on_asyncio(entry, heat, loop)
         else:
             await _on_anyio(entry, heat, run)
+        if heat.late:
+            await _discard(entry, heat.late)
     except BaseException:
-        thrown = [*heat.late, *heat.good()]
-        if thrown:
+        heat.late += heat.good()
+        if heat.late:
             import anyio  # here and below: seldom needed, and slow to load
 
             with anyio.CancelScope(shield=True):
-                await _discard(entry, thrown)
+                await _discard(entry, heat.late)
         raise
-    if heat.late:
-        await _discard(entry, heat.late)
     return heat.outcome()
 
 
 async def _discard(entry: Entry[R], results: list[R]) -> None:
-    for result in results:
-        thrown = entry.discard(result)
+    """Discard them one by one; whoever is interrupted leaves those that are still to be discarded."""
+    while results:
+        thrown = entry.discard(results.pop(0))
         if isawaitable(thrown):
             await thrown
 

@@ -120,9 +120,11 @@ async def serving(*scripts: Script, uds: str | None = None, **how: Any) -> Async
     try:
         yield server
     finally:
-        listener.close()
+        for one in listener.sockets:  # accept no more: whom asyncio has accepted when it closes, it forgets
+            asyncio.get_running_loop().remove_reader(one.fileno())
         for _ in range(5):  # as many turns as asyncio needs to bring one that it has just accepted to `run`
             await asyncio.sleep(0)
+        listener.close()
         for task in list(tasks):
             task.cancel()
         if tasks:

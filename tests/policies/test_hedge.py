@@ -242,15 +242,18 @@ async def test_a_final_failure_wins() -> None:
     assert server.alive == 0
 
 
+class Stubborn(Server):
+    """Answers all the same when it is cancelled."""
+
+    async def __call__(self) -> Any:
+        try:
+            return await super().__call__()
+        except anyio.get_cancelled_exc_class():
+            return "late"
+
+
 async def test_a_good_answer_that_comes_too_late_is_discarded(run: Runtime) -> None:
     thrown: list[Any] = []
-
-    class Stubborn(Server):
-        async def __call__(self) -> Any:
-            try:
-                return await super().__call__()
-            except anyio.get_cancelled_exc_class():
-                return "late"
 
     async def close(result: Any) -> None:
         thrown.append(result)
@@ -258,6 +261,23 @@ async def test_a_good_answer_that_comes_too_late_is_discarded(run: Runtime) -> N
     server = Stubborn(run, (60.0, "late"), (0.0, "quick"))
     assert await guarded(server, Hedge(0.01, discard=close))() == "quick"
     assert thrown == ["late"]
+    assert server.alive == 0
+
+
+async def test_cancelled_while_the_late_are_discarded_the_winner_is_discarded_too(run: Runtime) -> None:
+    begun: list[Any] = []
+
+    async def close(result: Any) -> None:
+        begun.append(result)
+        if result == "late":
+            scope.cancel()
+            await anyio.sleep(0)
+
+    server = Stubborn(run, (60.0, "late"), (60.0, "late"), (0.0, "quick"))
+    with anyio.CancelScope() as scope:
+        await guarded(server, Hedge(0.01, extras=2, max_extra_load=1.0, discard=close))()
+    assert scope.cancelled_caught
+    assert begun == ["late", "late", "quick"]
     assert server.alive == 0
 
 
