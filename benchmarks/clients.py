@@ -260,11 +260,12 @@ def once_in_child(options: argparse.Namespace, name: str, ports: list[int], at_o
     command = [sys.executable, __file__, "--one", name, "--ports", ",".join(map(str, ports)), "--loop", loop]
     command += ["--at-once", str(at_once), "--seconds", str(options.seconds), *(["--post"] if post else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 10 * options.seconds)
+    error = None
     if done.returncode:
         error = (done.stderr.strip().splitlines() or ["no word"])[-1][:120]
         print(f"{name}: {error}", file=sys.stderr)
-        return error
-    return json.loads(done.stdout)
+    # Some crash when they end, and have told by then what was measured.
+    return json.loads(done.stdout) if done.stdout else None, error
 
 
 def cases(concurrency: str) -> list[tuple[int, bool]]:
@@ -293,10 +294,10 @@ def table(options: argparse.Namespace, upstream: Upstream, names: list[str]) -> 
                     one: dict[str, dict[str, float]] = {}
                     for name in names:
                         before, start = upstream.cpu(), time.perf_counter()
-                        found = once_in_child(options, name, upstream.ports, at_once, loop, post)
-                        if isinstance(found, str):
-                            errors.setdefault(name, []).append(found)
-                        else:
+                        found, error = once_in_child(options, name, upstream.ports, at_once, loop, post)
+                        if error is not None:
+                            errors.setdefault(name, []).append(error)
+                        if found is not None:
                             wall = options.seconds + max(options.seconds / 4, 0.3)
                             found["busy"] = min(1.0, (upstream.cpu() - before) / min(wall, time.perf_counter() - start))
                             one[name] = found
@@ -344,7 +345,7 @@ def main() -> None:
         pin(0)
         ports = [int(port) for port in options.ports.split(",")]
         found = run(measure(options.one, ports, options.at_once, options.seconds, options.post), options.loop)
-        print(json.dumps(found))
+        print(json.dumps(found), flush=True)
         return
     names = [name for name in options.only.split(",") if installed(name)]
     upstream = Upstream()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Peer, serving
 
-from meshlib import CircuitBreaker, Mesh, MeshClient, RetryBudget
+from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Mesh, MeshClient, RetryBudget
 from meshlib.http.lean_engine import LeanEngine
 
 URL = "http://users/v1"
@@ -32,7 +33,7 @@ def _shown(event: Any) -> tuple[Any, ...]:
 
 
 async def _outcomes(
-    answers: list[int], calls: list[str], policies: dict[str, Any], *, broken: bool, lean: bool
+    answers: list[int], calls: list[str], policies: dict[str, Any], *, kinds: tuple[str, ...], lean: bool
 ) -> tuple[Any, ...]:
     left = list(answers)
 
@@ -45,7 +46,11 @@ async def _outcomes(
                 return
             await peer.send(b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\nok" % status)
 
-    gates = [CircuitBreaker(name="users", consecutive_failures=2, cooldown=1000.0)] if broken else []
+    made: dict[str, Any] = {
+        "breaker": CircuitBreaker(name="users", consecutive_failures=2, cooldown=1000.0),
+        "bulkhead": Bulkhead(1, name="users"),
+    }
+    gates = [made[kind] for kind in kinds]
     budget = RetryBudget(0.0, min_per_second=0.2, name="users")  # two retries in all
     found: list[Any] = []
     events: list[tuple[Any, ...]] = []
@@ -69,17 +74,47 @@ async def _outcomes(
                     )
         asked = [line for _, line in server.requests]
     (endpoint,) = cluster_of(mesh).balancer.endpoints
-    assert in_flight(mesh) == 0
+    assert in_flight(mesh) == made["bulkhead"].metrics().in_flight == 0
     return found, events, asked, round(budget.balance(1e9)), endpoint.run, endpoint.state
 
 
-@settings(max_examples=40, deadline=None)
-@given(ANSWERS, CALLS, POLICIES, st.booleans())
+@settings(max_examples=60, deadline=None)
+@given(ANSWERS, CALLS, POLICIES, st.permutations(["breaker", "bulkhead"]), st.integers(0, 2))
 def test_it_does_and_tells_the_same(
-    answers: list[int], calls: list[str], policies: dict[str, Any], broken: bool
+    answers: list[int], calls: list[str], policies: dict[str, Any], order: list[str], number: int
 ) -> None:
-    lean = asyncio.run(_outcomes(answers, calls, policies, broken=broken, lean=True))
-    assert lean == asyncio.run(_outcomes(answers, calls, policies, broken=broken, lean=False))
+    kinds = tuple(order[:number])
+    lean = asyncio.run(_outcomes(answers, calls, policies, kinds=kinds, lean=True))
+    assert lean == asyncio.run(_outcomes(answers, calls, policies, kinds=kinds, lean=False))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("max_wait", [None, inf])
+async def test_a_full_bulkhead_refuses_or_makes_wait(max_wait: float | None) -> None:
+    here, go = 0, asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        nonlocal here
+        while True:
+            await peer.request()
+            here += 1
+            if here == 2:
+                go.set()
+            await go.wait()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    bulkhead = Bulkhead(2, name="users", max_wait=max_wait)
+    async with serving(script) as server:
+        mesh = mesh_of(server.port, gates=[CircuitBreaker(name="users"), bulkhead])
+        async with MeshClient(mesh=mesh) as client:
+            tasks = [asyncio.create_task(client.get(URL)) for _ in range(5)]
+            await asyncio.wait(tasks)
+    errors = [type(task.exception()).__mro__[1] for task in tasks if task.exception() is not None]
+    assert errors == ([BulkheadFull] * 3 if max_wait is None else [])
+    assert here == (2 if max_wait is None else 5)
+    metrics = bulkhead.metrics()
+    assert (metrics.in_flight, metrics.waiting, metrics.rejected, in_flight(mesh)) == (0, 0, len(errors), 0)
 
 
 @pytest.mark.anyio
@@ -99,7 +134,8 @@ async def test_a_usual_service_takes_it_and_another_does_not(monkeypatch: pytest
 
     monkeypatch.setattr(LeanEngine, "_begin", noted)  # the first of the engine's own steps
     async with serving(script) as server:
-        for policies in ({}, {"timeout": 5.0}, {"hedge": {"delay": 1.0}}):
+        gates = [CircuitBreaker(name="users"), Bulkhead(name="users")]
+        for policies in ({}, {"timeout": 5.0}, {"gates": gates}, {"hedge": {"delay": 1.0}}):
             async with MeshClient(mesh=mesh_of(server.port, **policies)) as client:
                 assert (await client.get(URL)).text == "ok"
     assert begun == ["users"]

@@ -1,9 +1,9 @@
 """The engine's steps for plain requests over the fast lane: the same decisions, fewer frames, and no timer per call.
 
-Most services have a limit of time and a retry, most clusters a circuit breaker, and most requests succeed at once. For
-those the whole way down and up again is written out here as one coroutine (`call`). As soon as anything is otherwise,
-it goes on as for any other exchange: from the start, if a policy of another kind stands in the way; with the second
-attempt, if the first has failed.
+Most services have a limit of time and a retry, most clusters a circuit breaker, some a bulkhead, and most requests
+succeed at once. For those the whole way down and up again is written out here as one coroutine (`call`). As soon as
+anything is otherwise, it goes on as for any other exchange: from the start, if a policy of another kind stands in the
+way, or the bulkhead is full; with the second attempt, if the first has failed.
 
 The connection keeps the deadline of each attempt. What may wait between attempts knows the call's deadline too, so the
 timer of the whole call is needed only where a policy of a foreign kind might wait for something else.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from inspect import isawaitable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ..balancing import Endpoint
 from ..call import SUCCESS, AsyncStep, Call
@@ -23,6 +23,7 @@ from ..policies import deadline
 from ..policies._within import within_async
 from ..policies.breaker import CircuitBreaker
 from ..policies.budget import RetryBudget
+from ..policies.bulkhead import Bulkhead
 from ..policies.hedge import Hedge
 from ..policies.retry import Retry, Tries
 from ..policies.timeout import Timeout
@@ -30,6 +31,9 @@ from .actions import DECISION, edited
 from .engine import AsyncEngine
 from .exchange import Attempt
 from .lean_exchange import LeanExchange
+
+Gates: TypeAlias = tuple[CircuitBreaker | None, Bulkhead | None]
+"""All that most clusters have. The bulkhead is asked first: if it is full, nothing else has been done yet."""
 
 _PUNCTUAL: Final = (Timeout, Retry, Hedge)
 
@@ -60,7 +64,7 @@ class LeanEngine(AsyncEngine):
 
     def __init__(self, mesh: Mesh) -> None:
         super().__init__(mesh)
-        # Under this key a service keeps its `First` and a cluster its only gate; False: not of the usual kind.
+        # Under this key a service keeps its `First` and a cluster its `Gates`; False: not of the usual kind.
         self._key = object()
 
     async def call(self, exchange: LeanExchange) -> Any:  # type: ignore[override]
@@ -70,31 +74,34 @@ class LeanEngine(AsyncEngine):
         if service is None or cluster is None or start >= outer:
             return await super().call(exchange.usual())
         first: Any = service.steps.get(self._key)
-        gate: Any = cluster.steps.get(self._key, cluster)
-        if first is None or gate is cluster:
-            first, gate = self._look(service, cluster)
+        gates: Any = cluster.steps.get(self._key)
+        if first is None or gates is None:
+            first, gates = self._look(service, cluster)
         balancer = cluster.balancer
         if (
             first is False
-            or gate is False
+            or gates is False
             or cluster.sticky is not None
             or cluster.outlier is not None
             or balancer.rate
             or balancer.listens
         ):
             return await super().call(exchange.usual())
+        gate, bulkhead = gates
+        if bulkhead is not None and bulkhead.take() < 0:
+            return await super().call(exchange.usual())  # which refuses it, or lets it wait
         exchange.curable = service.statuses
         exchange.deadline = outer
         exchange.attempts = 1
         left = first.per_try if start + first.per_try < outer else outer - start
         budget = first.budget
-        if budget is not None and start < budget.plain_until:
-            budget.step()
-        elif first.deposit is not None:
-            first.deposit(start)
         endpoint: Endpoint | None = None
         permit, passed, heard = 0, None, 0.0
         try:
+            if budget is not None and start < budget.plain_until:
+                budget.step()
+            elif first.deposit is not None:
+                first.deposit(start)
             if gate is not None:
                 passed = gate.generation if gate.admits else gate.enter(start)
             endpoint = balancer.pick(self._random, start)
@@ -109,13 +116,15 @@ class LeanEngine(AsyncEngine):
             response = exchange.answered(answer)
         except BaseException as error:
             begun = start, left, heard, endpoint, permit, passed
-            failed = self._missed(exchange, first, cluster, gate, begun, None, error)
+            failed = self._missed(exchange, first, cluster, gates, begun, None, error)
             if failed is None:
                 raise
         else:
             status, listeners = answer.head.status, self.mesh.port.listeners
             if status < 500 and status != 429 and status not in exchange.curable:  # a success, says the classifier
                 endpoint.leave(permit, SUCCESS, end, heard - start)
+                if bulkhead is not None:
+                    bulkhead.leave()
                 if listeners:
                     called, took = exchange.service, heard - start
                     self.mesh.tell(AttemptFinished(cluster.name, called, endpoint.address, 1, SUCCESS, took))
@@ -128,17 +137,19 @@ class LeanEngine(AsyncEngine):
                     self.mesh.tell(CallFinished(exchange.service, SUCCESS, end - start, 1, None))
                 return response
             begun = start, left, heard, endpoint, permit, passed
-            failed = self._missed(exchange, first, cluster, gate, begun, response, None)
+            failed = self._missed(exchange, first, cluster, gates, begun, response, None)
             if failed is None:
                 return response
         return await self._again(exchange, first, *failed)
 
     def _look(self, service: Service, cluster: Cluster) -> tuple[Any, Any]:
         """Are they of the usual kind? False stands for what is not."""
-        gates, policies = cluster.gates, service.pipeline.policies
-        gate: Any = gates[0] if gates else None
-        if gates and (len(gates) > 1 or type(gate) is not CircuitBreaker or gate.classify is not None):
-            gate = False
+        policies = service.pipeline.policies
+        gates: Any = False
+        breakers = [gate for gate in cluster.gates if type(gate) is CircuitBreaker and gate.classify is None]
+        bulkheads = [gate for gate in cluster.gates if type(gate) is Bulkhead]
+        if len(breakers) < 2 and len(bulkheads) < 2 and len(breakers) + len(bulkheads) == len(cluster.gates):
+            gates = breakers[0] if breakers else None, bulkheads[0] if bulkheads else None
         timeout: Any = next((policy for policy in policies if type(policy) is Timeout), None)
         retry: Any = next((policy for policy in policies if type(policy) is Retry), None)
         judge = getattr(service.pipeline.classify, "__code__", None)
@@ -150,21 +161,22 @@ class LeanEngine(AsyncEngine):
         ):
             first = First(service, self, timeout, retry)
         service.steps[self._key] = first
-        cluster.steps[self._key] = gate
-        return first, gate
+        cluster.steps[self._key] = gates
+        return first, gates
 
     def _missed(
         self,
         exchange: LeanExchange,
         first: First,
         cluster: Cluster,
-        gate: CircuitBreaker | None,
+        gates: Gates,
         begun: tuple[float, float, float, Endpoint | None, int, int | None],
         response: Any,
         error: BaseException | None,
     ) -> tuple[Call, Tries, float, Any] | None:
         """The first attempt was no success: settle it with all who must know. What `_again` needs; None: it stands."""
         start, left, heard, endpoint, permit, passed = begun
+        gate, bulkhead = gates
         call = Call(exchange, min(start + first.seconds, exchange.deadline), 1, exchange.repeatable)
         attempt = Attempt(call.by(start + left), exchange.decision, cluster)
         attempt.start, attempt.heard = start, heard
@@ -176,6 +188,8 @@ class LeanEngine(AsyncEngine):
                 self._leave(attempt, self._classify(attempt, response, None), response)
             else:
                 self._failed(attempt, error)
+        if bulkhead is not None:
+            bulkhead.leave()
         if gate is not None and passed is not None:
             gate._judged(passed, self._of_cluster, attempt, response, error, self.now, start)
         retry = first.retry
