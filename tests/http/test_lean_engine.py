@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scripted import Peer, serving
 
 from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Mesh, MeshClient, RetryBudget
+from meshlib.balancing.outlier import OutlierDetection
 from meshlib.http.lean_engine import LeanEngine
 
 URL = "http://users/v1"
@@ -50,12 +51,16 @@ async def _outcomes(
         "breaker": CircuitBreaker(name="users", consecutive_failures=2, cooldown=1000.0),
         "bulkhead": Bulkhead(1, name="users"),
     }
-    gates = [made[kind] for kind in kinds]
+    gates = [made[kind] for kind in kinds if kind in made]
     budget = RetryBudget(0.0, min_per_second=0.2, name="users")  # two retries in all
     found: list[Any] = []
     events: list[tuple[Any, ...]] = []
     async with serving(script) as server:
         mesh: Mesh = mesh_of(server.port, gates=gates, budget=budget, **policies)
+        if "outlier" in kinds:
+            cluster = cluster_of(mesh)
+            cluster.outlier = OutlierDetection(consecutive_5xx=2, interval=1e-6, base_ejection=1000.0, max_ejected=1.0)
+            cluster.outlier.update(cluster.balancer.endpoints)
         mesh.subscribe(lambda event: events.append(_shown(event)))
         for gate in gates:
             gate.subscribe(lambda event: events.append(_shown(event)))
@@ -75,11 +80,15 @@ async def _outcomes(
         asked = [line for _, line in server.requests]
     (endpoint,) = cluster_of(mesh).balancer.endpoints
     assert in_flight(mesh) == made["bulkhead"].metrics().in_flight == 0
-    return found, events, asked, round(budget.balance(1e9)), endpoint.run, endpoint.state
+    tally = None
+    if "outlier" in kinds:
+        seen = cluster_of(mesh).outlier.tally(endpoint)
+        tally = seen.row, seen.gateway, seen.local, seen.multiplier
+    return found, events, asked, round(budget.balance(1e9)), endpoint.run, endpoint.state, tally
 
 
 @settings(max_examples=60, deadline=None)
-@given(ANSWERS, CALLS, POLICIES, st.permutations(["breaker", "bulkhead"]), st.integers(0, 2))
+@given(ANSWERS, CALLS, POLICIES, st.permutations(["breaker", "bulkhead", "outlier"]), st.integers(0, 3))
 def test_it_does_and_tells_the_same(
     answers: list[int], calls: list[str], policies: dict[str, Any], order: list[str], number: int
 ) -> None:

@@ -78,14 +78,7 @@ class LeanEngine(AsyncEngine):
         if first is None or gates is None:
             first, gates = self._look(service, cluster)
         balancer = cluster.balancer
-        if (
-            first is False
-            or gates is False
-            or cluster.sticky is not None
-            or cluster.outlier is not None
-            or balancer.rate
-            or balancer.listens
-        ):
+        if first is False or gates is False or cluster.sticky is not None or balancer.rate or balancer.listens:
             return await super().call(exchange.usual())
         gate, bulkhead = gates
         if bulkhead is not None and bulkhead.take() < 0:
@@ -94,7 +87,7 @@ class LeanEngine(AsyncEngine):
         exchange.deadline = outer
         exchange.attempts = 1
         left = first.per_try if start + first.per_try < outer else outer - start
-        budget = first.budget
+        budget, outlier = first.budget, cluster.outlier
         endpoint: Endpoint | None = None
         permit, passed, heard = 0, None, 0.0
         try:
@@ -104,6 +97,8 @@ class LeanEngine(AsyncEngine):
                 first.deposit(start)
             if gate is not None:
                 passed = gate.generation if gate.admits else gate.enter(start)
+            if outlier is not None and start >= outlier.due:
+                outlier.tick(start, self._random)
             endpoint = balancer.pick(self._random, start)
             permit = endpoint.enter(start)
             asked = exchange.ask(endpoint, cluster, left)
@@ -123,6 +118,8 @@ class LeanEngine(AsyncEngine):
             status, listeners = answer.head.status, self.mesh.port.listeners
             if status < 500 and status != 429 and status not in exchange.curable:  # a success, says the classifier
                 endpoint.leave(permit, SUCCESS, end, heard - start)
+                if outlier is not None:
+                    outlier.record(endpoint, status, end, self._random)
                 if bulkhead is not None:
                     bulkhead.leave()
                 if listeners:
