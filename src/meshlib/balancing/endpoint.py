@@ -42,20 +42,9 @@ class Endpoint(Record):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_permit",
-        "_run_from",
-        "accrual",
-        "address",
-        "carrier",
-        "host",
-        "illness",
-        "labels",
-        "port",
-        "priority",
-        "weight",
-        "zone",
-    )
+        "__weakref__", "_permit", "_run_from", "accrual", "address", "carrier", "host",
+        "illness", "labels", "port", "priority", "weight", "zone",
+    )  # fmt: skip
 
     def __init__(
         self,

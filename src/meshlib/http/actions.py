@@ -28,7 +28,8 @@ from ..runtime import Runtime
 from .exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
-    from .engine import AsyncEngine, Engine, SyncEngine
+    from .engine import AsyncEngine, Engine
+    from .sync_engine import SyncEngine
 
 DECISION = "_meshlib_decision"  # the attribute in which an answer carries it on its way through the policies
 ABORTED = b"fault filter abort"  # Envoy's own words, so that a drill looks the same on both

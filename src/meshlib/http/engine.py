@@ -9,7 +9,7 @@ The engine knows neither httpx nor sockets: the exchange brings its road. What a
 settled at the end of the body: for a plain call the road reads it inside the attempt; for a streamed one the verdict
 waits until the stream is closed.
 
-`Engine` decides; `AsyncEngine` and `SyncEngine` drive, and differ in `await` alone.
+`Engine` decides; `AsyncEngine` and, in `sync_engine`, `SyncEngine` drive, and differ in `await` alone.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from typing import Any, TypeVar
 from weakref import ref
 
 from ..balancing import Balancer
-from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Step, Verdict
+from ..call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Verdict
 from ..errors import NoEndpoint
 from ..events import AttemptFinished, CallFinished
 from ..mesh import Cluster, Mesh, Service
 from ..policies import deadline
 from ..routing.route import Decision
-from .actions import DECISION, act, act_sync, decided, edited, policies_for
+from .actions import DECISION, act, decided, edited, policies_for
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .learn import learn, listen
 from .mirror import Mirrors
-from .pipeline import unhedged
 from .session import key_of, set_session
 from .stream import AsyncGuarded, Held, SyncGuarded
 
@@ -254,59 +253,6 @@ class AsyncEngine(Engine):
         self._enter(attempt)
         try:
             response = await attempt.what.road(attempt)
-        except BaseException as error:
-            self._failed(attempt, error)
-            raise
-        self._answered(attempt, response)
-        return response
-
-
-class SyncEngine(Engine):
-    """Drives the exchanges of sync clients, from any number of threads."""
-
-    def send(self, exchange: Exchange) -> Any:
-        """The final response of an exchange that was decided. Raises `MeshError`, or what the road raised."""
-        return self.call(exchange) if exchange.decision.plain else act_sync(self, exchange)
-
-    def call(self, exchange: Exchange) -> Any:
-        """`send` without what the rule does besides."""
-        service, call = self._begin(exchange)
-        step = service.steps.get(self)
-        if step is None:
-            step = service.steps[self] = unhedged(service.pipeline).over(self._bind)
-        if not self.mesh.port.listeners:
-            response = step(call)
-        else:
-            try:
-                response = step(call)
-            except BaseException as error:
-                self.finished(call, None, error)
-                raise
-            self.finished(call, response, None)
-        return edited(exchange, response) if DECISION in response.__dict__ else response
-
-    def _bind(self, call: Call) -> Any:
-        attempt = self._choose(call)
-        cluster = attempt.cluster
-        step = cluster.steps.get(self) or self.step(cluster)
-        if attempt.later is None:
-            return step(attempt)
-        return self._hold(attempt, step(attempt), attempt.what.family.SyncGuarded)
-
-    def step(self, cluster: Cluster) -> Step[Any]:
-        """An attempt at this cluster: its gates, compiled once, and an endpoint behind them."""
-        step: Step[Any] | None = cluster.steps.get(self)
-        if step is None:
-            step = self._ask
-            for gate in reversed(cluster.gates):
-                step = gate.wrap(step, self.run, self._of_cluster)
-            cluster.steps[self] = step
-        return step
-
-    def _ask(self, attempt: Any) -> Any:
-        self._enter(attempt)
-        try:
-            response = attempt.what.road(attempt)
         except BaseException as error:
             self._failed(attempt, error)
             raise

@@ -18,10 +18,11 @@ from ..parking import ThreadParking, task_parking
 from ..runtime import Expired
 from .beneath import let_others_run, running_loop
 from .door import Sending, door_of, sending
-from .engine import AsyncEngine, SyncEngine
+from .engine import AsyncEngine
 from .exchange import Attempt
 from .family import Family
 from .road import carry, carry_sync
+from .sync_engine import SyncEngine
 
 GRACE = 5.0  # seconds that a closing client gives to its requests
 

@@ -20,7 +20,8 @@ from ..parking import start_thread
 from .exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
-    from .engine import AsyncEngine, Engine, SyncEngine
+    from .engine import AsyncEngine, Engine
+    from .sync_engine import SyncEngine
 
 MOST = 100  # copies in flight, of one mesh and one kind of client
 PATIENCE = 15.0  # seconds for a copy, Envoy's default for any request
