@@ -17,10 +17,12 @@ from meshlib.http._faults import ReadError, RemoteProtocolError, WireError
 from meshlib.http._limited import Limited
 from meshlib.http._reader import Reader
 
-# What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet.
+# What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet;
+# one whose request waits in an outbox.
 REST: Final = 0
 BUSY: Final = 1
 USUAL: Final = 2
+HELD: Final = 3
 
 
 class Stale(Exception):

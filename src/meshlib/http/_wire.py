@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final, cast
 
 from meshlib.http._answer import Answer
-from meshlib.http._ending import BUSY, USUAL, Ending
+from meshlib.http._ending import BUSY, HELD, USUAL, Ending
 from meshlib.http._faults import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from meshlib.http._outbox import Outbox
 
@@ -74,6 +74,7 @@ class Connection(Ending, asyncio.Protocol):
             self._write(head + body if body else head)
         else:
             self._sent = False
+            self._busy = HELD
             outbox.put(self, waiter, head + body if body else head, write)
         seconds = write if self._paused else read
         now = self._time()
@@ -88,7 +89,7 @@ class Connection(Ending, asyncio.Protocol):
             if self._early or self._early_eof or self.over:
                 self._catch_up()
                 return waiter
-        if not (streaming or self._paused or reader.not_as_get):
+        if self._busy == BUSY and not (streaming or self._paused or reader.not_as_get):
             self._busy = USUAL
         return waiter
 
@@ -100,8 +101,8 @@ class Connection(Ending, asyncio.Protocol):
             self._stale(waiter)
             return
         self._write(data)
+        self._busy = BUSY if self._paused or self._streaming or self.reader.not_as_get else USUAL
         if self._paused:
-            self._busy = BUSY
             self.limit(write)
 
     def _write(self, *pieces: bytes) -> None:
@@ -178,6 +179,14 @@ class Connection(Ending, asyncio.Protocol):
                 self._answer(Answer(known.head, data[len(known.bytes) :], self), known.reusable)
                 return
             self._busy = BUSY
+        elif self._busy == HELD:
+            # It came before the request has left, so it is not its answer: the server is giving the connection up.
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                self._stale(waiter)
+            else:
+                self.close()
+            return
         elif not self._busy:
             if self._used:
                 self.close()  # nobody asked
