@@ -61,7 +61,7 @@ class Gates:
             seen = limit.metrics()
             assert (seen.in_flight, seen.waiting) == (0, 0)
             assert all(share.in_flight == 0 for share in seen.partitions.values())
-            assert len(limit._free) == seen.limit
+            assert (limit.available, limit._made) == (seen.limit, len(limit._free))
         assert self.rate.metrics().waiting == self.keys.metrics().waiting == 0
         assert self.pool.requests.active == 0
 

@@ -1,7 +1,8 @@
 """Places that calls take and give back: what a bulkhead and an adaptive limit have in common.
 
 A free place is an item of a deque, whose append and pop are atomic, also without a global interpreter lock: taking and
-giving back one needs no lock while nobody waits.
+giving back one needs no lock while nobody waits. A place is made when a call first needs it, under the lock: there are
+never more than there were calls at once, and a limit of 2,147,483,647 (Istio's word for none) costs one number.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Places(WaitingGate):
             max_wait = _check.seconds("max_wait", max_wait, zero=True, infinite=True)
         queue, wait = longest_wait(max_queue, max_wait)
         self.max_concurrent = places
-        self._free: deque[int] = deque([0] * places)
-        self._debt = 0  # places to take away as soon as they come back
+        self._free: deque[int] = deque()
+        self._made = 0  # places there are, free or taken; those above `max_concurrent` go as soon as they come back
         self._rejected = 0
         self._sentence = f"all {places} places are taken"
         self._lock = RLock()  # garbage collection may close a waiter or a guarded generator while we hold it
@@ -59,12 +60,12 @@ class Places(WaitingGate):
     @property
     def in_flight(self) -> int:
         """How many calls have a place now."""
-        return self.max_concurrent + self._debt - len(self._free)
+        return self._made - len(self._free)
 
     @property
     def available(self) -> int:
         """How many places are free."""
-        return max(0, len(self._free) - self._debt)
+        return max(0, self.max_concurrent - self.in_flight)
 
     def take(self, now: float = 0.0) -> int:
         """Take a place if there is one: 0, or −1."""
@@ -73,7 +74,15 @@ class Places(WaitingGate):
         try:
             return self._free.pop()
         except IndexError:
-            return NONE
+            return NONE if self._made >= self.max_concurrent else self._make()
+
+    def _make(self) -> int:
+        """Make one more place and take it, if there may be one more and nobody waits: 0, or −1."""
+        with self._lock:
+            if self._made >= self.max_concurrent or self._line.waiters:
+                return NONE
+            self._made += 1
+            return 0
 
     def leave(self, permit: int = 0, verdict: Verdict = IGNORED, now: float = 0.0, took: float = 0.0) -> None:
         """Give the place back. How the call ended does not matter."""
@@ -96,16 +105,18 @@ class Places(WaitingGate):
     def _match(self) -> None:
         self._watched = True
         free, line = self._free, self._line
-        while free and (self._debt or line.waiters):
+        while line.waiters or self._made > self.max_concurrent:
             try:
                 free.pop()
-            except IndexError:  # a newcomer in another thread was quicker
-                break
-            if self._debt:
-                self._debt -= 1
+            except IndexError:  # none is free, or a newcomer in another thread was quicker
+                if self._made >= self.max_concurrent:
+                    break
+                self._made += 1
+            if self._made > self.max_concurrent:
+                self._made -= 1
             elif not line.grant(0):
                 free.append(0)
-        self._watched = bool(self._debt or line.waiters)
+        self._watched = bool(self._made > self.max_concurrent or line.waiters)
 
     def _give_back(self, permit: int) -> None:
         self._free.append(0)
@@ -114,15 +125,8 @@ class Places(WaitingGate):
 
     def _resize(self, places: int) -> None:
         """Under the lock."""
-        more = places - self.max_concurrent
         self.max_concurrent = places
         self._sentence = f"all {places} places are taken"
-        if more < 0:
-            self._debt -= more
-        else:
-            paid = min(self._debt, more)
-            self._debt -= paid
-            self._free.extend([0] * (more - paid))
         self._match()
 
     def _refuse(self, detail: str) -> BulkheadFull:

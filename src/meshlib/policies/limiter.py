@@ -139,17 +139,20 @@ class AdaptiveLimit(Places):
         try:
             free.pop()
         except IndexError:
-            return NONE
-        under_way = self.max_concurrent + self._debt - len(free)
+            if self._made >= self.max_concurrent or self._make() < 0:
+                return NONE
+        under_way = self._made - len(free)
         return under_way if under_way > 0 else 1  # another thread may be resizing just now
 
     def _take_share(self, index: int) -> int:
         share = self._shares[index]
         with self._lock:
-            if self._free and not self._debt:
+            if self._free and self._made <= self.max_concurrent:
                 self._free.pop()
+            elif self._made < self.max_concurrent:
+                self._made += 1
             elif share.busy < share.limit:
-                self._debt += 1  # over the limit by one, to be paid by whoever comes back first
+                self._made += 1  # over the limit by one: the next place that comes back goes
                 self._watched = True
             else:
                 return NONE
