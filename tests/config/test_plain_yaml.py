@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib import ConfigError
+from meshlib.config import plain_yaml
 from meshlib.config.document import parse, parse_all
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -71,9 +72,64 @@ def test_what_is_more_than_plain_data_is_refused_with_its_place(text: str, where
     assert why in caught.value.expected
 
 
-def test_nesting_without_end_is_refused_at_once() -> None:
-    for text in ("[" * 100_000, "{a: " * 100_000, "- " * 100_000):
-        with pytest.raises(ConfigError, match="too deep"):
+class Strict(yaml.SafeLoader):
+    """A parser with a limit and words of its own: it reads ahead, and fails before it gives an event."""
+
+    def __init__(self, text: str) -> None:
+        self.end = yaml.error.Mark("", 399, 0, 399, None, 0) if len(text) > 399 else None
+        super().__init__(text)
+
+    def check_event(self, *choices: Any) -> bool:
+        if self.end is not None:
+            raise yaml.MarkedYAMLError("while reading", None, "so viel Tiefe muss nicht sein", self.end)
+        return super().check_event(*choices)
+
+
+class OutOfStack(yaml.SafeLoader):
+    def check_event(self, *choices: Any) -> bool:
+        raise RecursionError("maximum recursion depth exceeded")
+
+
+PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
+
+
+@pytest.mark.parametrize("parser", [*PARSERS, Strict, OutOfStack])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "{a: " * 100_000, "- " * 100_000, "[\n" * 3_000, "a: 1\nb: " + "[{c: " * 9_999, "[[x], " * 999],
+)
+def test_nesting_without_end_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, parser: Any, text: str) -> None:
+    monkeypatch.setattr(plain_yaml, "_Loader", parser)
+    with pytest.raises(ConfigError, match="too deep or too large"):
+        parse(text, "a.yaml")
+
+
+@pytest.mark.parametrize("parser", [*PARSERS, Strict])
+@pytest.mark.parametrize(
+    ("text", "where", "why", "line"),
+    [
+        ("\n\na:\n- b: " + "[" * 100_000, "a[0].b" + "[0]" * 58, "too deep or too large", 4),
+        ("b: 1\nb: " + "[" * 5_000, "b", "found twice, expected once", 2),
+        ("? " * 5_000, "(the whole file)", "a key that is no text", 1),
+        ("- [!!set {a: " + "[" * 5_000, "[0][0]", "unknown tag 'tag:yaml.org,2002:set'", 1),
+    ],
+)
+def test_what_is_wrong_with_a_deep_text_does_not_depend_on_the_parser(
+    monkeypatch: pytest.MonkeyPatch, parser: Any, text: str, where: str, why: str, line: int
+) -> None:
+    monkeypatch.setattr(plain_yaml, "_Loader", parser)
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "a.yaml")
+    assert (caught.value.where, caught.value.expected, caught.value.line) == (where, why, line)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_text_that_breaks_off_is_not_yaml_and_its_parts_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, parser: Any
+) -> None:
+    monkeypatch.setattr(plain_yaml, "_Loader", parser)
+    for text in ("a: &x 1\nb: [*x%]\n", "a: 1\n b: 2\n", "[" * 30 + "}", "a: 'x\n"):
+        with pytest.raises(ConfigError, match=r"\(the whole file\): not YAML: "):
             parse(text, "a.yaml")
 
 

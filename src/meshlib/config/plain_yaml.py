@@ -22,6 +22,7 @@ Place: TypeAlias = tuple[str | int, ...]
 DEEPEST = 60
 MOST_COPIED = 200_000  # places that aliases may add: ten lines of them can stand for more than any memory holds
 WHOLE = "(the whole file)"
+TOO_DEEP = "too deep or too large"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SCALAR, _ALIAS = yaml.ScalarEvent, yaml.AliasEvent
@@ -86,22 +87,54 @@ def _events(text: str, file: str) -> Iterator[Any]:
         line = text.count("\n", 0, odd.start()) + 1
         raise ConfigError(WHOLE, f"not YAML: the character {odd.group()!r} is not allowed", file=file, line=line)
     parser = None
+    given = 0
     line = 1
     try:
         parser = _Loader(text)
         while parser.check_event():
             event = parser.get_event()
             line = event.start_mark.line + 1
+            given += 1
             yield event
+        return
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "no YAML"
-        raise ConfigError(WHOLE, f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else line) from None
+    except (RecursionError, MemoryError):
+        mark, problem = None, TOO_DEEP
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(WHOLE, f"not YAML: {error}", file=file, line=line) from None
+        mark, problem = None, str(error)
     finally:
         if parser is not None:
             parser.dispose()
+    if mark is not None:
+        yield from _ahead(text[: mark.index], given)
+        line = mark.line + 1
+    raise ConfigError(WHOLE, problem if problem is TOO_DEEP else f"not YAML: {problem}", file=file, line=line)
+
+
+def _ahead(text: str, given: int) -> list[Any]:
+    """The events after the first `given` of a text that is too deep; none of one that is not.
+
+    Parsers limit the nesting, too (libyaml 0.2.6: 1,000), each in its own words, and fail before they give the events
+    that show it. Read again up to where the parser failed, they let `_Reading` refuse the text in our words, at its
+    place.
+    """
+    events: list[Any] = []
+    depth = read = 0
+    parser = _Loader(text)
+    try:
+        while depth < DEEPEST + 2 and parser.check_event():
+            event = parser.get_event()
+            depth += (type(event) in _CONTAINERS) - (type(event) in _END)
+            read += 1
+            if read > given:
+                events.append(event)
+    except (yaml.YAMLError, ValueError, RecursionError, MemoryError):
+        pass  # the text ends where it does
+    finally:
+        parser.dispose()
+    return events if depth == DEEPEST + 2 else []
 
 
 class _Wrong(Exception):
@@ -237,12 +270,12 @@ class _Reading:
         self._nodes += nodes
         self._copied += nodes
         if self._copied > MOST_COPIED or len(self._stack) + own > DEEPEST:
-            raise _Wrong(event, "too deep or too large")
+            raise _Wrong(event, TOO_DEEP)
         return value, own
 
     def _check(self, event: Any, kind: Any, is_key: bool) -> None:
         if len(self._stack) > DEEPEST:
-            raise _Wrong(event, "too deep or too large")
+            raise _Wrong(event, TOO_DEEP)
         if is_key:
             raise _Wrong(event, "a key that is no text")
         if event.tag not in _CONTAINERS[kind]:
