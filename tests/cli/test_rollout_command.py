@@ -69,3 +69,10 @@ def test_figures_beside_the_mesh_file_need_not_be_named(store: Path, capsys: pyt
     where = ["--store", str(store), "--least", "0"]
     assert main(["rollout", "users", "--to", "v2", *where, *QUICK, "--abort-if", "success_rate < 0.5"]) == 0
     assert "users: done" in capsys.readouterr().out
+
+
+def test_figures_nested_without_end_are_no_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store.with_name("figures.json").write_text("[" * 100_000)
+    where = ["--store", str(store), "--least", "0"]
+    assert main(["rollout", "users", "--to", "v2", *where, *QUICK, "--abort-if", "success_rate < 0.5"]) == 0
+    assert "users: done" in capsys.readouterr().out

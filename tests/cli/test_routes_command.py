@@ -59,7 +59,7 @@ def test_a_writer_who_has_not_seen_the_latest_is_refused(
 
 def test_a_file_that_is_not_there_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", "put", str(tmp_path / "mesh.yaml"), str(tmp_path / "nowhere.yaml")]) == 1
-    assert "No such file" in capsys.readouterr().err
+    assert "nowhere.yaml" in capsys.readouterr().err
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_error_of_one_reading_is_said(tmp_path: Path, capsys: pytest.Captu
     assert status == 1
     assert lines == [
         "2: error: services.a.timout: unknown key; did you mean 'timeout'?",
-        "6: error: clusters.a.breaker.failure_rate: input should be less than or equal to 1, found 7",
+        "6: error: clusters.a.breaker.failure_rate: expected at most 1, found 7",
     ]
 
 

@@ -90,10 +90,10 @@ def test_an_empty_file_is_a_mesh_that_knows_nobody(tmp_path: Path) -> None:
         ("clusters:\n  a:\n    breaker: {cooldown: soon}\n", "clusters.a.breaker.cooldown", "such as 250ms", 3),
         ("clusters:\n  a: {balancer: best}\n", "clusters.a.balancer", "expected one of", 2),
         ("services:\n  a: {}\n  a: {}\n", "services.a", "found twice", 3),
-        ("services: [1]\n", "services", "dictionary", 1),
+        ("services: [1]\n", "services", "expected a mapping, found [1]", 1),
         ("- 1\n", "(the whole file)", "found list", 1),
         ("a: [1\n", "(the whole file)", "not YAML", 2),
-        ("egress: maybe\n", "egress", "'allow' or 'refuse'", 1),
+        ("egress: maybe\n", "egress", "expected 'allow'", 1),
         ("clusters: {a: {}}\nservices: {a: {split: {a: 0}}}\n", "services.a.split", "weight above 0", 2),
         ("clusters:\n  a:\n    endpoints: [h:1]\n    endpoints_from: {file: x}\n", "clusters.a", "one of the two", 2),
         (

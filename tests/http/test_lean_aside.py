@@ -67,7 +67,7 @@ async def test_a_tracer_that_wraps_a_step_after_the_first_request_sees_the_next(
 @pytest.mark.parametrize("how", [{"json": {}}, {"content": b"x"}, {"data": None}, {"files": None}, {"json": None}])
 async def test_a_verb_without_a_body_takes_none(lib: Any, kind: Any, verb: str, how: dict[str, Any]) -> None:
     async with serving(answering()) as server, kind(mesh=mesh_of(server.port), verify=TLS) as client:
-        with pytest.raises(TypeError, match="unexpected keyword argument"):
+        with pytest.raises(TypeError, match=next(iter(how))):
             await getattr(client, verb)(URL, **how)
     assert server.requests == []
 

@@ -129,7 +129,7 @@ def _reader(place: str | None) -> Callable[[], Mapping[str, Any]]:
                     found = json.loads(answer.read())
             else:
                 found = json.loads(Path(place).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -10,6 +10,30 @@ from pydantic import BaseModel, ValidationError
 from ..errors import ConfigError
 from .document import Document, Place
 
+# What pydantic calls a mistake, in our words: its own sentences are its to change. {} are its figures.
+_EXPECTED = {
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a mapping",
+    "finite_number": "expected a finite number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected at least {ge:g}",
+    "int_from_float": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_parsing_size": "expected a whole number of fewer digits",
+    "int_type": "expected a whole number",
+    "less_than": "expected less than {lt:g}",
+    "less_than_equal": "expected at most {le:g}",
+    "literal_error": "expected {expected}",
+    "model_type": "expected a mapping",
+    "string_type": "expected a text",
+    "tuple_type": "expected a list",
+    "union_tag_invalid": "expected one of {expected_tags}",
+    "value_error": "{error}",
+}
+
 
 def first_error(
     document: Document, error: ValidationError, prefix: Place = (), model: type[BaseModel] | None = None
@@ -30,7 +54,8 @@ def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseM
         return document.error(place, f"unknown key{f'; did you mean {near[0]!r}?' if near else ''}")
     if problem["type"] == "missing":
         return document.error(place, "missing")
-    expected = problem["msg"].removeprefix("Value error, ")
+    words = _EXPECTED.get(problem["type"])
+    expected = words.format(**problem.get("ctx", {})) if words else str(problem["msg"])
     found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
     return document.error(place, f"{expected[0].lower()}{expected[1:]}{found}")
 

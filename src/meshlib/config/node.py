@@ -151,8 +151,10 @@ class Node:
             return default
         try:
             return float(read(found))
-        except (TypeError, ValueError, OverflowError) as error:
+        except ValueError as error:
             raise self.error(key, f"{error}, found {found!r}") from None
+        except (TypeError, OverflowError):
+            raise self.error(key, f"expected a number, found {found!r}") from None
 
     def texts(self, key: str) -> list[str]:
         found = self.value(key, [])

@@ -20,7 +20,12 @@ def at_most(model: Model, field: str, bound: str) -> None:
     """Of two times or counts of `model` the first must not be above the second."""
     value, most = getattr(model, field), getattr(model, bound)
     if value is not None and most is not None and value > most:
-        raise ValueError(f"{field}: expected at most {bound} ({most:g}), found {value:g}")
+        raise ValueError(f"{field}: expected at most {bound} ({_figure(most)}), found {_figure(value)}")
+
+
+def _figure(value: float) -> str:
+    """`1` for 1.0; whole numbers as they are, of which some are too large for a float."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 class BreakerModel(Model):

@@ -82,7 +82,7 @@ class EtcdStore:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
             answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             raise StoreAway(f"{self.name}: {error or type(error).__name__}") from None
         finally:
             connection.close()
@@ -161,7 +161,7 @@ class _Watch:
             while line := response.readline():
                 yield json.loads(line)
             raise StoreAway(f"{store.name}: the watch ended")
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError, AttributeError) as error:
             raise StoreAway(f"{store.name}: {error or type(error).__name__}") from None
         finally:
             self._connection = None

@@ -43,7 +43,7 @@ class Said:
 def said(copy: Path) -> Iterator[tuple[dict[str, Any], float]]:
     """What each living process of this machine says, and when it last had something to say (seconds since 1970)."""
     for path in sorted(_folder(copy).glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             if _lives(int(path.stem)):
                 facts = json.loads(path.read_text(encoding="utf-8"))
                 if isinstance(facts, dict):
