@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..discovery.file_store import FileStore
@@ -44,6 +45,7 @@ class StoreReader:
         self._store = store
         self._copy = copy
         self._builder = Builder(mesh)
+        self._folder = Path.cwd()  # a daemon may go to another one
         self._findings: set[str] = set()
         self._said = None if copy is None else Said(copy.path, store=store.name, away=None, refused=None)
         if self._said is not None:
@@ -108,9 +110,8 @@ class StoreReader:
 
     def _show(self, entry: Entry) -> None:
         try:
-            loaded = load_text(
-                entry.text, f"{self._store.name}@{entry.revision}", self._builder.loaded, self._does_nothing
-            )
+            name = f"{self._store.name}@{entry.revision}"
+            loaded = load_text(entry.text, name, self._builder.loaded, self._does_nothing, self._folder)
             show(self._mesh, self._builder, loaded)
         except Exception as error:
             self._refusal = error

@@ -48,12 +48,13 @@ _NOT_OURS = {
 }  # fmt: skip
 
 Found = dict[str, Sequence[Endpoint]]
+Folders = tuple[Path, ...]  # in which relative paths are looked for, in this order
 
 
 def read(
     draft: Draft,
     item: Node,
-    folder: Path,
+    folders: Folders,
     seen: dict[Path, Stamp],
     labels: Collection[str],
     given: Mapping[str, Sequence[Endpoint]],
@@ -67,12 +68,12 @@ def read(
     found: Found = {}
     namers: list[dict[str, Any]] = []
     for node in item.nodes("namers"):
-        found |= _namer(node, folder, seen, given, namers)
+        found |= _namer(node, folders, seen, given, namers)
     router = _router(item, labels)
     if router is None:
         return {}
     interpreter = router.node("interpreter")
-    dtab = _table(router.text("dtab") or "", interpreter, folder, seen)
+    dtab = _table(router.text("dtab") or "", interpreter, folders, seen)
     for bound in _addresses(dtab):
         host, port = bound.address or ("", 0)
         found.setdefault(bound.cluster, given.get(bound.cluster) or [Endpoint(host, max(1, port))])
@@ -97,7 +98,7 @@ def read(
 
 def _namer(
     node: Node,
-    folder: Path,
+    folders: Folders,
     seen: dict[Path, Stamp],
     given: Mapping[str, Sequence[Endpoint]],
     namers: list[dict[str, Any]],
@@ -111,7 +112,7 @@ def _namer(
         return {}
     found: Found = {name: behind for name, behind in given.items() if name.startswith(f"{prefix}/")}
     if kind == "io.l5d.fs":
-        found = {f"{prefix}/{name}": behind for name, behind in _folder(node, folder, seen).items()} | found
+        found = {f"{prefix}/{name}": behind for name, behind in _folder(node, folders, seen).items()} | found
     else:
         if not found:
             node.say("kind", f"{kind} is not asked here: its names lead nowhere, unless endpoints= has them")
@@ -126,14 +127,15 @@ def _namer(
     return _transformed(node, found)
 
 
-def _folder(node: Node, folder: Path, seen: dict[Path, Stamp]) -> dict[str, list[Endpoint]]:
-    """The names in `rootDir`: beside the file, or else, as Linkerd looks for it, in the folder of the process."""
+def _folder(node: Node, folders: Folders, seen: dict[Path, Stamp]) -> dict[str, list[Endpoint]]:
+    """The names in `rootDir`."""
     given = node.named("rootDir")
     try:
-        path = next((path for path in (folder / given, Path(given)) if path.is_dir()), None)
+        places = [folder / given for folder in folders]
+        path = next((path for path in places if path.is_dir()), None)
         if path is None:
-            seen[folder / given] = stamp(folder / given)
-            raise node.error("rootDir", f"no such folder: {folder / given}")
+            seen[places[0]] = stamp(places[0])
+            raise node.error("rootDir", f"no such folder: {places[0]}")
         return read_folder(path, seen.__setitem__)
     except (OSError, ValueError) as error:  # a name that no file can have
         raise error if isinstance(error, ConfigError) else node.error("rootDir", f"{error}") from None
@@ -166,7 +168,7 @@ def _leaves(tree: NameTree[Name]) -> Iterator[Name]:
             yield from _leaves(arm.tree)
 
 
-def _table(own: str, node: Node | None, folder: Path, seen: dict[Path, Stamp]) -> str:
+def _table(own: str, node: Node | None, folders: Folders, seen: dict[Path, Stamp]) -> str:
     """The router's own dtab, behind that of the file which its interpreter reads."""
     kind = "default" if node is None else node.text("kind", "default")
     if node is None or kind == "default":
@@ -174,7 +176,8 @@ def _table(own: str, node: Node | None, folder: Path, seen: dict[Path, Stamp]) -
     if kind == "io.l5d.fs":
         given = node.named("dtabFile")
         try:
-            path = next((path for path in (folder / given, Path(given)) if path.is_file()), folder / given)
+            places = [folder / given for folder in folders]
+            path = next((path for path in places if path.is_file()), places[0])
             seen[path] = stamp(path)
             base = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:

@@ -23,7 +23,7 @@ from .document import Document, parse, parse_all, read
 from .endpoints import NOBODY, copy_of, endpoints_of
 from .errors import first_error
 from .loaded import Loaded, check, static_endpoints
-from .manifests import amount_to, are_manifests, is_manifest, read_manifests
+from .manifests import amount_to, anchored, are_manifests, is_manifest, read_manifests
 from .models import ClusterModel, MeshModel
 from .node import Finding
 
@@ -61,16 +61,22 @@ def _unheard(finding: Finding) -> None:
 
 
 def load_text(
-    text: str, name: str, before: Loaded | None = None, said: Callable[[Finding], object] = _unheard
+    text: str,
+    name: str,
+    before: Loaded | None = None,
+    said: Callable[[Finding], object] = _unheard,
+    folder: Path | None = None,
 ) -> Loaded:
     """Read and check a text that lives in no file of its own: a mesh.yaml, or manifests of other meshes.
 
-    Paths in it are meant from the folder of the process. `said` hears what does nothing here. Raises `ConfigError`.
+    Paths in it are meant from `folder` (None: that of the process now). `said` hears what does nothing here. Raises
+    `ConfigError`.
     """
+    folder = folder or Path.cwd()
     if not is_manifest(text):
-        return load_document(parse(text, name), Path.cwd(), {}, before)
-    found = [(document, Path.cwd()) for document in parse_all(text, name) if document.data is not None]
-    manifests = amount_to(found, {})
+        return load_document(parse(text, name), folder, {}, before)
+    found = [(document, folder) for document in parse_all(text, name) if document.data is not None]
+    manifests = amount_to(found, {}, home=folder)
     for finding in manifests.report:
         said(finding)
     return manifests.loaded
@@ -154,9 +160,9 @@ class Reader:
     def __init__(self, mesh: Mesh, path: str | os.PathLike[str], **manifests: Any) -> None:
         self._mesh = mesh
         self._name = str(path)
-        file = Path(path)
+        file = anchored(path)  # a daemon may go to another folder
         self._read: Callable[[dict[Path, Stamp]], Loaded] = (
-            ManifestReader(path, manifests).load
+            ManifestReader(file, manifests).load
             if are_manifests(path)
             else lambda seen: load(file, seen, self._builder.loaded)
         )
@@ -188,9 +194,9 @@ class Reader:
 class ManifestReader:
     """Reads manifests again and again, and logs each thing that does nothing here once."""
 
-    def __init__(self, path: str | os.PathLike[str], how: dict[str, Any]) -> None:
+    def __init__(self, path: Path, how: dict[str, Any]) -> None:
         self._path = path
-        self._how = how
+        self._how = {**how, "home": Path.cwd()}
         self._said: set[str] = set()
 
     def load(self, seen: dict[Path, Stamp]) -> Loaded:

@@ -71,7 +71,7 @@ def files_of(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         text = os.fspath(path)
         if Path(text).is_dir():
             here = [one for kind in ("yaml", "yml", "json") for one in Path(text).glob(f"*.{kind}")]
-        elif glob.has_magic(text):
+        elif _is_pattern(text):
             here = [Path(one) for one in glob.glob(text, recursive=True)]  # noqa: PTH207 — it may begin with a root
         else:
             here = [Path(text)]
@@ -84,13 +84,26 @@ def files_of(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _folders(paths: Iterable[str | os.PathLike[str]]) -> set[Path]:
     """The folders in which files may appear."""
     whole = {Path(path) for path in paths if Path(path).is_dir()}
-    return whole | {file.parent for path in paths if glob.has_magic(os.fspath(path)) for file in files_of([path])}
+    return whole | {file.parent for path in paths if _is_pattern(os.fspath(path)) for file in files_of([path])}
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether it stands for other files: what is there by this very name does not, whatever signs are in the name."""
+    return glob.has_magic(text) and not Path(text).exists()
+
+
+def anchored(path: str | os.PathLike[str]) -> Path:
+    """The same path, or pattern, from the root, for a process that may change its folder. Links stay links."""
+    text = os.fspath(path)
+    if Path(text).is_absolute() or not _is_pattern(text):
+        return Path(text).absolute()
+    return Path(glob.escape(str(Path.cwd())), text)
 
 
 def are_manifests(path: str | os.PathLike[str]) -> bool:
     """Whether this is more than a mesh.yaml: a pattern, a folder, or a file of another mesh's."""
     text = os.fspath(path)
-    if Path(text).is_dir() or (glob.has_magic(text) and not Path(text).exists()):
+    if Path(text).is_dir() or _is_pattern(text):
         return True
     try:
         if not is_manifest(Path(text).read_text(encoding="utf-8")):
@@ -108,12 +121,14 @@ def read_manifests(
     namespace: str = "default",
     gateways: Iterable[str] = (),
     seen: dict[Path, Stamp] | None = None,
+    home: Path | None = None,
 ) -> Manifests:
     """Read Istio's and the Gateway API's manifests, or a linkerd.yaml, from files. Raises `ConfigError`.
 
     With `strict`, whatever does nothing here is an error. `endpoints` says who is behind a host ("users", or
     "users.prod" in another namespace), with the labels that subsets pick by; hosts that neither this nor a ServiceEntry
     knows are asked for by their name. `namespace` is the caller's own, `gateways` are those that it stands in for.
+    `home` is the folder of the process, where Linkerd looks for relative paths (None: what it is now).
     """
     paths, seen = list(paths), {} if seen is None else seen
     seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
@@ -123,7 +138,8 @@ def read_manifests(
             seen[path] = stamp(path)
             yield from ((document, path.parent) for document in read_all(path))
 
-    return amount_to(documents(), seen, strict=strict, endpoints=endpoints, namespace=namespace, gateways=gateways)
+    how: dict[str, Any] = {"strict": strict, "endpoints": endpoints, "namespace": namespace, "gateways": gateways}
+    return amount_to(documents(), seen, home=home, **how)
 
 
 def is_manifest(text: str) -> bool:
@@ -139,8 +155,10 @@ def amount_to(
     endpoints: Addresses | None = None,
     namespace: str = "default",
     gateways: Iterable[str] = (),
+    home: Path | None = None,
 ) -> Manifests:
     """The mesh of some documents, each with the folder that its relative paths are meant from. Raises `ConfigError`."""
+    home = home or Path.cwd()
     report = ConfigReport()
     draft = Draft(report, namespace)
     known = istio_clusters.Known()
@@ -156,7 +174,7 @@ def amount_to(
         item = Node(document, (), report)
         items.append(item)
         if kind == "linkerd":
-            found |= linkerd.read(draft, item, folder, seen, gateways, given)
+            found |= linkerd.read(draft, item, (folder, home), seen, gateways, given)
         elif kind == "":
             raise document.error((), "expected a manifest with apiVersion and kind, or a linkerd.yaml")
         else:

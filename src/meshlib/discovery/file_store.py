@@ -25,7 +25,7 @@ class FileStore:
     """A store in one file; its history in `.NAME.history/` beside it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a daemon may go to another folder; links stay links
         self.name = str(path)
         self._past = self.path.parent / f".{self.path.name}.history"
 

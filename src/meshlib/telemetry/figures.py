@@ -50,7 +50,7 @@ class Figures:
     def publish(self, path: str | os.PathLike[str], *, every: float = 1.0) -> Callable[[], None]:
         """Write the counters to a file every so many seconds, from a thread; the function returned ends that."""
         stop = threading.Event()
-        file = Path(path)
+        file = Path(path).absolute()  # a daemon may go to another folder
 
         def write() -> None:
             beside = file.with_name(f".{file.name}.{os.getpid()}")
