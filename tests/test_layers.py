@@ -16,7 +16,7 @@ SOURCE = Path(meshlib.__file__).parent
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("call", "events"),
-    ("runtime", "parking", "racing"),  # the door to time and tasks: clock, waiting, racing
+    ("runtime", "parking", "native", "racing"),  # the door to time and tasks: clock, waiting, threads, racing
     ("policies",),
     ("balancing", "routing", "pipeline"),
     ("named",),  # functions guarded by a name; a mesh offers itself to it
@@ -34,6 +34,7 @@ BESIDE: dict[tuple[str, str], str] = {
     ("runtime", "parking"): "the runtime's own parking place",
     ("racing", "runtime"): "the same door",
     ("parking", "runtime"): "the same door",
+    ("native", "parking"): "the same door",
     ("testing", "sim"): "the simulator is a test tool",
     ("mesh", "config"): "Mesh.from_file, which imports it when called",
     ("__main__", "__init__"): "python -m meshlib",
@@ -128,5 +129,5 @@ def test_what_goes_wrong_is_found_and_said(tmp_path: Path, monkeypatch: pytest.M
     assert list(complaints(bad)) == [
         "meshlib/policies/bad.py:1: policies imports time, but `now` is an argument",
         "meshlib/policies/bad.py:2: policies imports mesh, a room below it; "
-        "allowed: errors, call, events, runtime, parking, racing",
+        "allowed: errors, call, events, runtime, parking, native, racing",
     ]

@@ -8,11 +8,11 @@ own kind, made in the very moment it has to wait.
 from __future__ import annotations
 
 import sys
+import threading
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Callable, Coroutine
 from math import inf
-from threading import TIMEOUT_MAX, Lock, Thread
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from .runtime import SYSTEM, Runtime
@@ -33,7 +33,8 @@ class ThreadParking:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        # Looked up now: gevent may have put its own in the place since this module was loaded.
+        self._lock = threading.Lock()
         self._lock.acquire()
 
     def wake(self) -> bool:
@@ -43,7 +44,7 @@ class ThreadParking:
     def wait(self, seconds: float, run: Runtime = SYSTEM) -> bool:
         """Sleep until woken, at most `seconds` (`inf`: as long as it takes). False: the time was over first."""
         if run is SYSTEM or seconds == inf:
-            return self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), TIMEOUT_MAX))
+            return self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), threading.TIMEOUT_MAX))
         run.sleep(seconds)  # a clock that is moved by hand: whatever it sets off happens in this very call
         return self._lock.acquire(blocking=False)
 
@@ -121,7 +122,7 @@ def _done(future: Future[None]) -> None:
 
 def start_thread(work: Callable[[], object], name: str) -> None:
     """Run `work` in a new thread that does not keep the process alive."""
-    Thread(target=work, name=name, daemon=True).start()
+    threading.Thread(target=work, name=name, daemon=True).start()
 
 
 async def shielded(work: Coroutine[Any, Any, object], seconds: float) -> None:

@@ -51,7 +51,9 @@ class System:
 
     now = staticmethod(time.monotonic)
     random = staticmethod(random.random)
-    sleep = staticmethod(time.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # looked up now: gevent may have put its own in the place since this module was loaded
 
     async def sleep_async(self, seconds: float) -> None:
         if _asyncio_loop() is not None:  # a tenth of anyio's price, and anyio would do the same

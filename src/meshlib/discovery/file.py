@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import watchfiles
 
+from ..native import threads_are_greenlets
+
 QUIET = 50  # milliseconds without a change before one is told: writers need a moment
 PAUSE = 0.25  # seconds between two looks where changes are not reported
 _log = logging.getLogger("meshlib")
@@ -54,6 +56,10 @@ class FileWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            if threads_are_greenlets():  # to wait for the system's word is native code: it would stop all greenlets
+                self._stop.wait(PAUSE)
+                self._look()
+                continue
             try:
                 self._watch()
             except Exception as error:  # no watches left in the system, a folder gone: a look now and then must do

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -18,6 +20,7 @@ from ..balancing import Balancer, Endpoint
 from ..balancing.health import HealthCheck
 from ..balancing.report import HEADER, PROBE_PATH, parse_report
 from ..mesh import Cluster, Mesh
+from ..native import new_native_loop, start_native_thread
 from .fast_road import Station
 from .health import Checks, client_tls, head
 
@@ -39,7 +42,7 @@ class Caretaker:
         self._random = mesh.runtime.random
         self._on_close = mesh.on_close
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None  # of the thread that runs, or has run
         self._process = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -69,14 +72,14 @@ class Caretaker:
         """End the thread, and the connections with it."""
         with self._lock:
             self._closed = True
-            loop, thread = self._loop, self._thread
-        if loop is not None and thread is not None and self._process == os.getpid():
+            loop, ended = self._loop, self._ended
+        if loop is not None and ended is not None and self._process == os.getpid():
             try:
                 loop.call_soon_threadsafe(loop.stop)
             except RuntimeError:
                 pass  # it has ended by itself
-            if thread is not threading.current_thread():
-                thread.join(2.0)
+            if _asyncio_loop() is not loop:
+                ended.wait(2.0)
 
     # From here on all happens in the thread.
 
@@ -91,18 +94,21 @@ class Caretaker:
 
     def _start(self) -> None:
         """A thread with a loop; in a process that was forked off, another one."""
-        if self._thread is None:
+        if self._ended is None:
             self._on_close(self.close)
         self._tasks, self._probing, self._process = {}, {}, os.getpid()
-        self._loop = loop = asyncio.new_event_loop()
+        self._loop = loop = new_native_loop()
         self._station = Station(loop, client_tls(), 60.0)
-        self._thread = threading.Thread(target=self._run, args=(loop,), name="meshlib caretaker", daemon=True)
-        self._thread.start()
+        self._ended = ended = threading.Event()
+        start_native_thread(partial(self._run, loop, ended), "meshlib caretaker")
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.get_loop().run_forever()
-            runner.run(self._end())
+    def _run(self, loop: asyncio.AbstractEventLoop, ended: threading.Event) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.get_loop().run_forever()
+                runner.run(self._end())
+        finally:
+            ended.set()
 
     async def _end(self) -> None:
         tasks = [*self._tasks.values(), *self._probing.values()]
