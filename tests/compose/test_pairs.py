@@ -212,7 +212,9 @@ async def test_a_timeout_outside_a_line_bounds_the_wait_in_it() -> None:
 # --- limits and the rest ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0), chance=lambda: 0.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum=1), chance=lambda: 0.0)]
+)
 async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Callable[[], Any]) -> None:
     breaker = CircuitBreaker("users", consecutive_failures=2)
     server = Server(ManualClock(), down=True)

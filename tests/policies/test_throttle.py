@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import exp
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.call import FAILURE, IGNORED, SUCCESS
+from meshlib.call import FAILURE, IGNORED, SUCCESS, Call, raised
 from meshlib.errors import Throttled
 from meshlib.policies._counts import SlidingCounts
 from meshlib.policies.throttle import FailureThrottle, NackThrottle, Shedding, SreThrottle, Throttle, http_nack
+from meshlib.testing import ManualClock
 
 # --- the SRE book --------------------------------------------------------------------------------------------------
 
 
 def test_sre_sheds_nothing_while_the_server_takes_half() -> None:
-    gate = Throttle(SreThrottle(k=2.0), chance=lambda: 0.0)
+    gate = Throttle(SreThrottle(k=2.0, minimum=0), chance=lambda: 0.0)
     for n in range(100):
         gate.leave(gate.enter(0.0), SUCCESS if n % 2 else FAILURE, 0.0)
         if n == 0:  # one lonely failure: (1 - 0) / 2
@@ -30,7 +32,7 @@ def test_sre_sheds_nothing_while_the_server_takes_half() -> None:
 
 
 def test_sre_counts_what_it_refused_itself() -> None:
-    gate = Throttle(SreThrottle(k=2.0), chance=lambda: 0.0)
+    gate = Throttle(SreThrottle(k=2.0, minimum=0), chance=lambda: 0.0)
     gate.leave(gate.enter(0.0), FAILURE, 0.0)
     for refused in range(1, 10):
         assert gate.metrics(0.0).probability == pytest.approx(refused / (refused + 1))
@@ -41,13 +43,117 @@ def test_sre_counts_what_it_refused_itself() -> None:
 def test_sre_forgets_after_its_window() -> None:
     throttle = SreThrottle(window=120.0, slices=120)
     for _ in range(10):
-        throttle.ask(0.5)
+        throttle.record(False, 0.5)
     assert throttle.probability(119.9) == pytest.approx(10 / 11)
     assert throttle.probability(120.0) == 0.0
 
 
+def test_sre_sheds_nothing_for_a_few_lonely_failures() -> None:
+    throttle = SreThrottle()
+    for _ in range(9):
+        throttle.record(False, 0.0)
+    assert throttle.probability(0.0) == 0.0
+    throttle.record(False, 0.0)
+    assert throttle.probability(0.0) == pytest.approx(10 / 11)
+
+
+@pytest.mark.parametrize("burst", [32, 100, 1000])
+def test_a_cold_burst_of_a_healthy_server_is_let_through(burst: int) -> None:
+    """Of 32 calls at once 22 were refused: those on their way counted as refused by the server."""
+    gate = Throttle(chance=lambda: 0.0)
+    for start in (0.0, 1.0, 1.5, 300.0):
+        permits = [gate.enter(start) for _ in range(burst)]
+        for number, permit in enumerate(permits):
+            gate.leave(permit, SUCCESS, start + 0.1 * number / burst)
+    assert gate.metrics(300.2).rejected == 0
+
+
+def warm(gate: Throttle, calls: int = 20) -> None:
+    for n in range(calls):
+        gate.leave(gate.enter(n / 10), SUCCESS, n / 10 + 0.02)
+
+
+def test_a_black_hole_is_noticed_before_its_calls_come_back() -> None:
+    gate = Throttle(chance=lambda: 0.0)
+    warm(gate)
+    for n in range(100):
+        gate.enter(2.0 + n / 1000)
+    assert gate.metrics(2.9).probability == 0.0  # not older than a second yet
+    assert gate.metrics(3.3).probability == pytest.approx((120 - 40) / 121)
+
+
+def test_a_black_hole_is_noticed_by_a_cold_client_too() -> None:
+    gate = Throttle(chance=lambda: 0.0)
+    for _ in range(100):
+        gate.enter(5.0)
+    assert gate.metrics(14.9).probability == 0.0
+    assert gate.metrics(15.2).probability == pytest.approx(100 / 101)
+
+
+def test_what_is_usual_says_what_is_overdue() -> None:
+    gate = Throttle(chance=lambda: 0.0)
+    for n in range(10):
+        gate.leave(gate.enter(float(n)), SUCCESS, n + 2.0)
+    for _ in range(100):
+        gate.enter(20.0)
+    assert gate.metrics(25.8).probability == 0.0
+    assert gate.metrics(26.6).probability > 0.0
+
+
+def test_an_overdue_call_counts_once_however_it_ends() -> None:
+    answered, failed, cancelled = (Throttle(SreThrottle(k=1.0), chance=lambda: 0.0) for _ in range(3))
+    for gate, verdict in ((answered, SUCCESS), (failed, FAILURE), (cancelled, IGNORED)):
+        permits = [gate.enter(0.0) for _ in range(20)]
+        assert gate.metrics(12.0).probability == pytest.approx(20 / 21)
+        for permit in permits:
+            gate.leave(permit, verdict, 12.5)
+    assert answered.metrics(13.0).probability == cancelled.metrics(13.0).probability == 0.0
+    assert failed.metrics(13.0).probability == pytest.approx(20 / 21)
+
+
+def test_a_permit_that_never_comes_back_is_forgotten_with_its_window() -> None:
+    gate = Throttle(SreThrottle(window=20.0, slices=20))
+    for _ in range(50):
+        gate.enter(0.0)
+    assert gate.metrics(15.0).probability > 0.9
+    assert gate.metrics(40.0).probability == 0.0
+
+
+def test_one_call_a_second_goes_through_however_much_is_shed() -> None:
+    """Of a thousand calls a second to a dead server one in two minutes was let through: its recovery was not seen."""
+    gate, through = Throttle(chance=lambda: 0.0), list[float]()
+    for n in range(100_000):
+        now = n / 1000
+        try:
+            permit = gate.enter(now)
+        except Throttled:
+            continue
+        through.append(now)
+        gate.leave(permit, FAILURE, now)
+    assert through[:10] == [n / 1000 for n in range(10)]  # the minimum
+    assert len(through) == 10 + 99
+    assert all(0.99 < later - before < 1.01 for before, later in pairwise(through[9:]))
+
+
+def test_a_stream_that_is_open_for_hours_is_not_overdue() -> None:
+    clock = ManualClock()
+    gate = Throttle(runtime=clock, chance=lambda: 0.0)
+    step = gate.wrap(lambda call: "the beginning", clock, raised)
+    calls = [Call(None) for _ in range(50)]
+    for call in calls:
+        call.later = []
+        step(call)
+    clock.advance(3600.0)
+    assert gate.metrics().probability == 0.0
+    for call in calls:
+        assert call.later is not None
+        for settle in call.later:
+            settle(FAILURE)
+    assert gate.metrics().probability == pytest.approx(50 / 51)
+
+
 def test_a_cancelled_call_is_evidence_of_nothing() -> None:
-    for by in (SreThrottle(), FailureThrottle(), NackThrottle(minimum_rate=0.0)):
+    for by in (SreThrottle(minimum=0), FailureThrottle(), NackThrottle(minimum_rate=0.0)):
         gate = Throttle(by)
         gate.leave(gate.enter(1.0), IGNORED, 2.0)
         assert gate.metrics(2.0).probability == 0.0
@@ -215,9 +321,9 @@ def test_a_probability_is_one_and_success_alone_sheds_nothing(
     for gap, accepted in calls:
         now += gap
         assert 0.0 <= mixed.ask(now) <= 1.0
-        mixed.record(accepted, now)
+        mixed.record(accepted, now, mixed.begin(now))
         assert good.ask(now) == 0.0
-        good.record(True, now)
+        good.record(True, now, good.begin(now))
 
 
 @pytest.mark.parametrize(

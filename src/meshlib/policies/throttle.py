@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf
 from threading import RLock
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..call import IGNORED, SUCCESS, Classifier, Verdict
 from ..errors import Throttled
@@ -23,66 +23,86 @@ from . import _check
 from ._counts import SlidingCounts
 from ._gate import Gate
 from ._judge import Errors, judge
+from ._under_way import UnderWay
 from .nack import http_nack, nacks
 
 __all__ = ["FailureThrottle", "NackThrottle", "Shedding", "SreThrottle", "Throttle", "ThrottleMetrics", "http_nack"]
 
 
+UNSEEN = -1  # the permit of a call that was not seen to begin
+
+_AT_LEAST_EVERY = 1.0  # seconds: a call that comes so long after the last one let through is never shed
+
+
 class Shedding(Protocol):
-    """How much to shed."""
+    """How much to shed. A call asks; then it either begins, and `record` or `forget` ends it, or is refused."""
 
     def probability(self, now: float) -> float:
         """The share of calls to refuse now, from 0 to 1."""
 
     def ask(self, now: float) -> float:
-        """The same, for one call that comes now: it is counted, whether it will be refused or not."""
+        """The same, for one call that comes now."""
 
-    def record(self, accepted: bool, now: float) -> None:
+    def begin(self, now: float) -> int:
+        """That call is sent. Its permit, for `record` or `forget`."""
+
+    def refuse(self, now: float) -> None:
+        """That call is refused here."""
+
+    def record(self, accepted: bool, now: float, permit: int = UNSEEN) -> None:
         """One call came back: the server took it (True), or refused it or failed (False)."""
 
-    def forget(self, now: float) -> None:
-        """One call that was asked for came back without evidence: as if it had never been."""
+    def forget(self, now: float, permit: int = UNSEEN) -> None:
+        """One call that was sent came back without evidence: as if it had never been."""
 
 
 class SreThrottle:
     """max(0, (requests − k · accepts) / (requests + 1)), over the last `window` seconds in `slices` of the clock.
 
-    requests are all that the application asked for, those that were refused here included; accepts those the server
-    took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner. At most `most`, and
-    nothing below `minimum` requests. Raises ValueError for values without sense.
+    requests are the calls that came back, those that were refused here, and those that are overdue: under way for more
+    than 1 s and three times the usual (10 s, as long as fewer than ten calls have come back). A call on its way says
+    nothing yet, so a burst is no reason to shed; a server that takes calls and never answers is. accepts are those that
+    the server took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner.
+    At most `most`, and nothing below `minimum` requests. Raises ValueError for values without sense.
     """
 
     def __init__(
-        self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 0
+        self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 10
     ) -> None:
         self.k = _check.number("k", k, least=1.0)
         self.most = _check.ratio("most", most)
         self.minimum = _check.count("minimum", minimum, least=0)
         self.counts = SlidingCounts(window, slices)
-
-    def probability(self, now: float) -> float:
-        requests, accepts = self.counts.totals(now)
-        if requests < self.minimum:
-            return 0.0
-        return min(self.most, max(0.0, (requests - self.k * accepts) / (requests + 1)))
+        self._under_way = UnderWay()
+        self.begin, self._end = self._under_way.begin, self._under_way.end
 
     def ask(self, now: float) -> float:
         counts = self.counts
         if now >= counts.turns:
             counts.turn(now)
-        over = counts.first - self.k * counts.second
-        counts.first += 1
-        return 0.0 if over <= 0.0 or counts.first <= self.minimum else min(self.most, over / counts.first)
+        if now >= self._under_way.turns:
+            counts.first += self._under_way.turn(now)
+        requests = counts.first
+        over = requests - self.k * counts.second
+        return 0.0 if over <= 0.0 or requests < self.minimum else min(self.most, over / (requests + 1))
 
-    def record(self, accepted: bool, now: float) -> None:
+    probability = ask
+
+    def refuse(self, now: float) -> None:
+        self.counts.add(now, 1, 0)
+
+    def record(self, accepted: bool, now: float, permit: int = UNSEEN) -> None:
+        counts = self.counts
+        if now >= counts.turns:
+            counts.turn(now)
+        if permit < 0 or self._end(permit, now, accepted):  # else it was overdue, and is counted already
+            counts.first += 1
         if accepted:
-            counts = self.counts
-            if now >= counts.turns:
-                counts.turn(now)
             counts.second += 1
 
-    def forget(self, now: float) -> None:
-        self.counts.add(now, -1, 0)
+    def forget(self, now: float, permit: int = UNSEEN) -> None:
+        if permit >= 0 and not self._end(permit, now, False):
+            self.counts.add(now, -1, 0)
 
 
 class FailureThrottle:
@@ -109,11 +129,16 @@ class FailureThrottle:
 
     ask = probability
 
-    def record(self, accepted: bool, now: float) -> None:
+    def begin(self, now: float) -> int:
+        """Nothing, as `refuse` and `forget`: a call is counted when it comes back."""
+        return 0
+
+    def refuse(self, now: float) -> None: ...
+
+    def record(self, accepted: bool, now: float, permit: int = 0) -> None:
         self.counts.add(now, 1, accepted)
 
-    def forget(self, now: float) -> None:
-        """Nothing: a call is counted when it comes back."""
+    def forget(self, now: float, permit: int = 0) -> None: ...
 
 
 class NackThrottle:
@@ -157,7 +182,13 @@ class NackThrottle:
         self.counts.add(now, 1, 0)
         return self.probability(now)
 
-    def record(self, accepted: bool, now: float) -> None:
+    def begin(self, now: float) -> int:
+        """Nothing, as `refuse` and `forget`: only an answer moves the average."""
+        return 0
+
+    def refuse(self, now: float) -> None: ...
+
+    def record(self, accepted: bool, now: float, permit: int = 0) -> None:
         if not accepted and self.minimum_rate and self.counts.totals(now)[0] < self.minimum_rate:
             accepted = True
         last = now if self.last is None else self.last
@@ -165,8 +196,7 @@ class NackThrottle:
         self.average = self.average * weight + accepted * (1.0 - weight)
         self.last = max(last, now)
 
-    def forget(self, now: float) -> None:
-        """Nothing: only an answer moves the average."""
+    def forget(self, now: float, permit: int = 0) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +209,8 @@ class ThrottleMetrics:
 
 class Throttle(Gate):
     """Sheds calls by chance, before they are sent, as `by` says (default `SreThrottle()`); refuses with `Throttled`.
+
+    However much is shed, one call a second goes through: without it nothing would tell that the server is well again.
 
     What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
     server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
@@ -208,34 +240,47 @@ class Throttle(Gate):
             chosen = nacks(nack)
         super().__init__(name, classify=chosen, runtime=runtime)
         self.by = (
-            SreThrottle() if by is None else _check.like("by", by, "record", "a throttle, such as SreThrottle(k=2.0)")
+            SreThrottle() if by is None else _check.like("by", by, "refuse", "a throttle, such as SreThrottle(k=2.0)")
         )
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
         self.chance = runtime.random if chance is None else _check.function("chance", chance, "nothing")
-        self._ask, self._record = self.by.ask, self.by.record
+        self._ask, self._begin, self._record = self.by.ask, self.by.begin, self.by.record
         self._lock = RLock()
+        self._sent = -inf  # when the last call was let through
         self._rejected = 0
 
     def enter(self, now: float) -> int:
         """Admit one call, or raise `Throttled`."""
         with self._lock:
             probability = self._ask(now)
-        if probability > 0.0 and self.chance() < probability:
+            if probability <= 0.0 or now - self._sent >= _AT_LEAST_EVERY or self.chance() >= probability:
+                self._sent = now
+                return self._begin(now)
+            self.by.refuse(now)
             self._rejected += 1
-            error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
-            if self.port.listeners:
-                self.port.send(CallRejected(self.name, str(error)))
-            raise error
-        return 0
+        error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        raise error
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
         """Hear whether the server took the call. IGNORED is as if it had never been asked."""
         with self._lock:
             if verdict is IGNORED:
-                self.by.forget(now)
+                self.by.forget(now, permit)
             else:
-                self._record(verdict is SUCCESS, now)
+                self._record(verdict is SUCCESS, now, permit)
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        now = self.runtime.now
+
+        def later(permit: int, start: float) -> Callable[[Verdict], None]:
+            with self._lock:  # a streamed answer may take as long as it likes: the server has answered
+                self.by.forget(now(), permit)
+            return lambda verdict: self.leave(UNSEEN, verdict, now())
+
+        return {"_later": later}
 
     def metrics(self, now: float | None = None) -> ThrottleMetrics:
         """Everything at one moment, for a live view. `now` defaults to the clock."""
