@@ -14,6 +14,7 @@ from meshlib.config.document import Document, parse
 from meshlib.config.errors import first_error
 from meshlib.config.models import MeshModel
 from meshlib.config.node import ConfigReport, Node
+from meshlib.config.values import duration
 
 NONSENSE: list[Any] = [
     *([], {}, "text", "", "-1", -1, 7, 1.5, True, None, math.inf, math.nan, 10**400, "9" * 5_000),
@@ -67,3 +68,9 @@ def test_what_is_no_number_in_a_manifest_is_refused_in_our_words(found: Any, rea
     with pytest.raises(ConfigError) as caught:
         getattr(node, read)("timeout")
     assert caught.value.expected == f"expected a number, found {found!r}"
+
+
+def test_a_million_digits_are_no_time() -> None:
+    """In one pass: where the text is searched for parts, this one takes hours."""
+    with pytest.raises(ValueError, match="expected a time"):
+        duration("9" * 1_000_000)
