@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS := benchmarks/results
+# The exact versions that are installed. `make update` renews them; `LOCK=` is without: the newest that there are.
+LOCK := constraints.txt
+# Each installer takes what it knows, for what it installs and for what it builds with.
+LOCKED := $(if $(LOCK),PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) UV_CONSTRAINT=$(LOCK) UV_BUILD_CONSTRAINT=$(LOCK))
 INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo uv pip install --quiet --python $(BIN)/python || echo $(BIN)/python -m pip install --quiet)
 
-.PHONY: demo test test-all lint format types docs bench bench-all bench-docs clean
+.PHONY: demo test test-all test-latest update lint format types docs bench bench-all bench-docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/meshlib demo $(ARGS)
@@ -32,6 +36,15 @@ test-all:
 	    if [ -z "$$found" ] && $$python -c '' >/dev/null 2>&1; then found=$$python; fi; done; \
 	  if [ -z "$$found" ]; then echo "== python$$version is not here: not run"; continue; fi; \
 	  echo "== python$$version"; $(MAKE) test PYTHON=$$found VENV=.venv-$$version || exit 1; done
+
+# The suite on the newest versions that pyproject.toml allows, in an environment made afresh.
+test-latest:
+	rm -rf .venv-latest
+	$(MAKE) test VENV=.venv-latest LOCK=
+
+# The newest versions that go together, into constraints.txt. Then `make test`.
+update: $(BIN)/python
+	$(BIN)/python tools/lock.py
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --clean --strict
@@ -61,20 +74,20 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("meshlib needs Python 3.11 or newer; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[demo]'
+$(VENV)/.demo: pyproject.toml $(LOCK) | $(BIN)/python
+	$(LOCKED) $(INSTALL) -e '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[test]'
+$(VENV)/.test: pyproject.toml $(LOCK) | $(BIN)/python
+	$(LOCKED) $(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.docs: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[docs]'
+$(VENV)/.docs: pyproject.toml $(LOCK) | $(BIN)/python
+	$(LOCKED) $(INSTALL) -e '.[docs]'
 	@touch $@
 
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[test,bench]'
+$(VENV)/.bench: pyproject.toml $(LOCK) | $(BIN)/python
+	$(LOCKED) $(INSTALL) -e '.[test,bench]'
 	@touch $@
 
 clean:
