@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from compose.virtual import VirtualRuntime, run
 
 from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, raised
 from meshlib.errors import BulkheadFull
 from meshlib.policies.limiter import AdaptiveLimit
-from meshlib.policies.limits import AIMD, FixedLimit, Gradient2
+from meshlib.policies.limits import AIMD, FixedLimit, Gradient2, Vegas
 from meshlib.runtime import SYSTEM
+from meshlib.testing import ManualClock
 
 
 class Heard(FixedLimit):
@@ -150,6 +152,59 @@ def test_a_view_of_a_partition_guards_functions() -> None:
         assert gate.in_flight == 2
     assert live(lambda: gate.in_flight)() == 1
     assert gate.in_flight == 0
+
+
+def waits(gate: AdaptiveLimit) -> bool:
+    clock = gate.runtime
+    assert isinstance(clock, ManualClock)
+    for _ in range(gate.limit.limit):
+        gate.enter(0.0)
+    with pytest.raises(BulkheadFull, match="none came free within 5 s" if gate._line.max_wait else "are taken$"):
+        gate.wait(clock)
+    return clock.slept == [5.0]
+
+
+def test_a_call_waits_for_up_to_five_seconds_unless_told_otherwise() -> None:
+    for gate in (AdaptiveLimit(runtime=ManualClock()), AdaptiveLimit(Vegas(), max_queue=5, runtime=ManualClock())):
+        assert waits(gate)
+    for gate in (AdaptiveLimit(max_wait=None, runtime=ManualClock()), AdaptiveLimit(max_wait=0, runtime=ManualClock())):
+        assert not waits(gate)
+    assert not waits(AdaptiveLimit(partitions={"a": 0.5}, runtime=ManualClock()))
+
+
+def test_a_server_that_is_slower_the_more_it_has_to_do_never_has_more_than_the_limit() -> None:
+    """Ten at a time, 50 ms each: 200 calls a second, of which 2,000 come."""
+
+    async def main(runtime: VirtualRuntime) -> tuple[int, int, int]:
+        gate, workers = AdaptiveLimit(runtime=runtime), anyio.Semaphore(10)
+        most = answered = refused = 0
+
+        @gate
+        async def server() -> None:
+            nonlocal most
+            most = max(most, gate.in_flight)
+            assert gate.in_flight <= gate.metrics().limit
+            async with workers:
+                await anyio.sleep(0.05)
+
+        async def call() -> None:
+            nonlocal answered, refused
+            try:
+                await server()
+                answered += 1
+            except BulkheadFull:
+                refused += 1
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8_000):
+                tasks.start_soon(call)
+                await anyio.sleep(0.0005)
+        return most, answered, refused
+
+    most, answered, refused = run("asyncio", main)
+    assert most <= 200
+    assert 1500 < answered < 2500  # 4 s of calls, 5 s of waiting
+    assert answered + refused == 8_000
 
 
 def test_drops_may_be_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,41 @@ def test_gradient2_lets_the_long_average_down_after_a_long_overload() -> None:
     assert limit.long.value == pytest.approx((before * (1 - factor) + 0.1e9 * factor) * 0.95)
 
 
+def jittered(limit: Limit, samples: int = 2000) -> Limit:
+    """A caller that uses all it may, of a server that takes 0 to 100 ms whatever the load."""
+    dice = Random(5)
+    for n in range(samples):
+        limit.update(n / 1000, 0.1 * dice.random() + 1e-6, limit.limit)
+    return limit
+
+
+@pytest.mark.parametrize("make", [lambda: Vegas(random=Random(1).random), lambda: Gradient(probe_interval=None)])
+def test_round_trips_of_uneven_length_alone_bring_no_limit_below_twenty(make: Callable[[], Vegas | Gradient]) -> None:
+    limit = jittered(make())
+    assert 20 <= limit.limit <= 30
+    for _ in range(20):
+        limit.update(3.0, 0.05, limit.limit, True)
+    assert limit.limit < 20  # drops are another matter
+    assert 20 <= jittered(limit).limit <= 30
+
+
+def test_a_limit_that_begins_below_twenty_goes_as_low_as_it_likes() -> None:
+    for limit in (Vegas(initial=19, random=Random(1).random), Gradient(initial=19, probe_interval=None)):
+        assert jittered(limit).limit < 15
+
+
+def test_gradient2_rises_through_uneven_round_trips_if_it_looks_at_more_than_one() -> None:
+    assert jittered(Gradient2()).limit < 30
+    assert jittered(Gradient2(short_window=30)).limit == pytest.approx(200, abs=5)
+
+
+def test_gradient2_shrinks_by_its_short_average_too() -> None:
+    limit = Gradient2(initial=100, min_limit=1, smoothing=1.0, tolerance=1.0, short_window=3)
+    for _ in range(10):
+        limit.update(0.0, 0.01, 200)
+    assert limit.update(1.0, 1.0, 200) == 140 * 0.5 + 4  # short = (10 + 1000) / 2 ms, long far below
+
+
 def test_the_average_warms_up_as_a_mean() -> None:
     average = ExpAverage(100, 10)
     assert [average.add(n + 10) for n in range(10)] == [10, 10.5, 11, 11.5, 12, 12.5, 13, 13.5, 14, 14.5]
@@ -180,6 +216,7 @@ def test_a_limit_never_leaves_its_range(make: Callable[[], Limit], samples: list
         (lambda: AIMD(backoff=1.0), "backoff"),
         (lambda: AIMD(min_limit=5, max_limit=4), "min_limit"),
         (lambda: Gradient2(tolerance=0.9), "tolerance"),
+        (lambda: Gradient2(short_window=0), "short_window"),
         (lambda: Vegas(smoothing=0.0), "smoothing"),
         (lambda: FixedLimit(0), "limit"),
         (lambda: Windowed(FixedLimit(1), min_window=0), "min_window"),

@@ -44,9 +44,10 @@ def _adaptive(model: AdaptiveLimitModel, name: str, runtime: Runtime) -> Gate:
     initial, least = min(model.initial, most), min(model.min_limit, most)
     if model.by == "vegas":
         limit = Vegas(initial=initial, max_limit=most, random=runtime.random)
+    elif model.by == "aimd":
+        limit = AIMD(initial=initial, min_limit=least, max_limit=most)
     else:
-        kind = AIMD if model.by == "aimd" else Gradient2
-        limit = kind(initial=initial, min_limit=least, max_limit=most)
+        limit = Gradient2(initial=initial, min_limit=least, max_limit=most, short_window=30)
     return AdaptiveLimit(limit, max_queue=model.max_queue, max_wait=model.max_wait, name=name, runtime=runtime)
 
 

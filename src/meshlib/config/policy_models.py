@@ -114,7 +114,7 @@ class AdaptiveLimitModel(Model):
     min_limit: int = Field(20, ge=1)
     max_limit: int = Field(200, ge=1)
     max_queue: int | None = Field(None, ge=0)
-    max_wait: Seconds | None = Field(None, ge=0)
+    max_wait: Seconds | None = Field(5.0, ge=0)
 
     @model_validator(mode="after")
     def _bounds(self) -> AdaptiveLimitModel:

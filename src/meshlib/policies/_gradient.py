@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 from ..runtime import SYSTEM
 from . import _check
-from ._limit import Curve, bounds, curve, in_nanos, square_root
+from ._limit import Curve, bounds, curve, in_nanos, square_root, steady
 
 
 class Gradient2:
-    """The limit follows the slope between a long and the latest round trip (Gradient2Limit).
+    """The limit follows the slope between a long average and the latest round trip (Gradient2Limit).
 
-        long = mean of the first 10, then long + (rtt − long) · 2 / (long_window + 1); · 0.95 afterwards if > 2 · rtt
+        long = mean of the first 10, then long + (rtt − long) · 2 / (long_window + 1); · 0.95 afterwards if > 2 · short
         in_flight < limit / 2: stay
-        limit = clamp(limit · (1 − smoothing) + smoothing · (limit · clamp(tolerance · long / rtt, 0.5, 1) + queue))
+        limit = clamp(limit · (1 − smoothing) + smoothing · (limit · clamp(tolerance · long / short, 0.5, 1) + queue))
 
-    Defaults are Netflix's: 20 in 20..200, `smoothing` 0.2, `queue` 4, `long_window` 600 samples, `tolerance` 1.5. Drops
-    are not looked at: they show as long round trips. Raises ValueError for values without sense.
+    short is the latest round trip, as in Netflix's, or with a `short_window` above 1 an average like the long one. A
+    single round trip is a good measure where all take the same time; where they do not, whatever the load, it keeps the
+    limit at its least. Defaults are Netflix's: 20 in 20..200, `smoothing` 0.2, `queue` 4, `long_window` 600 samples,
+    `tolerance` 1.5. Drops are not looked at: they show as long round trips. Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Gradient2:
         smoothing: float = 0.2,
         queue: Curve = 4,
         long_window: int = 600,
+        short_window: int = 1,
         tolerance: float = 1.5,
         drift: float = 0.95,
     ) -> None:
@@ -39,6 +42,7 @@ class Gradient2:
         self.tolerance = _check.number("tolerance", tolerance, least=1.0)
         self.drift = _check.ratio("drift", drift)
         self.long = ExpAverage(_check.count("long_window", long_window), 10)
+        self.short = ExpAverage(short_window, 10) if _check.count("short_window", short_window) > 1 else None
 
     @property
     def limit(self) -> int:
@@ -46,10 +50,13 @@ class Gradient2:
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         """Raises ValueError for an `rtt` that is not above 0."""
-        estimate, short, average = self.estimate, round(rtt * 1e9), self.long
+        estimate, average = self.estimate, self.long
+        short: float = round(rtt * 1e9)
         if short <= 0:
             raise ValueError(f"rtt={rtt!r}: expected seconds, above 0")
         long = average.add(short)
+        if self.short is not None:
+            short = self.short.add(short)
         if long > 2 * short:
             average.value = long * self.drift
         if in_flight < estimate / 2:
@@ -68,7 +75,8 @@ class Gradient:
 
     The shortest one is forgotten every `probe_interval` to twice as many samples (None: never), and the limit then
     starts again at what it lets queue. Defaults are Netflix's: 50 in 1..1000, `smoothing` 0.2 downwards only, `queue`
-    max(4, √limit), `tolerance` 2. Raises ValueError for values without sense.
+    max(4, √limit), `tolerance` 2. Below 20 only drops and that new start bring it, unless it begins there.
+    Raises ValueError for values without sense.
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class Gradient:
         self.backoff = _check.ratio("backoff", backoff)
         self.probe_interval = None if probe_interval is None else _check.count("probe_interval", probe_interval)
         self.random = random
+        self._steady = steady(initial)
         self.shortest = 0
         self._left = self._next_probe()
 
@@ -118,14 +127,17 @@ class Gradient:
         if self.shortest == 0 or nanos < self.shortest:
             self.shortest = nanos
         gradient = max(0.5, min(1.0, self.tolerance * self.shortest / nanos))
+        least = self.min_limit
         if dropped:
             new = estimate * self.backoff
         elif in_flight < estimate / 2:
             return int(estimate)
+        elif estimate < self._steady:
+            new = estimate + queue
         else:
-            new = estimate * gradient + queue
+            new, least = estimate * gradient + queue, max(least, self._steady)
         if new < estimate:
-            new = max(float(self.min_limit), estimate * (1 - self.smoothing) + self.smoothing * new)
+            new = max(float(least), estimate * (1 - self.smoothing) + self.smoothing * new)
         self.estimate = max(float(queue), min(float(self.max_limit), new))
         return int(self.estimate)
 

@@ -36,6 +36,15 @@ def square_root(least: int) -> Callable[[int], int]:
     return lambda limit: max(least, int(sqrt(limit)))
 
 
+def steady(initial: int) -> int:
+    """So many calls at once are not too many as long as none is dropped: 20, the least of AIMD and Gradient2.
+
+    Where the shortest round trip is the measure, each longer one looks like a queue: calls that take 0 to 100 ms,
+    whatever the load, bring a limit down to 6. One that begins below 20 goes as low as it likes: 0.
+    """
+    return 20 if initial >= 20 else 0
+
+
 def in_nanos(seconds: float) -> int:
     return round(seconds * 1e9)
 

@@ -13,7 +13,7 @@ from math import ceil, inf
 from ..runtime import SYSTEM
 from . import _check
 from ._gradient import ExpAverage, Gradient, Gradient2
-from ._limit import Curve, Limit, Step, bounds, curve, in_nanos, log10_root, square_root
+from ._limit import Curve, Limit, Step, bounds, curve, in_nanos, log10_root, square_root, steady
 
 __all__ = [
     "AIMD", "Curve", "ExpAverage", "FixedLimit", "Gradient", "Gradient2", "Limit", "Step", "Vegas", "Windowed",
@@ -88,6 +88,7 @@ class Vegas:
         dropped: decrease    2 · in_flight < limit: stay    queue ≤ threshold: + beta
         queue < alpha: increase         queue > beta: decrease         between: stay
 
+    Below 20 only drops bring it, unless it begins there: calls of uneven length look like a queue.
     A shorter round trip only replaces the shortest; every 30 · limit · (0.5 to 1, drawn anew) samples the next one
     replaces it too. Defaults are Netflix's: 20 up to 1000, threshold root, `alpha` 3 · root, `beta` 6 · root, increase
     and decrease by root, `smoothing` 1. Raises ValueError for values without sense.
@@ -117,6 +118,7 @@ class Vegas:
         self.decrease = decrease or (lambda limit: limit - log10_root(int(limit)))
         self.probe_multiplier = _check.count("probe_multiplier", probe_multiplier)
         self.random = random
+        self._steady = steady(initial)
         self.shortest = 0  # nanoseconds; 0: none yet
         self._samples = 0
         self._jitter = 0.5 + 0.5 * random()
@@ -151,10 +153,10 @@ class Vegas:
             return
         elif queue <= self.threshold(limit):
             new = estimate + self.beta(limit)
-        elif queue < self.alpha(limit):
+        elif queue < self.alpha(limit) or limit < self._steady:
             new = self.increase(estimate)
         elif queue > self.beta(limit):
-            new = self.decrease(estimate)
+            new = max(self._steady, self.decrease(estimate))
         else:
             return
         new = max(1.0, min(self.max_limit, new))
