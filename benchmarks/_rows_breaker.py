@@ -186,9 +186,9 @@ def accrual(failures: int) -> Make:
     """No decorator: it steers a balancer. The shortest one around it, asked and told as a balancer does."""
 
     def make() -> Decorate:
-        module = importlib.import_module("meshlib.policies.accrual")
+        module = importlib.import_module("meshlib.policies.breaker.accrual")
         call = importlib.import_module("meshlib.call")
-        waits = importlib.import_module("meshlib.policies._backoff").constant
+        waits = importlib.import_module("meshlib.policies.retry.backoff_schedules").constant
         one = module.Accrual(module.ConsecutiveFailures(failures, lambda: waits(3600.0)))
         is_open, started, ended, now = one.is_open, one.started, one.ended, time.monotonic
 

@@ -102,10 +102,10 @@ class Nginx(Child):
         return [self.pid, *map(int, children)]
 
 
-class Plain:
+class BalancerAdapter:
     """The same without nginx: three of our own."""
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> BalancerAdapter:
         self.children = [Sick("none") for _ in range(3)]
         self.ports = [child.__enter__().port for child in self.children]
         self.pids = [child.pid for child in self.children]

@@ -52,16 +52,18 @@ FLOOR, OURS, AIOHTTP = "rawproto+deadline", "MeshClient", "aiohttp"
 def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
     """A mesh with all that a mesh file switches on by default, and a deadline."""
     from meshlib import CircuitBreaker, Cluster, Endpoint, Mesh, Service, Snapshot
-    from meshlib.balancing import Ward, make
-    from meshlib.http.pipeline import service_pipeline
-    from meshlib.policies.budget import RetryBudget
+    from meshlib.balancing import ClusterHealth, make
+    from meshlib.http.engine.service_pipeline import service_pipeline
+    from meshlib.policies.retry.budget import RetryBudget
     from meshlib.routing.split import Split
     from meshlib.routing.table import RouteTable
     from meshlib.routing.table import Service as Routed
 
     made = Mesh()
     endpoints = [Endpoint(host, port) for host, port in zip(hosts or ["127.0.0.1"] * len(ports), ports, strict=True)]
-    cluster = Cluster("bench", make("default", "bench", endpoints, ward=Ward("bench")), [CircuitBreaker(name="bench")])
+    cluster = Cluster(
+        "bench", make("default", "bench", endpoints, ward=ClusterHealth("bench")), [CircuitBreaker(name="bench")]
+    )
     budget = RetryBudget(name="bench")
     pipeline = service_pipeline("bench", made.runtime, timeout=5.0, per_try_timeout=2.0, budget=budget)
     made.publish(

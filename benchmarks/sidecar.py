@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import _harness as harness
-from _upstream import Envoy, Nginx, Plain, Sick
+from _upstream import BalancerAdapter, Envoy, Nginx, Sick
 
 WAYS = {
     "MeshClient": "meshed",
@@ -46,7 +46,7 @@ FAULTS = ("none", "slow", "dead", "flapping")
 def world(fault: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Three endpoints, one of them with the fault, and an Envoy that knows them."""
     with contextlib.ExitStack() as stack:
-        upstream = stack.enter_context(Nginx(folder) if Nginx.found() else Plain())
+        upstream = stack.enter_context(Nginx(folder) if Nginx.found() else BalancerAdapter())
         ports = list(upstream.ports)
         sick = None
         if fault != "none":

@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "http"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from doors import DOORS, mesh_of
-from soaking import soak
+from support.doors import CLIENT_KINDS, mesh_of
+from support.soaking import soak
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     until = time.monotonic() + asked.seconds
     with tempfile.TemporaryDirectory() as folder:
         run = asyncio.run(
-            soak(DOORS[0], Path(folder), lambda *_: time.monotonic() >= until, mesh_of, fast=not asked.httpx)
+            soak(CLIENT_KINDS[0], Path(folder), lambda *_: time.monotonic() >= until, mesh_of, fast=not asked.httpx)
         )
     print(f"{run.requests} requests, {run.blows} blows, the slowest took {run.slowest:.2f} s of a running loop")
     print(

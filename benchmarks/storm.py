@@ -27,9 +27,9 @@ from typing import Any
 import _harness as harness
 
 from meshlib import CircuitBreaker, Hedge, Pipeline, Retry, RetryBudget, Throttle
-from meshlib.balancing import Endpoint, Ward, make
+from meshlib.balancing import ClusterHealth, Endpoint, make
 from meshlib.call import FAILURE, IGNORED, SUCCESS, Call
-from meshlib.policies.throttle import SreThrottle
+from meshlib.policies.throttle.throttle import SreThrottle
 from meshlib.runtime import Expired
 
 SERVERS, WORKERS, CLIENTS, OFFERED, WORK = 10, 4, 40, 300.0, 0.1
@@ -207,7 +207,9 @@ class Storm:
     def client(self) -> Callable[[Call], Any]:
         run = VirtualRuntime(self.loop, self.random)
         # Only the default balancer takes endpoints out; the others shall show what the policies do by themselves.
-        ward = Ward("storm") if self.balancer == "default" else Ward("storm", failures=0, volume=1 << 30)
+        ward = (
+            ClusterHealth("storm") if self.balancer == "default" else ClusterHealth("storm", failures=0, volume=1 << 30)
+        )
         endpoints = [Endpoint("server", port, ward=ward) for port in range(1, SERVERS + 1)]
         for endpoint, server in zip(endpoints, self.servers, strict=True):
             endpoint.carrier = server

@@ -145,7 +145,7 @@ async def floor(
 
 
 async def ours(port: int, post: bool) -> tuple[Once, Once]:
-    from meshlib.http._pool import Pool
+    from meshlib.wire.connection_pool import Pool
 
     pool = Pool("127.0.0.1", port)
     head, body, method = (POST, BODY, b"POST") if post else (GET, b"", b"GET")

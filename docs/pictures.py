@@ -16,7 +16,7 @@ from canvas import BLUE, GREEN, GREY, ORANGE, RED, Canvas
 from meshlib import Fallback, Hedge, Pipeline, Retry, RetryBudget, Timeout, collapse
 from meshlib.call import Call
 from meshlib.events import HedgeSent
-from meshlib.policies import backoff
+from meshlib.policies.retry import backoff
 from meshlib.testing import ManualClock
 
 

@@ -15,14 +15,14 @@ from canvas import BLUE, GREEN, GREY, ORANGE, RED, Canvas
 
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import DeadlineExceeded, Throttled
-from meshlib.policies.accrual import Accrual, ConsecutiveFailures
-from meshlib.policies.admission import DeadlineAdmission
-from meshlib.policies.bulkhead import Bulkhead
-from meshlib.policies.failfast import FailFast
-from meshlib.policies.limits import AIMD, Gradient2, Limit, Vegas, Windowed
-from meshlib.policies.pool import Pool, RetryBudgetLimit, Thresholds
-from meshlib.policies.rate import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
-from meshlib.policies.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle
+from meshlib.policies.breaker.accrual import Accrual, ConsecutiveFailures
+from meshlib.policies.breaker.fail_fast import FailFast
+from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.limit_algorithms import AIMD, Gradient2, Limit, Vegas, Windowed
+from meshlib.policies.concurrency.thresholds import Pool, RetryBudgetLimit, Thresholds
+from meshlib.policies.deadline.deadline_admission import DeadlineAdmission
+from meshlib.policies.rate.rate_limit import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from meshlib.policies.throttle.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle
 
 
 def bulkhead() -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from meshlib.errors import BreakerOpen
 from meshlib.events import BreakerChanged, CallRejected, Event, Port
-from meshlib.policies.breaker import CircuitBreaker, State
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, State
 from meshlib.testing import ManualClock
 
 

@@ -15,9 +15,9 @@ from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
 from meshlib.config.load import Reader
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
-from meshlib.policies.breaker import CircuitBreaker
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.retry import Retry
+from meshlib.policies.retry.retry import Retry
 
 
 class Book:

@@ -11,16 +11,16 @@ import pytest
 from meshlib.call import Call, Classifier
 from meshlib.errors import BreakerOpen
 from meshlib.pipeline import Pipeline, PolicyOrderWarning
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.bulkhead import Bulkhead
-from meshlib.policies.cache import RequestCache, SingleFlight
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.cache.request_cache import RequestCache, SingleFlight
+from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
+from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.hedge import Hedge
-from meshlib.policies.limiter import AdaptiveLimit
-from meshlib.policies.rate import RateLimit
-from meshlib.policies.retry import Retry
-from meshlib.policies.throttle import Throttle
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.rate.rate_limit import RateLimit
+from meshlib.policies.retry.hedge import Hedge
+from meshlib.policies.retry.retry import Retry
+from meshlib.policies.throttle.throttle import Throttle
 from meshlib.runtime import Runtime
 
 

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from meshlib.parking import TaskParking, ThreadParking, task_parking
-from meshlib.policies.deadline import current, deadline
-from meshlib.policies.hedge import Hedge
+from meshlib.policies.deadline.deadline import current, deadline
+from meshlib.policies.retry.hedge import Hedge
 from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
 from meshlib.testing import ManualClock
 

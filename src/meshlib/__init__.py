@@ -26,11 +26,30 @@ if TYPE_CHECKING:
         Rejected,
         Throttled,
     )
-    from .http.client import MeshClient, SyncMeshClient
+    from .http.client.clients import MeshClient, SyncMeshClient
     from .mesh import Cluster, Mesh, Service, Snapshot
     from .named import resilient
     from .pipeline import Pipeline, PolicyOrderWarning
-    from .policies._decorators import (
+    from .policies.breaker.circuit_breaker import BreakerMetrics, CircuitBreaker, ManualControl, State
+    from .policies.breaker.fail_fast import FailFast
+    from .policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
+    from .policies.cache.collapse import collapse
+    from .policies.cache.request_cache import RequestCache, SingleFlight, request_scope
+    from .policies.concurrency.adaptive_limit import AdaptiveLimit
+    from .policies.concurrency.bulkhead import Bulkhead
+    from .policies.concurrency.limit_algorithms import AIMD, FixedLimit, Gradient, Gradient2, Vegas
+    from .policies.concurrency.thread_bulkhead import ThreadBulkhead
+    from .policies.concurrency.thresholds import Pool, Thresholds
+    from .policies.deadline.deadline import carry, deadline, remaining
+    from .policies.deadline.deadline_admission import DeadlineAdmission
+    from .policies.deadline.timeout import Timeout
+    from .policies.fallback import Fallback
+    from .policies.rate.quota import Quota
+    from .policies.rate.rate_limit import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
+    from .policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
+    from .policies.retry.hedge import Hedge
+    from .policies.retry.retry import Retry
+    from .policies.shell.decorators import (
         adaptive_limit,
         bulkhead,
         circuit_breaker,
@@ -43,26 +62,7 @@ if TYPE_CHECKING:
         throttle,
         timeout,
     )
-    from .policies.admission import DeadlineAdmission
-    from .policies.breaker import BreakerMetrics, CircuitBreaker, ManualControl, State
-    from .policies.budget import ConcurrencyBudget, RetryBudget, TokenBudget
-    from .policies.bulkhead import Bulkhead
-    from .policies.cache import RequestCache, SingleFlight, request_scope
-    from .policies.collapse import collapse
-    from .policies.deadline import carry, deadline, remaining
-    from .policies.failfast import FailFast
-    from .policies.fallback import Fallback
-    from .policies.hedge import Hedge
-    from .policies.limiter import AdaptiveLimit
-    from .policies.limits import AIMD, FixedLimit, Gradient, Gradient2, Vegas
-    from .policies.pool import Pool, Thresholds
-    from .policies.quota import Quota
-    from .policies.rate import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
-    from .policies.retry import Retry
-    from .policies.threadpool import ThreadBulkhead
-    from .policies.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle, http_nack
-    from .policies.timeout import Timeout
-    from .policies.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
+    from .policies.throttle.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle, http_nack
 
 __all__ = [
     "AIMD",
@@ -153,32 +153,32 @@ _ROOMS = {
     ".call": "Call Classifier Verdict",
     ".errors": "BreakerOpen BulkheadFull ConfigError DeadlineExceeded MeshError NoEndpoint RateLimited Rejected "
     "Throttled",
-    ".http.client": "MeshClient SyncMeshClient",
+    ".http.client.clients": "MeshClient SyncMeshClient",
     ".mesh": "Cluster Mesh Service Snapshot",
     ".named": "resilient",
     ".pipeline": "Pipeline PolicyOrderWarning",
-    ".policies._decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache retry "
-    "single_flight throttle timeout",
-    ".policies.admission": "DeadlineAdmission",
-    ".policies.breaker": "BreakerMetrics CircuitBreaker ManualControl State",
-    ".policies.budget": "ConcurrencyBudget RetryBudget TokenBudget",
-    ".policies.bulkhead": "Bulkhead",
-    ".policies.cache": "RequestCache SingleFlight request_scope",
-    ".policies.collapse": "collapse",
-    ".policies.deadline": "carry deadline remaining",
-    ".policies.failfast": "FailFast",
+    ".policies.shell.decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache "
+    "retry single_flight throttle timeout",
+    ".policies.deadline.deadline_admission": "DeadlineAdmission",
+    ".policies.breaker.circuit_breaker": "BreakerMetrics CircuitBreaker ManualControl State",
+    ".policies.retry.budget": "ConcurrencyBudget RetryBudget TokenBudget",
+    ".policies.concurrency.bulkhead": "Bulkhead",
+    ".policies.cache.request_cache": "RequestCache SingleFlight request_scope",
+    ".policies.cache.collapse": "collapse",
+    ".policies.deadline.deadline": "carry deadline remaining",
+    ".policies.breaker.fail_fast": "FailFast",
     ".policies.fallback": "Fallback",
-    ".policies.hedge": "Hedge",
-    ".policies.limiter": "AdaptiveLimit",
-    ".policies.limits": "AIMD FixedLimit Gradient Gradient2 Vegas",
-    ".policies.pool": "Pool Thresholds",
-    ".policies.quota": "Quota",
-    ".policies.rate": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
-    ".policies.retry": "Retry",
-    ".policies.threadpool": "ThreadBulkhead",
-    ".policies.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
-    ".policies.timeout": "Timeout",
-    ".policies.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
+    ".policies.retry.hedge": "Hedge",
+    ".policies.concurrency.adaptive_limit": "AdaptiveLimit",
+    ".policies.concurrency.limit_algorithms": "AIMD FixedLimit Gradient Gradient2 Vegas",
+    ".policies.concurrency.thresholds": "Pool Thresholds",
+    ".policies.rate.quota": "Quota",
+    ".policies.rate.rate_limit": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
+    ".policies.retry.retry": "Retry",
+    ".policies.concurrency.thread_bulkhead": "ThreadBulkhead",
+    ".policies.throttle.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
+    ".policies.deadline.timeout": "Timeout",
+    ".policies.breaker.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -17,7 +17,7 @@ class Verdict(Enum):
 
     SUCCESS = "success"
     FAILURE = "failure"  # the server failed; another attempt may succeed
-    FINAL = "final"  # the server failed, and trying again cannot help
+    FATAL = "final"  # the server failed, and trying again cannot help
     IGNORED = "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
 
     __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
@@ -25,10 +25,10 @@ class Verdict(Enum):
     @property
     def failed(self) -> bool:
         """Whether the server failed, be it worth another try or not."""
-        return self is Verdict.FAILURE or self is Verdict.FINAL
+        return self is Verdict.FAILURE or self is Verdict.FATAL
 
 
-SUCCESS, FAILURE, FINAL, IGNORED = Verdict.SUCCESS, Verdict.FAILURE, Verdict.FINAL, Verdict.IGNORED
+SUCCESS, FAILURE, FATAL, IGNORED = Verdict.SUCCESS, Verdict.FAILURE, Verdict.FATAL, Verdict.IGNORED
 
 
 class Call:

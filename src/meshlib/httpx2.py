@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
-from .http.door import arguments_of, sends_as
+from .http.client.client_mixins import AsyncMeshed, SyncMeshed
+from .http.client.client_state import arguments_of, sends_as
+from .http.client.fast_entry import with_fast_entry
 from .http.family import Family
-from .http.meshed import AsyncMeshed, SyncMeshed
-from .http.verbs import leanly
 from .mesh import Mesh
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["MeshClient", "SyncMeshClient"]
 
 
-@leanly
+@with_fast_entry
 @sends_as(httpx2.AsyncClient)
 class MeshClient(AsyncMeshed, httpx2.AsyncClient):
     """An `httpx2.AsyncClient` in every other respect; see `meshlib.MeshClient`."""

@@ -18,7 +18,7 @@ from .balancing import Balancer, Endpoint
 from .events import Event, Listener, Port, SnapshotPublished
 from .named import offer, withdraw
 from .parking import TaskParking, task_parking
-from .policies.breaker import CircuitBreaker
+from .policies.breaker.circuit_breaker import CircuitBreaker
 from .routing.request import RouteRequest
 from .routing.table import RouteTable
 from .runtime import SYSTEM, Runtime
@@ -26,11 +26,11 @@ from .runtime import SYSTEM, Runtime
 if TYPE_CHECKING:
     import os
 
-    from .balancing.outlier import OutlierDetection
+    from .balancing.outlier_detection import OutlierDetection
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
-    from .policies._gate import Gate
-    from .policies.budget import RetryBudget
+    from .policies.retry.budget import RetryBudget
+    from .policies.shell.gate import Gate
     from .routing.split import Sticky
 
 _ROUNDS = 10  # how often a change is made again because it set off others

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
 
 from .pipeline import Pipeline
-from .policies._written import check_function, is_coroutine_function
+from .policies.shell.codegen import check_function, is_coroutine_function
 
 F = TypeVar("F", bound=Callable[..., Any])
 

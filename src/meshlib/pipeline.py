@@ -14,12 +14,12 @@ from math import inf
 from typing import ParamSpec, Protocol, TypeVar
 
 from .call import AsyncStep, Classifier, R, Step, raised
-from .policies._gate import Gate
-from .policies._guard import guard
-from .policies._loop import Loop, check_repeatable, pack
-from .policies._order import senseless
-from .policies._within import bounded, bounded_async, within, within_async
-from .policies.timeout import Timeout
+from .policies.deadline.deadline_timer import bounded, bounded_async, within, within_async
+from .policies.deadline.timeout import Timeout
+from .policies.shell.call_policy import CallPolicy, check_repeatable, pack
+from .policies.shell.gate import Gate
+from .policies.shell.gate_wrappers import guard
+from .policies.shell.policy_order import senseless
 from .runtime import SYSTEM, Runtime
 
 P = ParamSpec("P")
@@ -92,7 +92,7 @@ class Pipeline:
         at = next((at for at, policy in enumerate(self.policies) if isinstance(policy, Gate)), len(self.policies))
         loops, gates = self.policies[:at], self.policies[at:]
         plain = [gate for gate in gates if isinstance(gate, Gate) and not gate.asks_call]
-        short = [loop for loop in loops if isinstance(loop, Loop) and loop.short(self.classify)]
+        short = [loop for loop in loops if isinstance(loop, CallPolicy) and loop.short(self.classify)]
         if len(plain) < len(gates) or len(short) < len(loops):
             return pack(fn, self.over, self.over_async)
         # Each in the form that it has by itself, around the next: then nothing makes a `Call` before something fails.

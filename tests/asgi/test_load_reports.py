@@ -9,7 +9,7 @@ import pytest
 
 from meshlib.asgi import LoadReports
 from meshlib.asgi.meter import LoadMeter
-from meshlib.balancing.report import HEADER, PROBE_PATH, LoadReport, parse_report
+from meshlib.balancing.load_report import HEADER, PROBE_PATH, LoadReport, parse_report
 
 # --- The meter -------------------------------------------------------------------------------------------------------
 

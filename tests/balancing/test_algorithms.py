@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.balancing import NAMES, Endpoint, LoadReport, Ward, make
+from meshlib.balancing import NAMES, ClusterHealth, Endpoint, LoadReport, make
 from meshlib.balancing.least_loaded import LeastLoaded
 from meshlib.balancing.peak_ewma import PeakEwma
 from meshlib.balancing.reported_weights import report_weight, strides
@@ -262,7 +262,7 @@ def test_a_pick_looks_at_a_few_however_many_there_are(name: str) -> None:
 
 
 def test_membership_of_the_ward_is_shared() -> None:
-    ward, members = Ward("users"), endpoints(1, 1)
+    ward, members = ClusterHealth("users"), endpoints(1, 1)
     make("default", "users", members, ward=ward)
     assert all(member.ward is ward for member in members)
 

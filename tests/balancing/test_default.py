@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import pytest
 
-from meshlib.balancing import Balancer, Endpoint, Ward, make
+from meshlib.balancing import Balancer, ClusterHealth, Endpoint, make
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import NoEndpoint
 from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
-from meshlib.policies.accrual import Unified
+from meshlib.policies.breaker.accrual import UnifiedAccrual
 
 Took: TypeAlias = Callable[[Endpoint, int], float]
 
@@ -285,11 +285,11 @@ def test_retry_after_postpones_the_probe() -> None:
 
 
 def test_a_plugged_accrual_judges_instead_of_the_ward() -> None:
-    from meshlib.balancing import Ward
-    from meshlib.policies.accrual import ConsecutiveFailures
+    from meshlib.balancing import ClusterHealth
+    from meshlib.policies.breaker.accrual import ConsecutiveFailures
 
     endpoints = three()
-    ward = Ward("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
+    ward = ClusterHealth("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
     balancer, random = make("default", "users", endpoints, ward=ward), Random(1).random
     kill(endpoints[0], 2.0, times=2)
     assert endpoints[0] not in [balancer.pick(random, 2.9) for _ in range(50)]
@@ -349,7 +349,7 @@ def unified(**settings: float) -> tuple[list[Endpoint], Balancer]:
     def backoff() -> Iterator[float]:
         return (min(60.0, 2.0**n) for n in range(1000))
 
-    ward = Ward("users", accrual=lambda: Unified(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
+    ward = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
     return endpoints, make("default", "users", endpoints, ward=ward)
 
 
@@ -408,7 +408,7 @@ def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> No
 
 
 def test_the_numbers_of_the_rule_can_be_set_and_go_back_with_the_next_balancer() -> None:
-    ward = Ward("users", decay=7.0)
+    ward = ClusterHealth("users", decay=7.0)
     make("default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0)
     assert (ward.decay, ward.slack, ward.deviations, ward.penalty, ward.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
     make("default", "users", three(), ward=ward)

@@ -8,9 +8,9 @@ from struct import pack
 import pytest
 
 from meshlib.balancing import Endpoint, LoadReport
-from meshlib.balancing.health import HealthCheck
-from meshlib.balancing.outlier import OutlierDetection, success_bar
-from meshlib.balancing.report import format_report, parse_report
+from meshlib.balancing.health_check import HealthCheck
+from meshlib.balancing.load_report import format_report, parse_report
+from meshlib.balancing.outlier_detection import OutlierDetection, success_bar
 
 
 def fleet(n: int, **settings: object) -> tuple[OutlierDetection, list[Endpoint]]:

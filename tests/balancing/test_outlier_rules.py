@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.balancing import Endpoint
-from meshlib.balancing.outlier import OutlierDetection
+from meshlib.balancing.outlier_detection import OutlierDetection
 
 
 def none() -> float:

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from meshlib.balancing import Endpoint, make
-from meshlib.balancing.layered import Layered
+from meshlib.balancing.locality_balancer import LocalityBalancer
 from meshlib.balancing.priority import locality_weights, priority_loads, zone_shares
 from meshlib.balancing.slow_start import slow_start_factor
 from meshlib.balancing.subset import random_subset, subset, subset_or
@@ -91,10 +91,10 @@ def test_traffic_fails_over_to_the_next_priority_as_the_first_gets_ill() -> None
 def test_calls_stay_in_the_zone_and_spill_over() -> None:
     members = [Endpoint("a", port, zone="x" if port < 4 else "y") for port in range(10)]
     balancer = make("random", "users", members, zone="x")
-    assert isinstance(balancer, Layered)
+    assert isinstance(balancer, LocalityBalancer)
     assert balancer.shares() == {(0, "x"): 1.0}
     spilling = make("random", "users", members, zone="x", callers={"x": 0.8, "y": 0.2})
-    assert isinstance(spilling, Layered)
+    assert isinstance(spilling, LocalityBalancer)
     assert spilling.shares() == {(0, "x"): pytest.approx(0.5), (0, "y"): pytest.approx(0.5)}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.balancing import Endpoint, LoadReport, make
-from meshlib.balancing.record import CROWD
+from meshlib.balancing.endpoint_stats import CROWD
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 
 STEPS = st.lists(

@@ -23,26 +23,26 @@ import anyio
 from meshlib.call import Call
 from meshlib.errors import NoEndpoint
 from meshlib.pipeline import Pipeline
-from meshlib.policies import cache
-from meshlib.policies._flight import Flight
-from meshlib.policies.admission import DeadlineAdmission
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.budget import ConcurrencyBudget
-from meshlib.policies.bulkhead import Bulkhead
-from meshlib.policies.cache import RequestCache, SingleFlight, request_scope
-from meshlib.policies.collapse import collapse
-from meshlib.policies.deadline import current
-from meshlib.policies.failfast import FailFast
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.breaker.fail_fast import FailFast
+from meshlib.policies.cache import request_cache as cache
+from meshlib.policies.cache.collapse import collapse
+from meshlib.policies.cache.flight import Flight
+from meshlib.policies.cache.request_cache import RequestCache, SingleFlight, request_scope
+from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
+from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.limit_algorithms import AIMD, FixedLimit
+from meshlib.policies.concurrency.thread_bulkhead import ThreadBulkhead
+from meshlib.policies.concurrency.thresholds import Pool
+from meshlib.policies.deadline.deadline import current
+from meshlib.policies.deadline.deadline_admission import DeadlineAdmission
+from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.hedge import Hedge
-from meshlib.policies.limiter import AdaptiveLimit
-from meshlib.policies.limits import AIMD, FixedLimit
-from meshlib.policies.pool import Pool
-from meshlib.policies.rate import RateLimit, Smooth, TokenBucket
-from meshlib.policies.retry import Retry
-from meshlib.policies.threadpool import ThreadBulkhead
-from meshlib.policies.throttle import FailureThrottle, NackThrottle, Throttle
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.rate.rate_limit import RateLimit, Smooth, TokenBucket
+from meshlib.policies.retry.budget import ConcurrencyBudget
+from meshlib.policies.retry.hedge import Hedge
+from meshlib.policies.retry.retry import Retry
+from meshlib.policies.throttle.throttle import FailureThrottle, NackThrottle, Throttle
 from meshlib.runtime import SYSTEM
 
 CROWD = 50

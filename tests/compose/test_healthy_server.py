@@ -26,11 +26,12 @@ from hypothesis import strategies as st
 
 import meshlib.policies
 from meshlib import Mesh, MeshClient, Pipeline
-from meshlib.policies import limits, throttle
+from meshlib.policies.concurrency import limit_algorithms
+from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
+from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.limiter import AdaptiveLimit
-from meshlib.policies.pool import Pool
-from meshlib.policies.throttle import Throttle
+from meshlib.policies.throttle import throttle
+from meshlib.policies.throttle.throttle import Throttle
 from meshlib.runtime import SYSTEM, Runtime
 
 MOST = 1000
@@ -45,7 +46,7 @@ EXEMPT = {
 MADE: dict[str, Callable[[Runtime], Any]] = {
     "Fallback": lambda run: Fallback(None, runtime=run),
     "Counted": lambda run: Pool(runtime=run).requests,
-    "Windowed": lambda run: AdaptiveLimit(limits.Windowed(limits.Gradient2()), runtime=run),
+    "Windowed": lambda run: AdaptiveLimit(limit_algorithms.Windowed(limit_algorithms.Gradient2()), runtime=run),
     "AdaptiveLimit, a partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),
 }
 MESH = """
@@ -73,7 +74,7 @@ def subjects() -> dict[str, Callable[[Runtime], Any]]:
     for kind in public_policies():
         if kind.__name__ not in {*EXEMPT, *MADE}:
             made[kind.__name__] = lambda run, kind=kind: kind(runtime=run)
-    for kind in classes(limits, "update"):
+    for kind in classes(limit_algorithms, "update"):
         if kind.__name__ not in {*EXEMPT, *MADE}:
             made[f"AdaptiveLimit({kind.__name__}())"] = lambda run, kind=kind: AdaptiveLimit(kind(), runtime=run)
     for kind in classes(throttle, "refuse"):

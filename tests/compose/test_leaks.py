@@ -14,16 +14,16 @@ import pytest
 from compose.storms import Odd, Trouble
 
 from meshlib.pipeline import Pipeline
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.budget import ConcurrencyBudget
-from meshlib.policies.bulkhead import Bulkhead
-from meshlib.policies.cache import SingleFlight
-from meshlib.policies.collapse import collapse
-from meshlib.policies.deadline import current
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.cache.collapse import collapse
+from meshlib.policies.cache.request_cache import SingleFlight
+from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.deadline.deadline import current
+from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.hedge import Hedge
-from meshlib.policies.retry import Retry
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.retry.budget import ConcurrencyBudget
+from meshlib.policies.retry.hedge import Hedge
+from meshlib.policies.retry.retry import Retry
 
 
 class World(Trouble):

@@ -11,18 +11,18 @@ import pytest
 
 from meshlib.errors import BreakerOpen, BulkheadFull, DeadlineExceeded, Rejected
 from meshlib.pipeline import Pipeline
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.budget import RetryBudget
-from meshlib.policies.bulkhead import Bulkhead
-from meshlib.policies.cache import SingleFlight
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.cache.request_cache import SingleFlight
+from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
+from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.limit_algorithms import FixedLimit
+from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.fallback import Fallback
-from meshlib.policies.hedge import Hedge
-from meshlib.policies.limiter import AdaptiveLimit
-from meshlib.policies.limits import FixedLimit
-from meshlib.policies.rate import RateLimit
-from meshlib.policies.retry import Retry
-from meshlib.policies.throttle import SreThrottle, Throttle
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.rate.rate_limit import RateLimit
+from meshlib.policies.retry.budget import RetryBudget
+from meshlib.policies.retry.hedge import Hedge
+from meshlib.policies.retry.retry import Retry
+from meshlib.policies.throttle.throttle import SreThrottle, Throttle
 from meshlib.testing import ManualClock
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from manifest_seeds import ISTIO, LINKERD, LINKERD_BY_PREFIX
 from meshlib import ConfigError, Mesh
 from meshlib.config.build import Builder
 from meshlib.config.document import parse, parse_all
-from meshlib.config.endpoints import endpoints_of
+from meshlib.config.endpoint_files import endpoints_of
 from meshlib.config.load import load_document
 from meshlib.config.manifests import read_manifests
 from meshlib.routing.binding import Interpreter

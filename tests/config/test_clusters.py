@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from meshlib import ConfigError, Mesh
-from meshlib.balancing import NAMES, Layered, LeastRequest, RingHash, make
-from meshlib.balancing.health import HealthCheck
-from meshlib.balancing.outlier import OutlierDetection
+from meshlib.balancing import NAMES, LeastRequest, LocalityBalancer, RingHash, make
+from meshlib.balancing.health_check import HealthCheck
+from meshlib.balancing.outlier_detection import OutlierDetection
 from meshlib.config.balancing_models import (
     EVERY,
     OWN,
@@ -24,9 +24,9 @@ from meshlib.config.balancing_models import (
     UnifiedModel,
 )
 from meshlib.config.load import Reader
-from meshlib.http.health import GrpcCheck, HttpCheck, TcpCheck
+from meshlib.http.health.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshlib.mesh import Cluster
-from meshlib.policies.accrual import Unified
+from meshlib.policies.breaker.accrual import UnifiedAccrual
 
 
 class Watched:
@@ -66,7 +66,7 @@ def arguments(kind: Any) -> dict[str, Any]:
     [
         (OutlierModel, OutlierDetection, set[str]()),
         (HealthCheckModel, HealthCheck, {"http", "tcp", "grpc", "timeout"}),
-        (UnifiedModel, Unified, {"kind", "backoff"}),
+        (UnifiedModel, UnifiedAccrual, {"kind", "backoff"}),
         (HttpCheckModel, HttpCheck, {"host"}),
     ],
 )
@@ -107,14 +107,14 @@ def test_a_balancer_is_a_name_or_a_kind_with_settings(tmp_path: Path) -> None:
 
 def test_the_settings_of_zones_put_the_balancer_below_them(tmp_path: Path) -> None:
     balancer: Any = cluster(tmp_path, "balancer: {zone: a, nearest: 2, callers: {a: 60%, b: 40%}}").balancer
-    assert isinstance(balancer, Layered)
+    assert isinstance(balancer, LocalityBalancer)
     assert (balancer.zone, balancer.nearest, balancer.callers) == ("a", 2, {"a": 0.6, "b": 0.4})
 
 
 def test_priorities_count_from_the_first_reading_and_can_come_and_go(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "mesh.yaml", "panic: 0.5")
     first = watched.cluster
-    assert not isinstance(first.balancer, Layered)
+    assert not isinstance(first.balancer, LocalityBalancer)
     spare = "endpoints: [h:1, {address: 'h:2', priority: 1}]"
     watched.write("panic: 0.5")
     assert watched.cluster is first
@@ -123,7 +123,7 @@ def test_priorities_count_from_the_first_reading_and_can_come_and_go(tmp_path: P
     second = watched.cluster
     assert {second.balancer.pick(lambda: 0.9, float(now)).address for now in range(20)} == {"h:1"}
     assert second.balancer.endpoints == first.balancer.endpoints
-    assert not isinstance(watched.write().balancer, Layered)
+    assert not isinstance(watched.write().balancer, LocalityBalancer)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_outlier_detection_keeps_its_counts_while_its_lines_stay_and_frees_whom_
 
 def test_unified_accrual_judges_each_endpoint_by_itself(tmp_path: Path) -> None:
     ends = cluster(tmp_path, "accrual: {kind: unified, failures: 2, backoff: [1s, 8s]}").balancer.endpoints
-    assert all(isinstance(one.accrual, Unified) and one.accrual.failures == 2 for one in ends)
+    assert all(isinstance(one.accrual, UnifiedAccrual) and one.accrual.failures == 2 for one in ends)
     assert ends[0].accrual is not ends[1].accrual
 
 
@@ -206,7 +206,7 @@ def test_health_checks_survive_a_reload_and_release_everybody_when_they_go(tmp_p
 
 
 def test_the_three_ways_to_check(tmp_path: Path) -> None:
-    from meshlib.config.clusters import checks
+    from meshlib.config.build_clusters import checks
 
     def way(**asked: Any) -> Any:
         from meshlib.config.models import ClusterModel

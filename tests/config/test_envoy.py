@@ -16,7 +16,7 @@ from servers.upstream import Upstream, upstreams
 
 from meshlib import Mesh, SyncMeshClient
 from meshlib.cli import main
-from meshlib.config.envoy import Exported, export
+from meshlib.config.envoy_export import Exported, export
 from meshlib.config.load import load
 
 RULES = """

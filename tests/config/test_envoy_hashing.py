@@ -19,7 +19,7 @@ from servers.upstream import Upstream, upstreams
 from meshlib import Mesh, SyncMeshClient
 from meshlib.balancing import Endpoint
 from meshlib.call import IGNORED
-from meshlib.config.envoy import export
+from meshlib.config.envoy_export import export
 from meshlib.config.load import load
 from meshlib.routing.request import RouteRequest
 

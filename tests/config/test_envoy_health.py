@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshlib.config.envoy_clusters import cluster
+from meshlib.config.envoy_export_clusters import cluster
 from meshlib.config.models import ClusterModel
 
 

@@ -11,7 +11,7 @@ import pytest
 from meshlib import ConfigError, Mesh
 from meshlib.cli import main
 from meshlib.discovery.file_store import FileStore
-from meshlib.discovery.processes import Said, said
+from meshlib.discovery.process_status import ProcessStatus, said
 from meshlib.discovery.store import Changed, MemoryStore, StoreAway, Told
 from meshlib.events import ConfigRefused, Event, SourceBack
 
@@ -141,7 +141,7 @@ def test_a_process_that_runs_the_copy_says_so_and_why(tmp_path: Path, capsys: py
 
 
 def test_what_a_process_that_is_no_more_said_is_taken_away(tmp_path: Path) -> None:
-    Said(tmp_path / "copy.yaml").tell(revision="1")
+    ProcessStatus(tmp_path / "copy.yaml").tell(revision="1")
     mine = tmp_path / ".copy.yaml.processes" / f"{os.getpid()}.json"
     mine.rename(mine.with_name(f"{2**22 + 1}.json"))  # above every process id that Linux gives
     assert list(said(tmp_path / "copy.yaml")) == []

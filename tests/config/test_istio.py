@@ -13,7 +13,7 @@ import pytest
 from meshlib import ConfigError, Mesh
 from meshlib.config import istio
 from meshlib.config.manifests import Manifests
-from meshlib.policies.bulkhead import Bulkhead
+from meshlib.policies.concurrency.bulkhead import Bulkhead
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from meshlib import ConfigError, FailureRate, Mesh
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.bulkhead import Bulkhead
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.concurrency.bulkhead import Bulkhead
 
 GOOD = """
 services:

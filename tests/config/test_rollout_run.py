@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from meshlib.config.rollout import CLAIM, RolloutRefused, RolloutRun, rollout
+from meshlib.config.rollout_run import CLAIM, RolloutRefused, RolloutRun, rollout
 from meshlib.discovery.store import MemoryStore
 from meshlib.routing.rollout import Phase, Rollout
 from meshlib.testing import ManualClock

@@ -18,7 +18,7 @@ from servers.etcd import Etcd
 
 from meshlib import Mesh
 from meshlib.cli import main
-from meshlib.discovery.etcd import EtcdStore
+from meshlib.discovery.etcd_store import EtcdStore
 from meshlib.discovery.store import Conflict, Entry, StoreAway
 
 pytestmark = pytest.mark.needs("etcd")

@@ -10,9 +10,9 @@ from queue import Queue
 
 import pytest
 
-from meshlib.discovery.etcd import _entry
-from meshlib.discovery.file import FileWatch, stamp
+from meshlib.discovery.etcd_store import _entry
 from meshlib.discovery.file_store import FileStore
+from meshlib.discovery.file_watch import FileWatch, stamp
 from meshlib.discovery.store import Conflict, Entry, MemoryStore, RouteStore
 
 Make = Callable[[], RouteStore]

@@ -10,8 +10,8 @@ import httpx
 import httpx2
 import openai
 import pytest
-from doors import DOORS, Door, Server, mesh_of
 from mistralai.client import Mistral
+from support.doors import CLIENT_KINDS, ClientKind, Server, mesh_of
 
 from meshlib import Bulkhead
 
@@ -42,14 +42,14 @@ MESSAGE = {
     "usage": {"input_tokens": 1, "output_tokens": 1},
 }
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-BY_NAME = {door.name: door for door in DOORS}
+BY_NAME = {door.name: door for door in CLIENT_KINDS}
 
 
 def doors(*names: str) -> Any:
     return pytest.mark.parametrize("door", [BY_NAME[name] for name in names], ids=names)
 
 
-def server_of(door: Door, answer: Any) -> Server:
+def server_of(door: ClientKind, answer: Any) -> Server:
     def thrice(request: Any) -> Any:
         return door.lib.Response(200, json=answer)
 
@@ -62,7 +62,7 @@ async def _answer(called: Any) -> Any:
 
 
 @doors("httpx-async", "httpx-sync", "httpx2-async", "httpx2-sync")
-async def test_openai(door: Door) -> None:
+async def test_openai(door: ClientKind) -> None:
     server = server_of(door, CHAT)
     async with door.open(mesh_of(name="llm"), transport=server.transport) as client:
         kind: Any = openai.AsyncOpenAI if door.is_async else openai.OpenAI
@@ -73,7 +73,7 @@ async def test_openai(door: Door) -> None:
 
 
 @doors("httpx-async", "httpx2-async")
-async def test_openai_streams(door: Door) -> None:
+async def test_openai_streams(door: ClientKind) -> None:
     chunk = b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"he"}}]}\n\n'  # noqa: E501
     headers = {"content-type": "text/event-stream"}
     server = Server(
@@ -90,7 +90,7 @@ async def test_openai_streams(door: Door) -> None:
 
 
 @doors("httpx-async", "httpx2-async")
-async def test_openai_knows_our_refusals_as_its_own_errors(door: Door) -> None:
+async def test_openai_knows_our_refusals_as_its_own_errors(door: ClientKind) -> None:
     full = Bulkhead(1, name="llm")
     full.enter()
     async with door.open(mesh_of(name="llm", gates=[full]), transport=Server(door).transport) as client:
@@ -101,7 +101,7 @@ async def test_openai_knows_our_refusals_as_its_own_errors(door: Door) -> None:
 
 
 @doors("httpx2-async", "httpx2-sync")
-async def test_anthropic(door: Door) -> None:
+async def test_anthropic(door: ClientKind) -> None:
     async with door.open(mesh_of(name="llm"), transport=server_of(door, MESSAGE).transport) as client:
         kind: Any = anthropic.AsyncAnthropic if door.is_async else anthropic.Anthropic
         sdk = kind(api_key="k", base_url="http://llm", http_client=client.client, max_retries=0)
@@ -110,7 +110,7 @@ async def test_anthropic(door: Door) -> None:
 
 
 @doors("httpx-async", "httpx-sync")
-async def test_groq(door: Door) -> None:
+async def test_groq(door: ClientKind) -> None:
     async with door.open(mesh_of(name="llm"), transport=server_of(door, CHAT).transport) as client:
         kind: Any = groq.AsyncGroq if door.is_async else groq.Groq
         sdk = kind(api_key="k", base_url="http://llm", http_client=client.client, max_retries=0)
@@ -119,7 +119,7 @@ async def test_groq(door: Door) -> None:
 
 
 @doors("httpx2-async", "httpx2-sync")
-async def test_mistral(door: Door) -> None:
+async def test_mistral(door: ClientKind) -> None:
     async with door.open(mesh_of(name="llm"), transport=server_of(door, CHAT).transport) as client:
         if door.is_async:
             sdk = Mistral(api_key="k", server_url="http://llm", async_client=client.client)

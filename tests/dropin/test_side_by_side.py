@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import uvicorn
-from doors import TLS, WIRED, Door, mesh_of
+from support.doors import TLS, WIRED, ClientKind, mesh_of
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +104,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def pieces(door: Door) -> Any:
+def pieces(door: ClientKind) -> Any:
     async def one_by_one() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
@@ -113,7 +113,7 @@ def pieces(door: Door) -> Any:
 
 
 # What is made afresh for each request, and what ends in an error.
-MORE: list[tuple[str, str, Callable[[Door], dict[str, Any]]]] = [
+MORE: list[tuple[str, str, Callable[[ClientKind], dict[str, Any]]]] = [
     ("POST", "/plain", lambda door: {"content": pieces(door)}),
     ("POST", "/redirect", lambda door: {"content": pieces(door), "follow_redirects": True}),
     ("POST", "/plain", lambda door: {"content": b"abc", "headers": {"Content-Length": "3"}}),
@@ -172,7 +172,7 @@ def seen(response: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
-async def test_no_answer_differs(door: Door, port: int) -> None:
+async def test_no_answer_differs(door: ClientKind, port: int) -> None:
     base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
     plain = base(base_url=f"http://127.0.0.1:{port}", headers={"host": "users"})
     async with door.open(mesh_of(port, attempts=1), base_url="http://users", headers={"host": "users"}) as client:
@@ -188,7 +188,7 @@ async def test_no_answer_differs(door: Door, port: int) -> None:
 
 
 @pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
-async def test_nothing_unusual_differs_either(door: Door, port: int) -> None:
+async def test_nothing_unusual_differs_either(door: ClientKind, port: int) -> None:
     base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
     same: Any = {"headers": {"host": "users"}, "max_redirects": 3, "verify": TLS}
     plain = base(base_url=f"http://127.0.0.1:{port}", **same)

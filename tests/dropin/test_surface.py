@@ -11,12 +11,12 @@ import anyio.to_thread
 import httpx
 import httpx2
 import pytest
-from doors import DOORS, TLS, Door, Server, add, mesh_of
+from support.doors import CLIENT_KINDS, TLS, ClientKind, Server, add, mesh_of
 
 import meshlib
 
 pytestmark = pytest.mark.anyio
-EACH = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+EACH = pytest.mark.parametrize("door", CLIENT_KINDS, ids=lambda door: door.name)
 ARGUMENTS = {
     "auth": ("user", "pass"),
     "params": {"a": "1"},
@@ -40,19 +40,19 @@ ARGUMENTS = {
 }
 
 
-def base_of(door: Door) -> Any:
+def base_of(door: ClientKind) -> Any:
     return door.lib.AsyncClient if door.is_async else door.lib.Client
 
 
 @EACH
-def test_it_is_a_client_of_its_family_and_of_no_other(door: Door) -> None:
+def test_it_is_a_client_of_its_family_and_of_no_other(door: ClientKind) -> None:
     assert issubclass(door.kind, base_of(door))
     other = httpx2 if door.lib is httpx else httpx
     assert not issubclass(door.kind, other.AsyncClient | other.Client)
 
 
 @EACH
-def test_it_takes_every_argument_of_httpx_and_mesh(door: Door) -> None:
+def test_it_takes_every_argument_of_httpx_and_mesh(door: ClientKind) -> None:
     ours = inspect.signature(door.kind).parameters
     theirs = inspect.signature(base_of(door)).parameters
     assert set(ours) == {*theirs, "mesh"} | ({"fast"} if door.is_async else set())
@@ -62,7 +62,7 @@ def test_it_takes_every_argument_of_httpx_and_mesh(door: Door) -> None:
 
 @EACH
 @pytest.mark.parametrize("argument", ARGUMENTS)
-async def test_each_argument_is_taken(door: Door, argument: str) -> None:
+async def test_each_argument_is_taken(door: ClientKind, argument: str) -> None:
     value = ARGUMENTS[argument]
     if argument == "limits":
         value = door.lib.Limits(max_connections=3)
@@ -71,13 +71,13 @@ async def test_each_argument_is_taken(door: Door, argument: str) -> None:
 
 
 @EACH
-async def test_a_misspelt_argument_is_a_type_error(door: Door) -> None:
+async def test_a_misspelt_argument_is_a_type_error(door: ClientKind) -> None:
     with pytest.raises(TypeError, match="tiemout"):
         door.kind(mesh=mesh_of(), tiemout=3.0)
 
 
 @EACH
-def test_each_method_shows_the_signature_of_httpx(door: Door) -> None:
+def test_each_method_shows_the_signature_of_httpx(door: ClientKind) -> None:
     base = door.lib.AsyncClient if door.is_async else door.lib.Client
     for name in (name for name in dir(base) if not name.startswith("_") and callable(getattr(base, name))):
         ours, theirs = getattr(door.kind, name), getattr(base, name)
@@ -87,7 +87,7 @@ def test_each_method_shows_the_signature_of_httpx(door: Door) -> None:
 
 
 @EACH
-async def test_the_methods_and_attributes_are_there(door: Door) -> None:
+async def test_the_methods_and_attributes_are_there(door: ClientKind) -> None:
     methods = ["get", "options", "head", "post", "put", "patch", "delete", "request", "stream", "send", "build_request"]
     methods.append("aclose" if door.is_async else "close")
     if door.lib is httpx2:
@@ -116,7 +116,7 @@ async def test_the_methods_and_attributes_are_there(door: Door) -> None:
 
 
 @EACH
-async def test_the_callers_transport_is_entered_and_closed_with_the_client(door: Door) -> None:
+async def test_the_callers_transport_is_entered_and_closed_with_the_client(door: ClientKind) -> None:
     told: list[str] = []
 
     class Told(door.lib.MockTransport):  # type: ignore[misc, name-defined]
@@ -145,7 +145,7 @@ async def test_the_callers_transport_is_entered_and_closed_with_the_client(door:
 
 
 async def test_httpx2_has_queries_and_server_sent_events() -> None:
-    for door in DOORS:
+    for door in CLIENT_KINDS:
         if door.lib is httpx2:
             events = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=b"data: one\n\n")
             server = Server(door, 200, events)
@@ -162,9 +162,9 @@ async def test_httpx2_has_queries_and_server_sent_events() -> None:
 
 async def test_httpx2_websockets_go_to_an_endpoint_and_hold_their_place_until_closed() -> None:
     import wsproto
-    from doors import in_flight
-    from loopback import served
-    from scripted import Peer
+    from support.doors import in_flight
+    from support.loopback import served
+    from support.scripted import Peer
     from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
     async def echo(peer: Peer) -> None:
@@ -180,7 +180,7 @@ async def test_httpx2_websockets_go_to_an_endpoint_and_hold_their_place_until_cl
                     peer.writer.write(server.send(event.response()))
                     return
 
-    for door in DOORS:
+    for door in CLIENT_KINDS:
         if door.lib is not httpx2:
             continue
         with served(echo) as server:
@@ -235,12 +235,12 @@ def test_public_names_are_those_in_all() -> None:
         meshlib.Nothing
 
 
-def plain(door: Door, **arguments: Any) -> Any:
+def plain(door: ClientKind, **arguments: Any) -> Any:
     return base_of(door)(**arguments)
 
 
 @EACH
-async def test_the_longest_mount_that_matches_carries_a_service(door: Door) -> None:
+async def test_the_longest_mount_that_matches_carries_a_service(door: ClientKind) -> None:
     servers = {pattern: Server(door) for pattern in ("all://", "http://", "http://users", "http://users:8080")}
     mounts = {pattern: server.transport for pattern, server in servers.items()} | {"http://orders": None}
     mesh = mesh_of()
@@ -255,7 +255,9 @@ async def test_the_longest_mount_that_matches_carries_a_service(door: Door) -> N
 
 
 @EACH
-async def test_proxies_of_the_environment_are_chosen_as_by_httpx(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_chosen_as_by_httpx(
+    door: ClientKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,*.inner,users,localhost")
     ours, theirs = door.make(mesh=mesh_of()), plain(door, verify=TLS)
@@ -270,7 +272,7 @@ async def test_proxies_of_the_environment_are_chosen_as_by_httpx(door: Door, mon
 
 
 @EACH
-async def test_certificates_are_trusted_as_by_httpx_and_the_callers_own_context_wins(door: Door) -> None:
+async def test_certificates_are_trusted_as_by_httpx_and_the_callers_own_context_wins(door: ClientKind) -> None:
     ours, theirs = door.kind(mesh=mesh_of()), plain(door)
     contexts = [one._transport._pool._ssl_context for one in (ours, theirs)]
     assert type(contexts[0]) is type(contexts[1])

@@ -9,24 +9,28 @@ import httpx
 import httpx2
 import pytest
 import respx
-from doors import DOORS, Door, Server, mesh_of
-from loopback import served
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pytest_httpx import HTTPXMock
-from scripted import answering
+from support.doors import CLIENT_KINDS, ClientKind, Server, mesh_of
+from support.loopback import served
+from support.scripted import answering
 
 pytestmark = pytest.mark.anyio
-HTTPX = pytest.mark.parametrize("door", [door for door in DOORS if door.lib is httpx], ids=lambda door: door.name)
-HTTPX2 = pytest.mark.parametrize("door", [door for door in DOORS if door.lib is httpx2], ids=lambda door: door.name)
-EACH = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+HTTPX = pytest.mark.parametrize(
+    "door", [door for door in CLIENT_KINDS if door.lib is httpx], ids=lambda door: door.name
+)
+HTTPX2 = pytest.mark.parametrize(
+    "door", [door for door in CLIENT_KINDS if door.lib is httpx2], ids=lambda door: door.name
+)
+EACH = pytest.mark.parametrize("door", CLIENT_KINDS, ids=lambda door: door.name)
 
 
 @HTTPX
 @pytest.mark.parametrize("mocker", ["httpx", "httpcore"])
-async def test_respx_mocks_a_service_without_endpoints_by_its_name(door: Door, mocker: str) -> None:
+async def test_respx_mocks_a_service_without_endpoints_by_its_name(door: ClientKind, mocker: str) -> None:
     with respx.mock(using=mocker) as mock:
         route = mock.get("http://users/v1").respond(json={"name": "Ada"})
         async with door.open(mesh_of(name="orders")) as client:
@@ -36,7 +40,7 @@ async def test_respx_mocks_a_service_without_endpoints_by_its_name(door: Door, m
 
 @HTTPX
 @pytest.mark.parametrize("mocker", ["httpx", "httpcore"])
-async def test_respx_sees_each_attempt_at_its_endpoint(door: Door, mocker: str) -> None:
+async def test_respx_sees_each_attempt_at_its_endpoint(door: ClientKind, mocker: str) -> None:
     with respx.mock(using=mocker) as mock:
         route = mock.route(host__in=["10.0.0.1", "10.0.0.2", "10.0.0.3"])
         route.side_effect = [httpx.Response(503), httpx.ConnectError, httpx.Response(200, text="third time")]
@@ -47,7 +51,7 @@ async def test_respx_sees_each_attempt_at_its_endpoint(door: Door, mocker: str) 
 
 
 @HTTPX
-async def test_pytest_httpx_answers_each_attempt(door: Door, httpx_mock: HTTPXMock) -> None:
+async def test_pytest_httpx_answers_each_attempt(door: ClientKind, httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(status_code=503)
     httpx_mock.add_exception(httpx.ReadTimeout("slow"))
     httpx_mock.add_response(json={"name": "Ada"})
@@ -59,7 +63,7 @@ async def test_pytest_httpx_answers_each_attempt(door: Door, httpx_mock: HTTPXMo
 
 
 @HTTPX2
-async def test_httpx2_pytest_answers_each_attempt(door: Door, httpx2_mock: Any) -> None:
+async def test_httpx2_pytest_answers_each_attempt(door: ClientKind, httpx2_mock: Any) -> None:
     httpx2_mock.add_response(status_code=503)
     httpx2_mock.add_response(json={"name": "Ada"})
     async with door.open(mesh_of()) as client:
@@ -78,12 +82,12 @@ def spans() -> Iterator[tuple[TracerProvider, InMemorySpanExporter]]:
     provider.shutdown()
 
 
-def instrumentor(door: Door) -> Any:
+def instrumentor(door: ClientKind) -> Any:
     return HTTPXClientInstrumentor() if door.lib is httpx else HTTPX2ClientInstrumentor()
 
 
 @EACH
-async def test_opentelemetry_sees_each_attempt_when_it_instruments_all_clients(door: Door, spans: Any) -> None:
+async def test_opentelemetry_sees_each_attempt_when_it_instruments_all_clients(door: ClientKind, spans: Any) -> None:
     provider, exporter = spans
     instrumentor(door).instrument(tracer_provider=provider)
     try:
@@ -98,7 +102,7 @@ async def test_opentelemetry_sees_each_attempt_when_it_instruments_all_clients(d
 
 
 @EACH
-async def test_opentelemetry_sees_each_attempt_when_it_instruments_one_client(door: Door, spans: Any) -> None:
+async def test_opentelemetry_sees_each_attempt_when_it_instruments_one_client(door: ClientKind, spans: Any) -> None:
     provider, exporter = spans
     with served(answering()) as server:
         async with door.open(mesh_of(server.port)) as client:
@@ -110,7 +114,7 @@ async def test_opentelemetry_sees_each_attempt_when_it_instruments_one_client(do
 
 
 @EACH
-async def test_opentelemetry_sees_retries_beneath_a_transport_of_the_callers(door: Door, spans: Any) -> None:
+async def test_opentelemetry_sees_retries_beneath_a_transport_of_the_callers(door: ClientKind, spans: Any) -> None:
     provider, exporter = spans
     async with door.open(mesh_of(), transport=Server(door, 503, 503, 200).transport) as client:
         instrumentor(door).instrument_client(client.client, tracer_provider=provider)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from doors import DOORS, WIRED, Door
+from support.doors import CLIENT_KINDS, WIRED, ClientKind
 
 
-@pytest.fixture(params=DOORS, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
+@pytest.fixture(params=CLIENT_KINDS, ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> ClientKind:
+    found: ClientKind = request.param
     return found
 
 
 @pytest.fixture(params=WIRED, ids=lambda door: door.name)
-def wired(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
+def wired(request: pytest.FixtureRequest) -> ClientKind:
+    found: ClientKind = request.param
     return found

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from doors import DOORS, Door, in_flight, mesh_of
-from loopback import served
-from scripted import OK, Peer
+from support.doors import CLIENT_KINDS, ClientKind, in_flight, mesh_of
+from support.loopback import served
+from support.scripted import OK, Peer
 
 from meshlib import Bulkhead, CircuitBreaker, Mesh, State
 
@@ -94,12 +94,12 @@ async def test_nothing_is_held_after_a_cancellation_at_any_wait(
     on_asyncio = anyio_backend == "asyncio"
     if not on_asyncio and (fast or late):
         return  # the fast lane is asyncio's, and on trio what has come is never taken away again
-    for door in DOORS:
+    for door in CLIENT_KINDS:
         if door.is_async:
             await _cut_everywhere(door, kind, fast, late, on_asyncio)
 
 
-async def _cut_everywhere(door: Door, kind: str, fast: bool, late: bool, on_asyncio: bool) -> None:
+async def _cut_everywhere(door: ClientKind, kind: str, fast: bool, late: bool, on_asyncio: bool) -> None:
     bulkhead, breaker = Bulkhead(3, name="users"), CircuitBreaker(name="users")
     hedge = {"delay": 0.0, "max_extra_load": 1.0} if "hedged" in kind else None
     limits = {"limits": door.lib.Limits(max_connections=3)} if kind == "limited" else {}

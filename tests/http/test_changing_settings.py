@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from doors import TLS, mesh_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import OK, Peer, serving
+from support.doors import TLS, mesh_of
+from support.scripted import OK, Peer, serving
 
 import meshlib
 import meshlib.httpx2

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from meshlib import BreakerOpen, DeadlineExceeded
-from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Verdict
-from meshlib.http.classify import classifier
-from meshlib.http.exchange import Exchange
+from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Verdict
+from meshlib.http.engine.classify import classifier
+from meshlib.http.engine.exchange import Exchange
 from meshlib.http.family import Family
 
 FAMILIES = {lib.__name__: Family(lib) for lib in (httpx, httpx2)}
@@ -37,12 +37,12 @@ class TestEachFamily:
             (304, SUCCESS, SUCCESS),
             (404, SUCCESS, SUCCESS),
             (429, IGNORED, IGNORED),
-            (500, FINAL, FINAL),
-            (501, FINAL, FINAL),
-            (502, FAILURE, FINAL),
-            (503, FAILURE, FINAL),
-            (504, FAILURE, FINAL),
-            (599, FINAL, FINAL),
+            (500, FATAL, FATAL),
+            (501, FATAL, FATAL),
+            (502, FAILURE, FATAL),
+            (503, FAILURE, FATAL),
+            (504, FAILURE, FATAL),
+            (599, FATAL, FATAL),
         ],
     )
     def test_statuses(self, lib: Any, status: int, get: Verdict, post: Verdict) -> None:
@@ -54,11 +54,11 @@ class TestEachFamily:
         [
             ("ConnectError", FAILURE, FAILURE),
             ("ConnectTimeout", FAILURE, FAILURE),
-            ("ReadError", FAILURE, FINAL),
-            ("ReadTimeout", FAILURE, FINAL),
-            ("WriteError", FAILURE, FINAL),
-            ("RemoteProtocolError", FAILURE, FINAL),
-            ("DecodingError", FINAL, FINAL),
+            ("ReadError", FAILURE, FATAL),
+            ("ReadTimeout", FAILURE, FATAL),
+            ("WriteError", FAILURE, FATAL),
+            ("RemoteProtocolError", FAILURE, FATAL),
+            ("DecodingError", FATAL, FATAL),
             ("PoolTimeout", IGNORED, IGNORED),
             ("LocalProtocolError", IGNORED, IGNORED),
             ("UnsupportedProtocol", IGNORED, IGNORED),
@@ -77,16 +77,16 @@ class TestEachFamily:
 
     def test_an_answer_that_came_too_late_is(self, lib: Any) -> None:
         assert judged(lib, "GET", error=DeadlineExceeded("users")) is FAILURE
-        assert judged(lib, "POST", error=DeadlineExceeded("users")) is FINAL
+        assert judged(lib, "POST", error=DeadlineExceeded("users")) is FATAL
 
     def test_a_cancellation_is_nobodys_failure_unless_the_deadline_cancelled(self, lib: Any) -> None:
         assert judged(lib, "GET", error=asyncio.CancelledError(), now=9.9) is IGNORED
         assert judged(lib, "GET", error=asyncio.CancelledError(), now=10.0) is FAILURE
-        assert judged(lib, "POST", error=asyncio.CancelledError(), now=10.0) is FINAL
+        assert judged(lib, "POST", error=asyncio.CancelledError(), now=10.0) is FATAL
 
     def test_what_may_be_sent_twice(self, lib: Any) -> None:
         for method in ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"):
             assert judged(lib, method, status=503) is FAILURE
         assert judged(lib, "POST", status=503, headers={"Idempotency-Key": "1"}) is FAILURE
-        assert judged(lib, "PUT", status=503, content=iter([b"once"])) is FINAL
+        assert judged(lib, "PUT", status=503, content=iter([b"once"])) is FATAL
         assert judged(lib, "PUT", status=503, files={"f": b"content"}) is FAILURE

@@ -8,7 +8,7 @@ import pickle
 from typing import Any
 
 import pytest
-from doors import Door, Server, add, cluster_of, in_flight, mesh_of
+from support.doors import ClientKind, Server, add, cluster_of, in_flight, mesh_of
 
 from meshlib import Endpoint, Mesh
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 # --- the logical URL -------------------------------------------------------------------------------------------------
 
 
-async def test_only_the_wire_sees_the_endpoint(door: Door) -> None:
+async def test_only_the_wire_sees_the_endpoint(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of("10.0.0.1"), transport=server.transport) as client:
         response = await client.get("http://users/v1/me?a=1")
@@ -29,7 +29,7 @@ async def test_only_the_wire_sees_the_endpoint(door: Door) -> None:
     assert response.json() == {"endpoint": "10.0.0.1"}
 
 
-async def test_the_callers_request_is_not_touched(door: Door) -> None:
+async def test_the_callers_request_is_not_touched(door: ClientKind) -> None:
     async with door.open(mesh_of(), transport=Server(door).transport) as client:
         request = client.build_request("GET", "http://users:9000/", extensions={"mine": 1})
         response = await client.send(request)
@@ -39,14 +39,14 @@ async def test_the_callers_request_is_not_touched(door: Door) -> None:
     assert set(request.extensions) == {"mine", "timeout"}
 
 
-async def test_extensions_reach_the_transport(door: Door) -> None:
+async def test_extensions_reach_the_transport(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of(), transport=server.transport) as client:
         await client.get("http://users/", extensions={"mine": 1})
     assert server.seen[0].extensions["mine"] == 1
 
 
-async def test_redirects_stay_logical_and_each_hop_is_balanced(door: Door) -> None:
+async def test_redirects_stay_logical_and_each_hop_is_balanced(door: ClientKind) -> None:
     server = Server(
         door,
         lambda request: door.lib.Response(302, headers={"location": "/there"}),
@@ -63,14 +63,14 @@ async def test_redirects_stay_logical_and_each_hop_is_balanced(door: Door) -> No
     assert ["authorization" in wire.headers for wire in server.seen] == [True, True, False]
 
 
-async def test_a_redirect_that_is_not_followed_names_the_next_logical_request(door: Door) -> None:
+async def test_a_redirect_that_is_not_followed_names_the_next_logical_request(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(302, headers={"location": "/there"}))
     async with door.open(mesh_of(), transport=server.transport) as client:
         response = await client.get("http://users/here")
     assert str(response.next_request.url) == "http://users/there"
 
 
-async def test_too_many_redirects_are_httpx_own_error(door: Door) -> None:
+async def test_too_many_redirects_are_httpx_own_error(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(302, headers={"location": "/again"}))
     async with door.open(mesh_of(), transport=server.transport, max_redirects=2) as client:
         with pytest.raises(door.lib.TooManyRedirects):
@@ -78,7 +78,7 @@ async def test_too_many_redirects_are_httpx_own_error(door: Door) -> None:
     assert len(server.seen) == 3
 
 
-async def test_cookies_belong_to_the_service_and_go_to_every_endpoint(door: Door) -> None:
+async def test_cookies_belong_to_the_service_and_go_to_every_endpoint(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(200, headers={"set-cookie": "session=1; Path=/"}), 503, 200)
     async with door.open(mesh_of("10.0.0.1", "10.0.0.2"), transport=server.transport) as client:
         await client.get("http://users/")
@@ -88,7 +88,7 @@ async def test_cookies_belong_to_the_service_and_go_to_every_endpoint(door: Door
     assert set(server.hosts) == {"10.0.0.1", "10.0.0.2"}
 
 
-async def test_base_url_params_headers_and_encoding_are_the_clients(door: Door) -> None:
+async def test_base_url_params_headers_and_encoding_are_the_clients(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(200, content="ä".encode("latin-1")))
     how: dict[str, Any] = {"base_url": "http://users/v1", "params": {"a": "1"}, "headers": {"x-app": "shop"}}
     async with door.open(mesh_of(), transport=server.transport, default_encoding="latin-1", **how) as client:
@@ -98,14 +98,14 @@ async def test_base_url_params_headers_and_encoding_are_the_clients(door: Door) 
     assert response.text == "ä"
 
 
-async def test_a_response_can_be_pickled(door: Door) -> None:
+async def test_a_response_can_be_pickled(door: ClientKind) -> None:
     async with door.open(mesh_of(), transport=Server(door).transport) as client:
         response = pickle.loads(pickle.dumps(await client.get("http://users/")))
     assert response.json()["endpoint"].startswith("10.")
     assert str(response.request.url) == "http://users/"
 
 
-async def test_elapsed_is_known_once_the_body_is_read(door: Door) -> None:
+async def test_elapsed_is_known_once_the_body_is_read(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(200, stream=door.body(b"x")))
     async with door.open(mesh_of(), transport=server.transport) as client:
         assert (await client.get("http://users/")).elapsed.total_seconds() >= 0
@@ -115,7 +115,7 @@ async def test_elapsed_is_known_once_the_body_is_read(door: Door) -> None:
         assert response.elapsed.total_seconds() >= 0
 
 
-async def test_each_attempt_writes_httpx_own_log_line(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_attempt_writes_httpx_own_log_line(door: ClientKind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger=door.lib.__name__)
     async with door.open(mesh_of(), transport=Server(door, 503, 200).transport) as client:
         await client.get("http://users/")
@@ -129,7 +129,7 @@ async def test_each_attempt_writes_httpx_own_log_line(door: Door, caplog: pytest
 # --- what httpx does around it ---------------------------------------------------------------------------------------
 
 
-async def test_each_step_of_an_auth_flow_is_a_request_of_its_own(door: Door) -> None:
+async def test_each_step_of_an_auth_flow_is_a_request_of_its_own(door: ClientKind) -> None:
     challenge = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
     server = Server(door, lambda request: door.lib.Response(401, headers=challenge), 200)
     mesh = mesh_of(attempts=1)
@@ -140,7 +140,7 @@ async def test_each_step_of_an_auth_flow_is_a_request_of_its_own(door: Door) -> 
     assert in_flight(mesh) == 0
 
 
-async def test_an_auth_flow_may_ask_for_bodies(door: Door) -> None:
+async def test_an_auth_flow_may_ask_for_bodies(door: ClientKind) -> None:
     class Echo(door.lib.Auth):  # type: ignore[misc, name-defined]
         requires_request_body = True
         requires_response_body = True
@@ -156,7 +156,7 @@ async def test_an_auth_flow_may_ask_for_bodies(door: Door) -> None:
     assert server.seen[1].headers["x-token"] == "10.0.0.7!"
 
 
-async def test_hooks_are_called_once_per_hop_not_per_attempt(door: Door) -> None:
+async def test_hooks_are_called_once_per_hop_not_per_attempt(door: ClientKind) -> None:
     told: list[str] = []
 
     def asked(request: Any) -> None:
@@ -181,7 +181,7 @@ async def test_hooks_are_called_once_per_hop_not_per_attempt(door: Door) -> None
     assert len(server.seen) == 3
 
 
-async def test_a_response_hook_comes_before_the_body_and_its_exception_closes_the_response(door: Door) -> None:
+async def test_a_response_hook_comes_before_the_body_and_its_exception_closes_the_response(door: ClientKind) -> None:
     seen: list[bool] = []
 
     def refuse(response: Any) -> None:
@@ -201,7 +201,7 @@ async def test_a_response_hook_comes_before_the_body_and_its_exception_closes_th
     assert (seen, body.closed, in_flight(mesh)) == ([False], 1, 0)
 
 
-async def test_mounts_are_chosen_by_the_logical_url(door: Door) -> None:
+async def test_mounts_are_chosen_by_the_logical_url(door: ClientKind) -> None:
     mounted, default = Server(door), Server(door)
     mesh = mesh_of("10.0.0.1")
     add(mesh, "10.0.0.2", name="orders")
@@ -212,14 +212,14 @@ async def test_mounts_are_chosen_by_the_logical_url(door: Door) -> None:
     assert (mounted.hosts, default.hosts) == (["10.0.0.1"], ["10.0.0.2"])
 
 
-async def test_hosts_that_the_mesh_does_not_know_go_as_in_httpx(door: Door) -> None:
+async def test_hosts_that_the_mesh_does_not_know_go_as_in_httpx(door: ClientKind) -> None:
     server = Server(door, 503)
     async with door.open(mesh_of(), transport=server.transport) as client:
         response = await client.get("http://elsewhere/")
     assert (response.status_code, server.hosts) == (503, ["elsewhere"])
 
 
-async def test_egress_can_be_refused(door: Door) -> None:
+async def test_egress_can_be_refused(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of(egress="egress is refused"), transport=server.transport) as client:
         with pytest.raises(door.lib.ConnectError, match="egress is refused"):
@@ -228,7 +228,7 @@ async def test_egress_can_be_refused(door: Door) -> None:
     assert len(server.seen) == 1
 
 
-async def test_a_client_without_a_mesh_is_httpx(door: Door) -> None:
+async def test_a_client_without_a_mesh_is_httpx(door: ClientKind) -> None:
     server = Server(door, 503)
     async with door.open(None, transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 503
@@ -236,7 +236,7 @@ async def test_a_client_without_a_mesh_is_httpx(door: Door) -> None:
     assert server.hosts == ["users"]
 
 
-async def test_a_class_that_never_calls_our_init_gets_its_mesh_later(door: Door) -> None:
+async def test_a_class_that_never_calls_our_init_gets_its_mesh_later(door: ClientKind) -> None:
     base = door.lib.AsyncClient if door.is_async else door.lib.Client
 
     class Oauth(base):  # type: ignore[misc, valid-type]
@@ -259,7 +259,7 @@ async def test_a_class_that_never_calls_our_init_gets_its_mesh_later(door: Door)
     assert server.hosts == ["10.0.0.9"]
 
 
-async def test_a_stream_of_the_wrong_kind_is_httpx_own_error(door: Door) -> None:
+async def test_a_stream_of_the_wrong_kind_is_httpx_own_error(door: ClientKind) -> None:
     server = Server(door)
     body = (b"x" for _ in range(1)) if door.is_async else _async_bytes()
     async with door.open(mesh_of(), transport=server.transport) as client:
@@ -277,7 +277,7 @@ async def _async_bytes() -> Any:
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_failure_is_tried_again_on_another_endpoint(door: Door) -> None:
+async def test_a_failure_is_tried_again_on_another_endpoint(door: ClientKind) -> None:
     server = Server(door, 503, 503, 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
         response = await client.get("http://users/")
@@ -285,14 +285,14 @@ async def test_a_failure_is_tried_again_on_another_endpoint(door: Door) -> None:
     assert len(set(server.hosts)) == 3
 
 
-async def test_when_attempts_are_used_up_the_last_answer_stands(door: Door) -> None:
+async def test_when_attempts_are_used_up_the_last_answer_stands(door: ClientKind) -> None:
     server = Server(door, 503)
     async with door.open(mesh_of(attempts=2), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 503
     assert len(server.seen) == 2
 
 
-async def test_an_outage_costs_a_fifth_more_requests_and_not_three_times_as_many(door: Door) -> None:
+async def test_an_outage_costs_a_fifth_more_requests_and_not_three_times_as_many(door: ClientKind) -> None:
     from meshlib import RetryBudget
 
     server = Server(door, 503)
@@ -304,7 +304,7 @@ async def test_an_outage_costs_a_fifth_more_requests_and_not_three_times_as_many
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_may_not_be_sent_twice_is_not(door: Door, method: str) -> None:
+async def test_what_may_not_be_sent_twice_is_not(door: ClientKind, method: str) -> None:
     for answer in (503, door.lib.ReadError("reset"), door.lib.WriteTimeout("slow")):
         server = Server(door, answer, 200)
         async with door.open(mesh_of(), transport=server.transport) as client:
@@ -316,21 +316,21 @@ async def test_what_may_not_be_sent_twice_is_not(door: Door, method: str) -> Non
 
 
 @pytest.mark.parametrize("error", ["ConnectError", "ConnectTimeout"])
-async def test_a_post_is_repeated_if_there_was_no_connection(door: Door, error: str) -> None:
+async def test_a_post_is_repeated_if_there_was_no_connection(door: ClientKind, error: str) -> None:
     server = Server(door, getattr(door.lib, error)("refused"), 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
         assert (await client.post("http://users/", content=b"x")).status_code == 200
     assert [wire.content for wire in server.seen] == [b"x", b"x"]
 
 
-async def test_an_idempotency_key_makes_a_post_repeatable(door: Door) -> None:
+async def test_an_idempotency_key_makes_a_post_repeatable(door: ClientKind) -> None:
     server = Server(door, 503, door.lib.ReadError("reset"), 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
         response = await client.post("http://users/", json={}, headers={"Idempotency-Key": "1"})
     assert (response.status_code, len(server.seen)) == (200, 3)
 
 
-async def test_a_put_with_a_form_is_sent_whole_each_time(door: Door) -> None:
+async def test_a_put_with_a_form_is_sent_whole_each_time(door: ClientKind) -> None:
     server = Server(door, 503, 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
         await client.put("http://users/", data={"a": "1"}, files={"f": io.BytesIO(b"content of the file")})
@@ -339,20 +339,20 @@ async def test_a_put_with_a_form_is_sent_whole_each_time(door: Door) -> None:
     assert b"content of the file" in second
 
 
-def _once(door: Door) -> Any:
+def _once(door: ClientKind) -> Any:
     if door.is_async:
         return _async_bytes()
     return (b"x" for _ in range(1))
 
 
-async def test_a_body_that_comes_once_is_sent_once_and_the_answer_is_the_servers(door: Door) -> None:
+async def test_a_body_that_comes_once_is_sent_once_and_the_answer_is_the_servers(door: ClientKind) -> None:
     server = Server(door, 503, 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
         assert (await client.put("http://users/", content=_once(door))).status_code == 503
     assert len(server.seen) == 1
 
 
-async def test_a_body_that_comes_once_is_still_whole_after_a_failed_connect(door: Door) -> None:
+async def test_a_body_that_comes_once_is_still_whole_after_a_failed_connect(door: ClientKind) -> None:
     asked: list[str] = []
     server = Server(door, 200)
 
@@ -375,7 +375,7 @@ async def test_a_body_that_comes_once_is_still_whole_after_a_failed_connect(door
     assert len(set(asked)) == 2
 
 
-async def test_a_body_that_was_begun_before_the_connect_failed_is_not_sent_again(door: Door) -> None:
+async def test_a_body_that_was_begun_before_the_connect_failed_is_not_sent_again(door: ClientKind) -> None:
     refused = door.lib.ConnectError("refused after all")
     server = Server(door, refused, 200)
     async with door.open(mesh_of(), transport=server.transport) as client:
@@ -384,7 +384,7 @@ async def test_a_body_that_was_begun_before_the_connect_failed_is_not_sent_again
     assert (caught.value, len(server.seen)) == (refused, 1)
 
 
-async def test_a_plain_call_whose_body_breaks_is_tried_again(door: Door) -> None:
+async def test_a_plain_call_whose_body_breaks_is_tried_again(door: ClientKind) -> None:
     broken = [door.body(b"half", error=door.lib.ReadError("reset")) for _ in range(2)]
     left = list(broken)
     server = Server(
@@ -398,7 +398,7 @@ async def test_a_plain_call_whose_body_breaks_is_tried_again(door: Door) -> None
     assert in_flight(mesh) == 0
 
 
-async def test_a_post_whose_answer_breaks_is_not(door: Door) -> None:
+async def test_a_post_whose_answer_breaks_is_not(door: ClientKind) -> None:
     broken = door.body(b"half", error=door.lib.RemoteProtocolError("cut"))
     server = Server(door, lambda request: door.lib.Response(200, stream=broken))
     async with door.open(mesh_of(), transport=server.transport) as client:
@@ -410,7 +410,7 @@ async def test_a_post_whose_answer_breaks_is_not(door: Door) -> None:
 
 # httpx 0.28 itself leaves its generator to trio's collector when a decoder raises.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_garbage_in_the_encoding_is_httpx_decoding_error(door: Door) -> None:
+async def test_garbage_in_the_encoding_is_httpx_decoding_error(door: ClientKind) -> None:
     server = Server(
         door, lambda request: door.lib.Response(200, headers={"content-encoding": "gzip"}, stream=door.body(b"garbage"))
     )
@@ -421,13 +421,13 @@ async def test_garbage_in_the_encoding_is_httpx_decoding_error(door: Door) -> No
 
 
 async def test_the_mesh_is_shared_by_all_four_doors() -> None:
-    from doors import DOORS
+    from support.doors import CLIENT_KINDS
 
     from meshlib import CircuitBreaker, Consecutive
 
     breaker = CircuitBreaker(name="users", trip=Consecutive(3), cooldown=60.0)
     mesh = mesh_of(gates=[breaker], attempts=1)
-    for door, expected in zip(DOORS, ["answer", "answer", "answer", "refusal"], strict=True):
+    for door, expected in zip(CLIENT_KINDS, ["answer", "answer", "answer", "refusal"], strict=True):
         async with door.open(mesh, transport=Server(door, 503).transport) as client:
             try:
                 await client.get("http://users/")
@@ -438,7 +438,7 @@ async def test_the_mesh_is_shared_by_all_four_doors() -> None:
     assert in_flight(mesh) == 0
 
 
-async def test_routing_sees_the_labels_of_the_mesh_and_the_request(door: Door) -> None:
+async def test_routing_sees_the_labels_of_the_mesh_and_the_request(door: ClientKind) -> None:
     mesh = Mesh()
     mesh.labels = {"app": "shop"}
     add(mesh, Endpoint("10.0.0.1", 80))
@@ -458,7 +458,7 @@ async def test_routing_sees_the_labels_of_the_mesh_and_the_request(door: Door) -
     assert (asked.header("x-user"), asked.labels) == ("7", {"app": "shop"})
 
 
-async def test_a_service_without_endpoints_is_a_connect_error(door: Door) -> None:
+async def test_a_service_without_endpoints_is_a_connect_error(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1")
     cluster_of(mesh).balancer.update([])
     async with door.open(mesh, transport=Server(door).transport) as client:

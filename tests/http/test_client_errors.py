@@ -7,13 +7,13 @@ import pickle
 from typing import Any
 
 import pytest
-from doors import Door, HandClock, Server, cluster_of, in_flight, mesh_of
+from support.doors import ClientKind, HandClock, Server, cluster_of, in_flight, mesh_of
 
 import meshlib
 from meshlib import BreakerOpen, Bulkhead, BulkheadFull, CircuitBreaker, DeadlineExceeded, MeshError, NoEndpoint
 from meshlib.errors import RateLimited, Rejected, Throttled
-from meshlib.policies._gate import Gate
-from meshlib.policies.deadline import deadline
+from meshlib.policies.deadline.deadline import deadline
+from meshlib.policies.shell.gate import Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ class Refusing(Gate):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, MeshError) else None,
 )
-async def test_refusals_are_httpx_exceptions_too(wired: Door, error: MeshError, twin: str, policy: str) -> None:
+async def test_refusals_are_httpx_exceptions_too(wired: ClientKind, error: MeshError, twin: str, policy: str) -> None:
     mesh = mesh_of(gates=[Refusing(error)], attempts=1)
     async with wired.open(mesh) as client:
         for _ in range(2):  # from the second on, the fast lane goes round httpx's own steps
@@ -59,17 +59,17 @@ async def test_refusals_are_httpx_exceptions_too(wired: Door, error: MeshError, 
     assert in_flight(mesh) == 0
 
 
-async def test_the_other_familys_handlers_do_not_catch_it(door: Door) -> None:
-    from doors import DOORS
+async def test_the_other_familys_handlers_do_not_catch_it(door: ClientKind) -> None:
+    from support.doors import CLIENT_KINDS
 
-    others = {other.lib for other in DOORS} - {door.lib}
+    others = {other.lib for other in CLIENT_KINDS} - {door.lib}
     async with door.open(mesh_of(gates=[Refusing(BulkheadFull("users"))]), transport=Server(door).transport) as client:
         with pytest.raises(door.lib.PoolTimeout) as caught:
             await client.get("http://users/")
     assert not any(isinstance(caught.value, other.HTTPError) for other in others)
 
 
-async def test_transport_errors_say_where_they_happened(door: Door) -> None:
+async def test_transport_errors_say_where_they_happened(door: ClientKind) -> None:
     server = Server(door, door.lib.ReadError("reset by peer"))
     async with door.open(mesh_of("10.0.0.1", attempts=2), transport=server.transport) as client:
         with pytest.raises(door.lib.ReadError, match="reset by peer") as caught:
@@ -84,7 +84,7 @@ async def test_transport_errors_say_where_they_happened(door: Door) -> None:
     ]
 
 
-async def test_what_the_callers_own_code_raises_comes_out_as_it_is(door: Door) -> None:
+async def test_what_the_callers_own_code_raises_comes_out_as_it_is(door: ClientKind) -> None:
     mine = RuntimeError("my transport is broken")
     server = Server(door, mine)
     mesh = mesh_of()
@@ -94,7 +94,7 @@ async def test_what_the_callers_own_code_raises_comes_out_as_it_is(door: Door) -
     assert (caught.value, len(server.seen), in_flight(mesh)) == (mine, 1, 0)
 
 
-async def test_an_open_breaker_says_until_when_and_names_its_policy(door: Door) -> None:
+async def test_an_open_breaker_says_until_when_and_names_its_policy(door: ClientKind) -> None:
     breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
     server = Server(door, 500)
     async with door.open(mesh_of(gates=[breaker]), transport=server.transport) as client:
@@ -108,7 +108,7 @@ async def test_an_open_breaker_says_until_when_and_names_its_policy(door: Door) 
     assert len(server.seen) == 2
 
 
-async def test_our_own_refusals_do_not_open_the_breaker(door: Door) -> None:
+async def test_our_own_refusals_do_not_open_the_breaker(door: ClientKind) -> None:
     breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
     full = Bulkhead(1, name="users")
     full.enter()
@@ -121,7 +121,7 @@ async def test_our_own_refusals_do_not_open_the_breaker(door: Door) -> None:
         assert (await client.get("http://users/")).status_code == 200
 
 
-async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(door: Door) -> None:
+async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(door: ClientKind) -> None:
     breaker = CircuitBreaker(name="users", trip=meshlib.Consecutive(2), cooldown=60.0)
     server = Server(door, *[door.lib.PoolTimeout("full") for _ in range(5)], 200)
     async with door.open(mesh_of(gates=[breaker]), transport=server.transport) as client:
@@ -141,7 +141,7 @@ async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(d
     ],
 )
 async def test_a_dressed_error_is_the_same_after_pickling_and_copying(
-    door: Door, error: MeshError, twin: str, copied: Any
+    door: ClientKind, error: MeshError, twin: str, copied: Any
 ) -> None:
     mesh = mesh_of(gates=[Refusing(error)], attempts=1)
     async with door.open(mesh, transport=Server(door).transport) as client:
@@ -155,7 +155,7 @@ async def test_a_dressed_error_is_the_same_after_pickling_and_copying(
     assert str(again.request.url) == "http://users/"
 
 
-async def test_the_cause_of_a_late_answer_stays_visible(door: Door) -> None:
+async def test_the_cause_of_a_late_answer_stays_visible(door: ClientKind) -> None:
     def late(request: Any) -> Any:
         clock[0] += 1.0
         raise door.lib.ReadTimeout("slow")
@@ -173,7 +173,7 @@ async def test_the_cause_of_a_late_answer_stays_visible(door: Door) -> None:
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_deadline_shortens_httpx_timeouts_and_never_lengthens_them(door: Door) -> None:
+async def test_a_deadline_shortens_httpx_timeouts_and_never_lengthens_them(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of(), transport=server.transport, timeout=door.lib.Timeout(3.0, read=0.5)) as client:
         with deadline(1.0):
@@ -186,7 +186,7 @@ async def test_a_deadline_shortens_httpx_timeouts_and_never_lengthens_them(door:
     assert own == {"connect": 3.0, "read": 0.5, "write": 3.0, "pool": 3.0}
 
 
-async def test_a_deadline_binds_those_who_asked_for_no_timeout(door: Door) -> None:
+async def test_a_deadline_binds_those_who_asked_for_no_timeout(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of(timeout=1.0), transport=server.transport) as client:
         await client.get("http://users/", timeout=None)
@@ -194,7 +194,7 @@ async def test_a_deadline_binds_those_who_asked_for_no_timeout(door: Door) -> No
     assert None not in server.timeouts[0].values()
 
 
-async def test_nothing_is_sent_when_the_time_is_over(door: Door) -> None:
+async def test_nothing_is_sent_when_the_time_is_over(door: ClientKind) -> None:
     server = Server(door)
     mesh = mesh_of()
     async with door.open(mesh, transport=server.transport) as client:
@@ -204,7 +204,7 @@ async def test_nothing_is_sent_when_the_time_is_over(door: Door) -> None:
     assert (caught.value.sent, server.seen, in_flight(mesh)) == (False, [], 0)
 
 
-async def test_the_limit_per_try_is_kept_apart_from_the_total(door: Door) -> None:
+async def test_the_limit_per_try_is_kept_apart_from_the_total(door: ClientKind) -> None:
     clock = [100.0]
 
     def slow(request: Any) -> Any:
@@ -219,7 +219,7 @@ async def test_the_limit_per_try_is_kept_apart_from_the_total(door: Door) -> Non
     assert clock[0] == pytest.approx(104.0)
 
 
-async def test_a_post_is_not_repeated_after_its_try_timed_out(door: Door) -> None:
+async def test_a_post_is_not_repeated_after_its_try_timed_out(door: ClientKind) -> None:
     clock = [100.0]
 
     def slow(request: Any) -> Any:
@@ -235,7 +235,9 @@ async def test_a_post_is_not_repeated_after_its_try_timed_out(door: Door) -> Non
     assert len(server.seen) == 1
 
 
-async def test_a_connection_that_does_not_open_within_a_try_is_tried_elsewhere_also_for_a_post(door: Door) -> None:
+async def test_a_connection_that_does_not_open_within_a_try_is_tried_elsewhere_also_for_a_post(
+    door: ClientKind,
+) -> None:
     clock = [100.0]
 
     def slow(request: Any) -> Any:

@@ -13,12 +13,12 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
-from doors import DOORS, Door, in_flight, mesh_of
-from loopback import Trust, served
-from scripted import Peer
+from support.doors import CLIENT_KINDS, ClientKind, in_flight, mesh_of
+from support.loopback import Trust, served
+from support.scripted import Peer
 
 from meshlib import BreakerOpen, Bulkhead, CircuitBreaker, Consecutive, DeadlineExceeded
-from meshlib.policies.deadline import deadline
+from meshlib.policies.deadline.deadline import deadline
 
 pytestmark = pytest.mark.anyio
 MOST = 5  # streams at a time
@@ -29,9 +29,9 @@ def trust() -> Trust:
     return Trust()
 
 
-@pytest.fixture(params=[door for door in DOORS if door.is_async], ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
+@pytest.fixture(params=[door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> ClientKind:
+    found: ClientKind = request.param
     return found
 
 
@@ -79,7 +79,7 @@ def context(trust: Trust) -> Iterator[Any]:
 
 
 async def test_an_endpoint_has_one_connection_and_no_more_streams_than_it_allows(
-    door: Door, trust: Trust, context: Any
+    door: ClientKind, trust: Trust, context: Any
 ) -> None:
     upstream = Upstream()
     with served(upstream, ssl=context) as server:
@@ -97,7 +97,7 @@ async def test_an_endpoint_has_one_connection_and_no_more_streams_than_it_allows
     assert in_flight(mesh) == 0
 
 
-async def test_every_policy_works_above_it(door: Door, trust: Trust, context: Any) -> None:
+async def test_every_policy_works_above_it(door: ClientKind, trust: Trust, context: Any) -> None:
     well, sick = Upstream(silent=None), Upstream(v1=503, silent=None)
     breaker = CircuitBreaker(name="users", trip=Consecutive(3), cooldown=60.0)
     bulkhead = Bulkhead(3, name="users")

@@ -15,12 +15,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from doors import WIRED, Door, Handle, Server, add, in_flight, mesh_of
-from loopback import served
-from scripted import OK, Peer, answering
+from support.doors import WIRED, ClientKind, Handle, Server, add, in_flight, mesh_of
+from support.loopback import served
+from support.scripted import OK, Peer, answering
 
 from meshlib import Bulkhead, BulkheadFull, MeshError
-from meshlib.http import meshed
+from meshlib.http.client import client_mixins
 from meshlib.routing.actions import Mirror
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
@@ -32,7 +32,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
-def door(wired: Door) -> Door:
+def door(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -42,7 +42,7 @@ async def until(condition: Any) -> None:
             await anyio.sleep(0.001)
 
 
-async def close(client: Any, door: Door) -> None:
+async def close(client: Any, door: ClientKind) -> None:
     await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))
 
 
@@ -50,9 +50,9 @@ async def close(client: Any, door: Door) -> None:
 
 
 async def test_an_attempt_that_begins_after_the_client_was_closed_opens_nothing(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meshed, "GRACE", 0.0)
+    monkeypatch.setattr(client_mixins, "GRACE", 0.0)
     full = Bulkhead(1, max_wait=60.0, name="users")
     full.enter()
     with served(answering()) as server:
@@ -78,11 +78,11 @@ async def test_an_attempt_that_begins_after_the_client_was_closed_opens_nothing(
 
 
 async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_for_again(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not door.is_async:
         return  # a thread's own connection cannot be taken from under it: it is answered
-    monkeypatch.setattr(meshed, "GRACE", 0.0)
+    monkeypatch.setattr(client_mixins, "GRACE", 0.0)
 
     async def silent(peer: Peer) -> None:
         await peer.request()
@@ -107,7 +107,7 @@ async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_
     assert in_flight(mesh) == 0
 
 
-async def test_a_mirrors_copy_opens_nothing_after_the_client_was_closed(door: Door) -> None:
+async def test_a_mirrors_copy_opens_nothing_after_the_client_was_closed(door: ClientKind) -> None:
     full = Bulkhead(1, max_wait=60.0, name="shadow")
     full.enter()
     with served(answering()) as server, served(answering()) as other:
@@ -129,7 +129,7 @@ def mirrored(mesh: Any) -> None:
     mesh.publish(lambda now: replace(now, routes=RouteTable([copied])))
 
 
-async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drains(door: Door) -> None:
+async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drains(door: ClientKind) -> None:
     asked, answer = threading.Event(), threading.Event()
 
     async def script(peer: Peer) -> None:
@@ -161,7 +161,7 @@ async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drai
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_client_that_is_dropped_open_closes_its_connections(door: Door, anyio_backend: str) -> None:
+async def test_a_client_that_is_dropped_open_closes_its_connections(door: ClientKind, anyio_backend: str) -> None:
     if not (door.is_async and door.fast):
         return  # what httpx's own connections do then is httpx's affair
     with served(answering()) as server:
@@ -186,7 +186,10 @@ def test_closing_in_one_loop_closes_the_connections_of_the_others() -> None:
                 return (await client.get("http://users/")).text  # type: ignore[no-any-return]
 
             async def stay(
-                ask: Any = ask, here: threading.Barrier = here, closed: threading.Event = closed, door: Door = door
+                ask: Any = ask,
+                here: threading.Barrier = here,
+                closed: threading.Event = closed,
+                door: ClientKind = door,
             ) -> None:
                 assert await ask() == "ok"
                 await asyncio.to_thread(here.wait)
@@ -213,7 +216,7 @@ def test_an_async_client_works_in_a_forked_process_and_on_in_its_parent(fast: bo
     script = """
         import asyncio, os, sys
         sys.path.insert(0, sys.argv[2])
-        from doors import mesh_of
+        from support.doors import mesh_of
         from meshlib import MeshClient
         client = MeshClient(mesh=mesh_of(int(sys.argv[1]), attempts=1), fast=sys.argv[3] == "True")
         async def ask(path):
@@ -236,7 +239,7 @@ def test_an_async_client_works_in_a_forked_process_and_on_in_its_parent(fast: bo
     """
     with served(answering()) as server:
         command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(server.port)]
-        subprocess.run([*command, str(Path(__file__).parent), str(fast)], check=True, timeout=60)
+        subprocess.run([*command, str(Path(__file__).parents[1]), str(fast)], check=True, timeout=60)
     lines = [line.split(b" ")[1] for _, line in server.requests]
     assert lines == [b"/first", b"/second", b"/within", b"/third", b"/between", b"/last"]
     by_connection = {}
@@ -248,7 +251,7 @@ def test_an_async_client_works_in_a_forked_process_and_on_in_its_parent(fast: bo
 # --- refused -------------------------------------------------------------------------------------------------------
 
 
-async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_from_running(door: Door) -> None:
+async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_from_running(door: ClientKind) -> None:
     if not door.is_async:
         return
     full = Bulkhead(1, name="users")
@@ -272,7 +275,7 @@ async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_fr
                 assert ran.is_set()
 
 
-async def test_a_client_without_a_mesh_closes_as_httpx_does(door: Door) -> None:
+async def test_a_client_without_a_mesh_closes_as_httpx_does(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(None, transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200

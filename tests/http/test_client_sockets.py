@@ -19,18 +19,18 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from doors import WIRED, Door, Handle, add, cluster_of, in_flight, mesh_of
-from loopback import Trust, http2, served
-from scripted import OK, Peer, answering, once
+from support.doors import WIRED, ClientKind, Handle, add, cluster_of, in_flight, mesh_of
+from support.loopback import Trust, http2, served
+from support.scripted import OK, Peer, answering, once
 
 from meshlib import Bulkhead, CircuitBreaker, DeadlineExceeded, Endpoint, MeshClient, NoEndpoint, State, SyncMeshClient
-from meshlib.policies.deadline import deadline
+from meshlib.policies.deadline.deadline import deadline
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def door(wired: Door) -> Door:
+def door(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -46,7 +46,7 @@ def nobody() -> int:
         return int(one.getsockname()[1])
 
 
-async def test_a_service_is_reached_by_its_name(door: Door) -> None:
+async def test_a_service_is_reached_by_its_name(door: ClientKind) -> None:
     with served(answering()) as server:
         async with door.open(mesh_of(server.port)) as client:
             responses = [await client.get("http://users/v1/me") for _ in range(3)]
@@ -55,7 +55,7 @@ async def test_a_service_is_reached_by_its_name(door: Door) -> None:
     assert responses[0].extensions["http_version"] == b"HTTP/1.1"
 
 
-async def test_a_dead_endpoint_is_left_for_another(door: Door) -> None:
+async def test_a_dead_endpoint_is_left_for_another(door: ClientKind) -> None:
     with served(answering()) as server:
         mesh = mesh_of(nobody(), nobody(), server.port)
         async with door.open(mesh) as client:
@@ -65,7 +65,7 @@ async def test_a_dead_endpoint_is_left_for_another(door: Door) -> None:
     assert in_flight(mesh) == 0
 
 
-async def test_when_all_are_dead_the_error_is_httpx_and_says_which(door: Door) -> None:
+async def test_when_all_are_dead_the_error_is_httpx_and_says_which(door: ClientKind) -> None:
     port = nobody()
     async with door.open(mesh_of(port)) as client:
         with pytest.raises(door.lib.ConnectError) as caught:
@@ -74,7 +74,7 @@ async def test_when_all_are_dead_the_error_is_httpx_and_says_which(door: Door) -
     assert (error.endpoint, error.attempt, error.sent) == (f"127.0.0.1:{port}", 3, False)
 
 
-async def test_a_server_that_hangs_up_on_idle_connections_costs_nobody_an_error(door: Door) -> None:
+async def test_a_server_that_hangs_up_on_idle_connections_costs_nobody_an_error(door: ClientKind) -> None:
     with served(once(OK)) as server:
         async with door.open(mesh_of(server.port)) as client:
             for _ in range(5):
@@ -82,7 +82,7 @@ async def test_a_server_that_hangs_up_on_idle_connections_costs_nobody_an_error(
     assert len(server.requests) == 5
 
 
-async def test_a_body_that_breaks_off_is_fetched_again(door: Door) -> None:
+async def test_a_body_that_breaks_off_is_fetched_again(door: ClientKind) -> None:
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
     with served(once(half), once(OK)) as server:
         async with door.open(mesh_of(server.port)) as client:
@@ -93,7 +93,7 @@ async def test_a_body_that_breaks_off_is_fetched_again(door: Door) -> None:
 # --- TLS -----------------------------------------------------------------------------------------------------------
 
 
-async def test_certificates_are_checked_against_the_services_name(door: Door, trust: Trust) -> None:
+async def test_certificates_are_checked_against_the_services_name(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("users")
     with served(answering(), ssl=context) as server:
         async with door.open(mesh_of(server.port), verify=trust.client) as client:
@@ -101,7 +101,7 @@ async def test_certificates_are_checked_against_the_services_name(door: Door, tr
     assert asked == ["users"]
 
 
-async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(door: Door, trust: Trust) -> None:
+async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(door: ClientKind, trust: Trust) -> None:
     context, _ = trust.server("orders")
     with served(answering(), ssl=context) as server:
         async with door.open(mesh_of(server.port), verify=trust.client) as client:
@@ -110,7 +110,7 @@ async def test_a_certificate_for_somebody_else_is_refused_and_nothing_is_sent(do
     assert server.requests == []
 
 
-async def test_another_clients_http2_does_not_spread_through_a_shared_context(door: Door, trust: Trust) -> None:
+async def test_another_clients_http2_does_not_spread_through_a_shared_context(door: ClientKind, trust: Trust) -> None:
     context, _ = trust.server("users", alpn=("h2", "http/1.1"))
     spoken: list[Any] = []
 
@@ -126,7 +126,7 @@ async def test_another_clients_http2_does_not_spread_through_a_shared_context(do
     assert spoken == ["http/1.1"] * 3
 
 
-async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door, trust: Trust) -> None:
+async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("users-v2.internal")
     with served(answering(), ssl=context) as server:
         async with door.open(mesh_of(server.port, tls_name="users-v2.internal"), verify=trust.client) as client:
@@ -136,7 +136,7 @@ async def test_a_cluster_may_have_a_name_of_its_own_for_certificates(door: Door,
 
 @pytest.mark.parametrize("given", ["verify", "transport", "mounts"])
 async def test_a_connection_verified_for_one_service_never_carries_another(
-    door: Door, trust: Trust, given: str
+    door: ClientKind, trust: Trust, given: str
 ) -> None:
     kind = door.lib.AsyncHTTPTransport if door.is_async else door.lib.HTTPTransport
     how: dict[str, Any] = {"verify": trust.client}
@@ -157,7 +157,7 @@ async def test_a_connection_verified_for_one_service_never_carries_another(
     assert len(server.requests) == 2
 
 
-async def test_a_server_that_wants_a_certificate_of_ours_is_a_read_error(door: Door, trust: Trust) -> None:
+async def test_a_server_that_wants_a_certificate_of_ours_is_a_read_error(door: ClientKind, trust: Trust) -> None:
     """In TLS 1.3 it says so after the client has shaken hands, in the place of an answer."""
     context, _ = trust.server("users")
     context.verify_mode = ssl.CERT_REQUIRED
@@ -211,7 +211,7 @@ async def test_http2_shares_one_connection_per_endpoint(trust: Trust) -> None:
 # --- other roads ---------------------------------------------------------------------------------------------------
 
 
-async def test_endpoints_may_be_unix_sockets(door: Door, tmp_path: Path) -> None:
+async def test_endpoints_may_be_unix_sockets(door: ClientKind, tmp_path: Path) -> None:
     heads: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -229,7 +229,9 @@ async def test_endpoints_may_be_unix_sockets(door: Door, tmp_path: Path) -> None
     assert len(one.peers) == len(two.peers) == 1
 
 
-async def test_a_proxy_from_the_environment_carries_the_mesh_too(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_from_the_environment_carries_the_mesh_too(
+    door: ClientKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with served(answering()) as proxy, served(answering()) as direct:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "orders")
@@ -276,7 +278,7 @@ async def _dripping(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("script", [_silent, _dripping])
-async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: Any) -> None:
+async def test_no_server_keeps_a_call_beyond_its_deadline(door: ClientKind, script: Any) -> None:
     with served(script) as server:
         mesh = mesh_of(server.port)
         async with door.open(mesh, timeout=60.0) as client:
@@ -288,7 +290,7 @@ async def test_no_server_keeps_a_call_beyond_its_deadline(door: Door, script: An
 
 
 @pytest.mark.parametrize("script", [_silent, _dripping])
-async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, script: Any) -> None:
+async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: ClientKind, script: Any) -> None:
     with served(script) as slow, served(answering()) as quick:
         mesh = mesh_of(slow.port, quick.port, timeout=30.0, per_try_timeout=0.25, attempts=6)
         async with door.open(mesh, timeout=60.0) as client:
@@ -297,7 +299,7 @@ async def test_a_try_that_takes_too_long_is_repeated_elsewhere(door: Door, scrip
     assert len(quick.requests) == 2
 
 
-async def test_a_limit_that_was_asked_for_is_kept_also_if_it_is_httpx_own_default(door: Door) -> None:
+async def test_a_limit_that_was_asked_for_is_kept_also_if_it_is_httpx_own_default(door: ClientKind) -> None:
     if not door.is_async:
         return  # the same code, and it would take a hundred threads
     answer = threading.Event()
@@ -324,7 +326,7 @@ async def test_a_limit_that_was_asked_for_is_kept_also_if_it_is_httpx_own_defaul
     assert len(arrived) == 100
 
 
-async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: Door) -> None:
+async def test_a_limit_that_was_asked_for_is_kept_with_httpx_own_error(door: ClientKind) -> None:
     with served(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha", b"lf")) as server:
         limits = door.lib.Limits(max_connections=1)
         mesh = mesh_of(server.port, attempts=1)
@@ -412,7 +414,7 @@ async def test_cancelling_at_random_leaves_a_client_that_works(limit: int | None
                     assert (await client.get("http://users/")).text == "ok"
 
 
-async def test_closing_closes_the_connections_and_then_says_what_is_wrong(door: Door) -> None:
+async def test_closing_closes_the_connections_and_then_says_what_is_wrong(door: ClientKind) -> None:
     with served(answering()) as server:
         mesh = mesh_of(server.port)
         async with door.open(mesh) as client:
@@ -427,7 +429,7 @@ async def test_closing_closes_the_connections_and_then_says_what_is_wrong(door: 
             assert (await another.get("http://users/")).text == "ok"
 
 
-async def test_a_context_is_entered_once(door: Door) -> None:
+async def test_a_context_is_entered_once(door: ClientKind) -> None:
     client: Any = door.make(mesh=mesh_of("10.0.0.1"))
     if door.is_async:
         async with client as inside:
@@ -442,7 +444,7 @@ async def test_a_context_is_entered_once(door: Door) -> None:
             pass
 
 
-async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: Door) -> None:
+async def test_a_forgotten_client_leaves_no_trace_in_the_mesh(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1")
     client: Any = door.make(mesh=mesh, transport=door.lib.MockTransport(lambda request: door.lib.Response(200)))
     _ = await client.get("http://users/") if door.is_async else client.get("http://users/")
@@ -496,7 +498,7 @@ def test_a_client_works_in_a_forked_process_and_on_in_its_parent() -> None:
     script = """
         import os, sys
         sys.path.insert(0, sys.argv[2])
-        from doors import mesh_of
+        from support.doors import mesh_of
         from meshlib import SyncMeshClient
         client = SyncMeshClient(mesh=mesh_of(int(sys.argv[1]), attempts=1))
         assert client.get("http://users/before").text == "ok"
@@ -507,7 +509,7 @@ def test_a_client_works_in_a_forked_process_and_on_in_its_parent() -> None:
         assert client.get("http://users/parent").text == "ok"
     """
     with served(answering()) as server:
-        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parents[1])]
         subprocess.run(command, check=True, timeout=60)
     assert server.requests == [
         (0, b"GET /before HTTP/1.1"),
@@ -529,7 +531,7 @@ async def test_async_and_sync_clients_see_one_picture() -> None:
                 await anyio.to_thread.run_sync(plain.get, "http://users/")
 
 
-async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: Door) -> None:
+async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: ClientKind) -> None:
     asked, answer = threading.Event(), threading.Event()
 
     async def slow(peer: Peer) -> None:
@@ -563,7 +565,7 @@ async def test_closing_lets_requests_under_way_finish_and_takes_no_more(door: Do
     assert answers == ["ok"]
 
 
-async def test_all_who_close_at_once_wait_for_requests_under_way(door: Door) -> None:
+async def test_all_who_close_at_once_wait_for_requests_under_way(door: ClientKind) -> None:
     asked, answer, closed = threading.Event(), threading.Event(), list[bool]()
 
     async def slow(peer: Peer) -> None:
@@ -633,7 +635,7 @@ def test_cancelled_requests_leave_no_sockets_behind() -> None:
     ids=["none may rest", "none may rest for long", "usual"],
 )
 async def test_no_more_connections_rest_than_the_caller_allows(
-    door: Door, limits: dict[str, Any], connections: int
+    door: ClientKind, limits: dict[str, Any], connections: int
 ) -> None:
     with served(answering()) as server:
         async with door.open(mesh_of(server.port), limits=door.lib.Limits(**limits)) as client:
@@ -649,7 +651,7 @@ def test_a_process_that_may_open_no_more_files_makes_its_calls_wait(anyio_backen
         sys.path.insert(0, sys.argv[2])
         resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
         import anyio
-        from doors import mesh_of
+        from support.doors import mesh_of
         from meshlib import MeshClient
         answers = []
         async def ask(client):
@@ -670,5 +672,5 @@ def test_a_process_that_may_open_no_more_files_makes_its_calls_wait(anyio_backen
             await peer.send(OK)
 
     with served(slow, backlog=500) as server:
-        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", textwrap.dedent(script), str(server.port), str(Path(__file__).parents[1])]
         subprocess.run([*command, anyio_backend], check=True, timeout=60)

@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from doors import Door, HandClock, Server, cluster_of, in_flight, mesh_of
+from support.doors import ClientKind, HandClock, Server, cluster_of, in_flight, mesh_of
 
 from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Consecutive, DeadlineExceeded, State, Verdict
 from meshlib.events import AttemptFinished, CallFinished, Event
-from meshlib.policies._gate import Gate
-from meshlib.policies.deadline import deadline
+from meshlib.policies.deadline.deadline import deadline
+from meshlib.policies.shell.gate import Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -36,11 +36,11 @@ class Book(Gate):
         self.heard.append(verdict)
 
 
-def answering(door: Door, *pieces: bytes, status: int = 200, error: BaseException | None = None) -> Server:
+def answering(door: ClientKind, *pieces: bytes, status: int = 200, error: BaseException | None = None) -> Server:
     return Server(door, lambda request: door.lib.Response(status, stream=door.body(*pieces, error=error)))
 
 
-async def test_it_is_in_flight_until_its_body_closes(door: Door) -> None:
+async def test_it_is_in_flight_until_its_body_closes(door: ClientKind) -> None:
     book, bulkhead = Book(), Bulkhead(1, name="users")
     mesh = mesh_of(gates=[book, bulkhead])
     async with door.open(mesh, transport=answering(door, b"a", b"b").transport) as client:
@@ -54,8 +54,8 @@ async def test_it_is_in_flight_until_its_body_closes(door: Door) -> None:
     assert book.heard == [Verdict.IGNORED, Verdict.SUCCESS]
 
 
-async def test_closing_early_settles_it_once_by_its_status(door: Door) -> None:
-    for status, verdict in ((200, Verdict.SUCCESS), (404, Verdict.SUCCESS), (500, Verdict.FINAL)):
+async def test_closing_early_settles_it_once_by_its_status(door: ClientKind) -> None:
+    for status, verdict in ((200, Verdict.SUCCESS), (404, Verdict.SUCCESS), (500, Verdict.FATAL)):
         book = Book()
         mesh = mesh_of(gates=[book])
         async with door.open(mesh, transport=answering(door, b"a", b"b", status=status).transport) as client:
@@ -67,7 +67,7 @@ async def test_closing_early_settles_it_once_by_its_status(door: Door) -> None:
         assert (book.heard, in_flight(mesh)) == ([verdict], 0)
 
 
-async def test_the_body_is_the_callers_to_read_once(door: Door) -> None:
+async def test_the_body_is_the_callers_to_read_once(door: ClientKind) -> None:
     async with door.open(mesh_of(), transport=answering(door, b"a").transport) as client:
         async with client.stream("GET", "http://users/") as response:
             with pytest.raises(door.lib.ResponseNotRead):
@@ -77,7 +77,7 @@ async def test_the_body_is_the_callers_to_read_once(door: Door) -> None:
                 await client.chunks(response)
 
 
-async def test_an_error_in_the_body_is_the_servers_failure(door: Door) -> None:
+async def test_an_error_in_the_body_is_the_servers_failure(door: ClientKind) -> None:
     breaker = CircuitBreaker(name="users", trip=Consecutive(1), cooldown=60.0)
     book = Book()
     mesh = mesh_of(gates=[breaker, book])
@@ -91,7 +91,7 @@ async def test_an_error_in_the_body_is_the_servers_failure(door: Door) -> None:
     assert (book.heard, in_flight(mesh), breaker.state) == ([Verdict.FAILURE], 0, State.OPEN)
 
 
-async def test_a_body_that_breaks_was_seen_and_is_not_sent_again(door: Door) -> None:
+async def test_a_body_that_breaks_was_seen_and_is_not_sent_again(door: ClientKind) -> None:
     server = answering(door, b"a", error=door.lib.ReadError("reset"))
     async with door.open(mesh_of(), transport=server.transport) as client:
         with pytest.raises(door.lib.ReadError):
@@ -100,7 +100,7 @@ async def test_a_body_that_breaks_was_seen_and_is_not_sent_again(door: Door) -> 
     assert len(server.seen) == 1
 
 
-async def test_before_the_caller_has_it_another_attempt_is_made_and_the_first_answer_closed(door: Door) -> None:
+async def test_before_the_caller_has_it_another_attempt_is_made_and_the_first_answer_closed(door: ClientKind) -> None:
     thrown = door.body(b"sorry")
     server = Server(
         door,
@@ -117,7 +117,7 @@ async def test_before_the_caller_has_it_another_attempt_is_made_and_the_first_an
     assert in_flight(mesh) == 0
 
 
-async def test_a_last_failure_is_handed_out_open(door: Door) -> None:
+async def test_a_last_failure_is_handed_out_open(door: ClientKind) -> None:
     mesh = mesh_of(attempts=2)
     async with door.open(mesh, transport=answering(door, b"down for ", b"tea", status=503).transport) as client:
         async with client.stream("GET", "http://users/") as response:
@@ -125,7 +125,7 @@ async def test_a_last_failure_is_handed_out_open(door: Door) -> None:
     assert in_flight(mesh) == 0
 
 
-async def test_an_answer_that_is_closed_from_the_start_holds_nothing(door: Door) -> None:
+async def test_an_answer_that_is_closed_from_the_start_holds_nothing(door: ClientKind) -> None:
     book = Book()
     mesh = mesh_of(gates=[book])
     async with door.open(mesh, transport=Server(door).transport) as client, client.stream("GET", "http://users/"):
@@ -133,7 +133,7 @@ async def test_an_answer_that_is_closed_from_the_start_holds_nothing(door: Door)
     assert book.heard == [Verdict.SUCCESS]
 
 
-async def _dropped(client: Any, door: Door, drop: Any) -> None:
+async def _dropped(client: Any, door: ClientKind, drop: Any) -> None:
     """Have `drop` drop the only reference to an open response, in the thread that got it."""
     request = client.build_request("GET", "http://users/")
     if door.is_async:
@@ -142,7 +142,7 @@ async def _dropped(client: Any, door: Door, drop: Any) -> None:
         await anyio.to_thread.run_sync(lambda: drop([client.client.send(request, stream=True)]))
 
 
-async def test_a_dropped_response_gives_back_what_it_held_and_says_nothing(door: Door) -> None:
+async def test_a_dropped_response_gives_back_what_it_held_and_says_nothing(door: ClientKind) -> None:
     book = Book()
     mesh = mesh_of(gates=[book])
 
@@ -155,7 +155,7 @@ async def test_a_dropped_response_gives_back_what_it_held_and_says_nothing(door:
         await _dropped(client, door, drop)
 
 
-async def test_a_response_dropped_in_a_cycle_cannot_deadlock_a_policy(door: Door) -> None:
+async def test_a_response_dropped_in_a_cycle_cannot_deadlock_a_policy(door: ClientKind) -> None:
     """The collector may strike while this very thread holds a policy's lock."""
     book = Book()
     mesh = mesh_of(gates=[book])
@@ -175,7 +175,7 @@ async def test_a_response_dropped_in_a_cycle_cannot_deadlock_a_policy(door: Door
     assert book.heard == [Verdict.IGNORED]
 
 
-async def test_events_of_a_streamed_call_come_when_it_is_over(door: Door) -> None:
+async def test_events_of_a_streamed_call_come_when_it_is_over(door: ClientKind) -> None:
     told: list[Event] = []
     mesh = mesh_of("10.0.0.1")
     mesh.subscribe(told.append)
@@ -192,7 +192,7 @@ async def test_events_of_a_streamed_call_come_when_it_is_over(door: Door) -> Non
     assert (call.name, call.verdict, call.attempts) == ("users", Verdict.FAILURE, 1)
 
 
-async def test_events_of_a_plain_call_count_its_attempts(door: Door) -> None:
+async def test_events_of_a_plain_call_count_its_attempts(door: ClientKind) -> None:
     told: list[Event] = []
     mesh = mesh_of()
     mesh.subscribe(told.append)
@@ -204,7 +204,7 @@ async def test_events_of_a_plain_call_count_its_attempts(door: Door) -> None:
     assert (told[-1].attempts, told[-1].verdict) == (2, Verdict.SUCCESS)
 
 
-async def test_a_slow_reader_is_not_a_slow_server(door: Door) -> None:
+async def test_a_slow_reader_is_not_a_slow_server(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1")
     [endpoint] = cluster_of(mesh).balancer.endpoints
     async with door.open(mesh, transport=answering(door, b"a").transport) as client:
@@ -216,7 +216,7 @@ async def test_a_slow_reader_is_not_a_slow_server(door: Door) -> None:
     assert endpoint.cost == before
 
 
-async def test_a_services_timeout_ends_with_the_headers_of_a_stream(door: Door) -> None:
+async def test_a_services_timeout_ends_with_the_headers_of_a_stream(door: ClientKind) -> None:
     server = answering(door, b"a")
     async with door.open(mesh_of(timeout=1.0), transport=server.transport, timeout=30.0) as client:
         async with client.stream("GET", "http://users/") as response:
@@ -225,7 +225,7 @@ async def test_a_services_timeout_ends_with_the_headers_of_a_stream(door: Door) 
             await client.read(response)
 
 
-async def test_the_callers_own_deadline_binds_the_body_too(door: Door) -> None:
+async def test_the_callers_own_deadline_binds_the_body_too(door: ClientKind) -> None:
     clock = [100.0]
     server = answering(door, b"a", b"b")
     mesh = mesh_of(runtime=HandClock(clock))
@@ -242,9 +242,9 @@ async def test_the_callers_own_deadline_binds_the_body_too(door: Door) -> None:
 
 
 async def test_a_cancelled_reader_is_nobodys_failure() -> None:
-    from doors import DOORS
+    from support.doors import CLIENT_KINDS
 
-    for door in DOORS:
+    for door in CLIENT_KINDS:
         if not door.is_async:
             continue
         reading = anyio.Event()
@@ -274,7 +274,7 @@ async def test_a_cancelled_reader_is_nobodys_failure() -> None:
         assert (book.heard, in_flight(mesh)) == ([Verdict.IGNORED], 0)
 
 
-async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeout(door: Door) -> None:
+async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeout(door: ClientKind) -> None:
     def told(response: Any) -> None:
         assert not response.is_closed
 
@@ -293,7 +293,7 @@ async def test_a_response_hook_does_not_take_the_body_out_of_the_services_timeou
     assert (book.heard, caught.value.endpoint.partition(".")[0]) == ([Verdict.FAILURE], "10")  # type: ignore[attr-defined]
 
 
-async def test_a_response_that_the_event_loop_itself_drops_gives_back_what_it_held(door: Door) -> None:
+async def test_a_response_that_the_event_loop_itself_drops_gives_back_what_it_held(door: ClientKind) -> None:
     """No Python frame stands above `__del__` then."""
     mesh = mesh_of()
     async with door.open(mesh, transport=answering(door, b"a").transport) as client:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from doors import DOORS, Door, Server, mesh_of
-from loopback import served
-from scripted import OK, Peer
+from support.doors import CLIENT_KINDS, ClientKind, Server, mesh_of
+from support.loopback import served
+from support.scripted import OK, Peer
 
 import meshlib
 from meshlib.routing.context import DEADLINE_HEADER, ContextDeadline
@@ -13,9 +13,9 @@ from meshlib.routing.context import DEADLINE_HEADER, ContextDeadline
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=DOORS, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
+@pytest.fixture(params=CLIENT_KINDS, ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> ClientKind:
+    found: ClientKind = request.param
     return found
 
 
@@ -25,7 +25,7 @@ def told(text: str) -> float:
     return found.deadline - found.timestamp
 
 
-async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stays_as_it_was(door: Door) -> None:
+async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stays_as_it_was(door: ClientKind) -> None:
     server = Server(door, 503, 200)
     async with door.open(mesh_of(attempts=2, per_try_timeout=1.5), transport=server.transport) as client:
         request = client.build_request("GET", "http://users/")
@@ -35,7 +35,7 @@ async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stay
     assert [0.0 < told(one.headers[DEADLINE_HEADER]) <= 1.501 for one in server.seen] == [True, True]
 
 
-async def test_without_a_deadline_nothing_is_told_and_what_the_caller_says_stays(door: Door) -> None:
+async def test_without_a_deadline_nothing_is_told_and_what_the_caller_says_stays(door: ClientKind) -> None:
     server = Server(door)
     async with door.open(mesh_of(), transport=server.transport) as client:
         await client.get("http://users/")
@@ -44,7 +44,7 @@ async def test_without_a_deadline_nothing_is_told_and_what_the_caller_says_stays
     assert [one.headers.get_list(DEADLINE_HEADER) for one in server.seen] == [[], ["1 2"]]
 
 
-async def test_it_is_told_on_a_real_connection_new_or_kept(door: Door) -> None:
+async def test_it_is_told_on_a_real_connection_new_or_kept(door: ClientKind) -> None:
     heads: list[bytes] = []
 
     async def script(peer: Peer) -> None:

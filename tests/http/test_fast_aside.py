@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from doors import mesh_of
-from loopback import Trust
-from scripted import OK, Peer, Script, Server, answering, serving
+from support.doors import mesh_of
+from support.loopback import Trust
+from support.scripted import OK, Peer, Script, Server, answering, serving
 
 import meshlib
 import meshlib.httpx2
-from meshlib.http.fast_road import Carrier
-from meshlib.http.lean_exchange import LeanExchange
+from meshlib.http.engine.fast_exchange import FastExchange
+from meshlib.http.transports.own_transport import AttemptSender
 from meshlib.routing.actions import HeaderEdit
 from meshlib.routing.split import Destination, Split
 from meshlib.routing.table import RouteTable
@@ -42,9 +42,9 @@ class Taken:
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     counts = Taken()
-    ask, carried = LeanExchange.ask, Carrier.handle_async_request
+    ask, carried = FastExchange.ask, AttemptSender.handle_async_request
 
-    def leanly(self: Any, *args: Any) -> Any:
+    def with_fast_entry(self: Any, *args: Any) -> Any:
         counts.lean += 1
         return ask(self, *args)
 
@@ -52,8 +52,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
         counts.fast += 1
         return await carried(self, wire)
 
-    monkeypatch.setattr(LeanExchange, "ask", leanly)
-    monkeypatch.setattr(Carrier, "handle_async_request", fast)
+    monkeypatch.setattr(FastExchange, "ask", with_fast_entry)
+    monkeypatch.setattr(AttemptSender, "handle_async_request", fast)
     return counts
 
 
@@ -409,7 +409,7 @@ async def test_the_log_line_is_httpx_own(lib: Any, kind: Any, caplog: pytest.Log
 
 def test_trio_goes_by_httpx(taken: Taken, anyio_backend: str) -> None:
     import trio
-    from loopback import served
+    from support.loopback import served
 
     async def main(port: int) -> None:
         async with meshlib.MeshClient(mesh=mesh_of(port)) as client:

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from doors import add, in_flight, mesh_of
-from scripted import OK, Peer, answering, once, serving
+from support.doors import add, in_flight, mesh_of
+from support.scripted import OK, Peer, answering, once, serving
 
 import meshlib
 import meshlib.httpx2

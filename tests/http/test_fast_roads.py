@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from doors import mesh_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Peer, Script, answering, once, serving
+from support.doors import mesh_of
+from support.scripted import Peer, Script, answering, once, serving
 
 import meshlib
 import meshlib.httpx2

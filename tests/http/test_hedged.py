@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from doors import DOORS, Door, HandClock, Server, in_flight, mesh_of
-from loopback import served
-from scripted import OK, Peer
+from support.doors import CLIENT_KINDS, ClientKind, HandClock, Server, in_flight, mesh_of
+from support.loopback import served
+from support.scripted import OK, Peer
 
 from meshlib import Bulkhead, CircuitBreaker, Mesh, Verdict
 from meshlib.events import AttemptFinished, Event
@@ -24,19 +24,19 @@ from meshlib.routing.table import Service as Routed
 
 pytestmark = pytest.mark.anyio
 AT_ONCE = {"delay": 0.0}  # both attempts go out in one go; nothing here waits for a clock
-Answer = Callable[[Any], Awaitable[Any]]
+RawResponse = Callable[[Any], Awaitable[Any]]
 
 
-@pytest.fixture(params=[door for door in DOORS if door.is_async], ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.param
+@pytest.fixture(params=[door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> ClientKind:
+    found: ClientKind = request.param
     return found
 
 
 class Fleet:
     """A transport whose answers come from the test, one coroutine function per attempt, in their order."""
 
-    def __init__(self, door: Door, *answers: Answer) -> None:
+    def __init__(self, door: ClientKind, *answers: RawResponse) -> None:
         self.seen: list[str] = []
         self._answers = answers
         self.transport = door.lib.MockTransport(self)
@@ -46,7 +46,7 @@ class Fleet:
         return await self._answers[len(self.seen) - 1](request)
 
 
-def ok(door: Door) -> Answer:
+def ok(door: ClientKind) -> RawResponse:
     async def answer(request: Any) -> Any:
         return door.lib.Response(200, stream=door.body(request.url.host.encode()))
 
@@ -58,7 +58,7 @@ async def silent(request: Any) -> Any:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_loser_gives_back_what_it_held_and_says_nothing(door: Door, stream: bool) -> None:
+async def test_the_loser_gives_back_what_it_held_and_says_nothing(door: ClientKind, stream: bool) -> None:
     breaker, bulkhead, events = CircuitBreaker(name="users"), Bulkhead(2, name="users"), list[Event]()
     mesh = mesh_of(gates=[breaker, bulkhead], hedge=AT_ONCE)
     fleet = Fleet(door, silent, ok(door))
@@ -75,7 +75,7 @@ async def test_the_loser_gives_back_what_it_held_and_says_nothing(door: Door, st
     assert [ends[host].attempt for host in fleet.seen] == [1, 2]
 
 
-async def test_an_attempt_is_measured_to_its_own_headers(door: Door) -> None:
+async def test_an_attempt_is_measured_to_its_own_headers(door: ClientKind) -> None:
     clock, body_may_come, second_is_out = [100.0], anyio.Event(), anyio.Event()
 
     class Slowly(door.lib.AsyncByteStream):  # type: ignore[misc, name-defined]
@@ -111,7 +111,7 @@ async def test_an_attempt_is_measured_to_its_own_headers(door: Door) -> None:
     assert took[fleet.seen[0]] == 1.0
 
 
-async def test_a_limit_of_connections_comes_free_whoever_wins(door: Door) -> None:
+async def test_a_limit_of_connections_comes_free_whoever_wins(door: ClientKind) -> None:
     async def dead(peer: Peer) -> None:
         await peer.request()
         arrived.release()
@@ -140,7 +140,7 @@ async def test_a_limit_of_connections_comes_free_whoever_wins(door: Door) -> Non
     assert in_flight(mesh) == 0
 
 
-async def test_what_may_not_reach_two_servers_is_not_hedged(door: Door) -> None:
+async def test_what_may_not_reach_two_servers_is_not_hedged(door: ClientKind) -> None:
     for method, headers, sent in (("POST", {}, 1), ("PATCH", {}, 1), ("POST", {"idempotency-key": "1"}, 2)):
         both = anyio.Event()
         seen: list[str] = []
@@ -160,7 +160,7 @@ async def test_what_may_not_reach_two_servers_is_not_hedged(door: Door) -> None:
         assert len(seen) == sent
 
 
-async def test_the_error_names_the_attempt_that_it_came_from(door: Door) -> None:
+async def test_the_error_names_the_attempt_that_it_came_from(door: ClientKind) -> None:
     second_failed = anyio.Event()
 
     async def first(request: Any) -> Any:
@@ -179,15 +179,15 @@ async def test_the_error_names_the_attempt_that_it_came_from(door: Door) -> None
     assert (error.endpoint.partition(":")[0], error.attempt) == (fleet.seen[0], 1)
 
 
-@pytest.mark.parametrize("sync", [one for one in DOORS if not one.is_async], ids=lambda one: one.name)
-async def test_a_sync_client_of_a_hedged_service_sends_once(sync: Door) -> None:
+@pytest.mark.parametrize("sync", [one for one in CLIENT_KINDS if not one.is_async], ids=lambda one: one.name)
+async def test_a_sync_client_of_a_hedged_service_sends_once(sync: ClientKind) -> None:
     server = Server(sync)
     async with sync.open(mesh_of(hedge=AT_ONCE), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200
     assert len(server.seen) == 1
 
 
-async def test_a_first_answer_that_was_not_good_enough_is_closed(door: Door) -> None:
+async def test_a_first_answer_that_was_not_good_enough_is_closed(door: ClientKind) -> None:
     """Whether a better one came, or the caller went away while waiting for it."""
     for answered in (True, False):
         busy, second_may_go, out = door.body(b"busy"), anyio.Event(), anyio.Event()
@@ -226,7 +226,7 @@ async def test_a_first_answer_that_was_not_good_enough_is_closed(door: Door) -> 
         assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)
 
 
-async def test_the_answers_headers_are_edited_as_the_winners_rule_says(door: Door) -> None:
+async def test_the_answers_headers_are_edited_as_the_winners_rule_says(door: ClientKind) -> None:
     """Between two attempts the routes change: each is edited as the decision for it says."""
 
     def arm(name: str) -> RouteTable:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.http._json import LONG, Json
+from meshlib.http.plan.json_body import LONG, Json
 
 FAMILIES = pytest.mark.parametrize("lib", [httpx, httpx2], ids=["httpx", "httpx2"])
 LONG_TEXTS = st.builds(

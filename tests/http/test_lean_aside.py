@@ -8,12 +8,12 @@ import httpx
 import httpx2
 import pytest
 import wrapt
-from doors import TLS, mesh_of
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from scripted import answering, serving
+from support.doors import TLS, mesh_of
+from support.scripted import answering, serving
 
 import meshlib
 import meshlib.httpx2

@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
-from doors import cluster_of, in_flight, mesh_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Peer, serving
+from support.doors import cluster_of, in_flight, mesh_of
+from support.scripted import Peer, serving
 
 from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Mesh, MeshClient, RetryBudget
-from meshlib.balancing.outlier import OutlierDetection
-from meshlib.http.lean_engine import LeanEngine
+from meshlib.balancing.outlier_detection import OutlierDetection
+from meshlib.http.engine.fused_attempt import FusedEngine
 
 URL = "http://users/v1"
 ANSWERS = st.lists(st.sampled_from([200, 200, 404, 429, 500, 503, 0]), max_size=9)  # 0: a reset, then always 200
@@ -135,13 +135,13 @@ async def test_a_usual_service_takes_it_and_another_does_not(monkeypatch: pytest
             await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     begun: list[str] = []
-    begin = LeanEngine._begin
+    begin = FusedEngine._begin
 
     def noted(self: Any, exchange: Any) -> Any:
         begun.append(exchange.service)
         return begin(self, exchange)
 
-    monkeypatch.setattr(LeanEngine, "_begin", noted)  # the first of the engine's own steps
+    monkeypatch.setattr(FusedEngine, "_begin", noted)  # the first of the engine's own steps
     async with serving(script) as server:
         gates = [CircuitBreaker(name="users"), Bulkhead(name="users")]
         for policies in ({}, {"timeout": 5.0}, {"gates": gates}, {"hedge": {"delay": 1.0}}):

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any
 
 import pytest
-from doors import Door, HandClock, Server, cluster_of, mesh_of
-from loopback import served
-from scripted import answering
+from support.doors import ClientKind, HandClock, Server, cluster_of, mesh_of
+from support.loopback import served
+from support.scripted import answering
 
 from meshlib import Mesh
-from meshlib.balancing import Ward, make
-from meshlib.balancing.outlier import OutlierDetection
-from meshlib.policies._backoff import equal_jittered
-from meshlib.policies.accrual import Unified
+from meshlib.balancing import ClusterHealth, make
+from meshlib.balancing.outlier_detection import OutlierDetection
+from meshlib.policies.breaker.accrual import UnifiedAccrual
+from meshlib.policies.retry.backoff_schedules import equal_jittered
 from meshlib.routing.split import Sticky, StickyKey
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ def rebalanced(mesh: Mesh, name: str, **settings: Any) -> Any:
     return cluster.balancer
 
 
-async def test_three_errors_in_a_row_eject_and_time_brings_back(door: Door) -> None:
+async def test_three_errors_in_a_row_eject_and_time_brings_back(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
     outlier = watched(mesh, base_ejection=5.0, interval=2.0)
@@ -55,7 +55,7 @@ async def test_three_errors_in_a_row_eject_and_time_brings_back(door: Door) -> N
         assert one.well
 
 
-async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(door: Door) -> None:
+async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
     watched(mesh, base_ejection=5.0, interval=2.0)
@@ -72,7 +72,9 @@ async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(door: Do
 @pytest.mark.parametrize(
     ("error", "status"), [("ConnectError", 503), ("ReadTimeout", 504), ("ReadError", 500), ("RemoteProtocolError", 500)]
 )
-async def test_errors_of_our_own_side_count_as_the_status_they_stand_for(door: Door, error: str, status: int) -> None:
+async def test_errors_of_our_own_side_count_as_the_status_they_stand_for(
+    door: ClientKind, error: str, status: int
+) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     outlier = watched(mesh, consecutive_gateway=2, enforce=("gateway",))
     failing = getattr(door.lib, error)("no")
@@ -85,7 +87,7 @@ async def test_errors_of_our_own_side_count_as_the_status_they_stand_for(door: D
     assert one.well is (status == 500)  # a gateway error is 502, 503 or 504
 
 
-async def test_errors_of_our_own_side_can_be_counted_apart(door: Door) -> None:
+async def test_errors_of_our_own_side_can_be_counted_apart(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     outlier = watched(mesh, split=True)
     async with door.open(mesh, transport=Server(door, door.lib.ReadError("no")).transport) as client:
@@ -95,7 +97,7 @@ async def test_errors_of_our_own_side_can_be_counted_apart(door: Door) -> None:
     assert outlier.enforced["local"] == 1 and outlier.enforced["5xx"] == 0
 
 
-async def test_our_own_limits_say_nothing_about_the_endpoint(door: Door) -> None:
+async def test_our_own_limits_say_nothing_about_the_endpoint(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     outlier = watched(mesh)
     async with door.open(mesh, transport=Server(door, door.lib.PoolTimeout("full")).transport) as client:
@@ -104,7 +106,7 @@ async def test_our_own_limits_say_nothing_about_the_endpoint(door: Door) -> None
     assert outlier.tally(cluster_of(mesh).balancer.endpoints[0]).total == 0
 
 
-async def test_a_stream_that_breaks_off_counts_when_it_ends(door: Door) -> None:
+async def test_a_stream_that_breaks_off_counts_when_it_ends(door: ClientKind) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     outlier = watched(mesh)
     body = door.body(b"half", error=door.lib.ReadError("gone"))
@@ -121,10 +123,10 @@ async def test_a_stream_that_breaks_off_counts_when_it_ends(door: Door) -> None:
 # --- Retry-After and 429 ---------------------------------------------------------------------------------------------
 
 
-async def test_retry_after_keeps_the_next_probe_away(door: Door) -> None:
+async def test_retry_after_keeps_the_next_probe_away(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+    ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
     rebalanced(mesh, "default", ward=ward)
     server = Server(door, lambda request: door.lib.Response(503, headers={"retry-after": "30"}))
     async with door.open(mesh, transport=server.transport) as client:
@@ -133,10 +135,10 @@ async def test_retry_after_keeps_the_next_probe_away(door: Door) -> None:
     assert ward.probe(lambda: 0.0, 130.1) is cluster_of(mesh).balancer.endpoints[0]
 
 
-async def test_without_retry_after_the_backoff_alone_counts(door: Door) -> None:
+async def test_without_retry_after_the_backoff_alone_counts(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+    ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
     rebalanced(mesh, "default", ward=ward)
     async with door.open(mesh, transport=Server(door, 503).transport) as client:
         await client.get("http://users/")
@@ -146,11 +148,13 @@ async def test_without_retry_after_the_backoff_alone_counts(door: Door) -> None:
 
 @pytest.mark.parametrize(("unified", "well"), [(True, False), (False, True)])
 async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
-    door: Door, unified: bool, well: bool
+    door: ClientKind, unified: bool, well: bool
 ) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     backoff = partial(equal_jittered, 1.0, 60.0, lambda: 0.5)
-    ward = Ward("users", accrual=(lambda: Unified(backoff, requests=5)) if unified else None, failures=1)
+    ward = ClusterHealth(
+        "users", accrual=(lambda: UnifiedAccrual(backoff, requests=5)) if unified else None, failures=1
+    )
     rebalanced(mesh, "default", ward=ward)
     async with door.open(mesh, transport=Server(door, 429).transport) as client:
         for _ in range(5):
@@ -161,7 +165,7 @@ async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
 # --- Load reports and keys -------------------------------------------------------------------------------------------
 
 
-def reporting(door: Door) -> Any:
+def reporting(door: ClientKind) -> Any:
     told = {"endpoint-load-metrics": "TEXT application_utilization=0.5,rps_fractional=20,named_metrics.in_flight=7"}
     return Server(door, lambda request: door.lib.Response(200, headers=told, text="ok")).transport
 
@@ -178,7 +182,7 @@ def reporting(door: Door) -> Any:
     ],
 )
 async def test_load_reports_are_read_where_the_balancer_wants_them(
-    door: Door, name: str, settings: dict[str, Any], heard: bool
+    door: ClientKind, name: str, settings: dict[str, Any], heard: bool
 ) -> None:
     mesh = mesh_of("10.0.0.1")
     rebalanced(mesh, name, **settings)
@@ -192,7 +196,7 @@ async def test_load_reports_are_read_where_the_balancer_wants_them(
         assert (report.in_flight, report.utilization, report.qps) == (7, 0.5, 20)
 
 
-async def test_the_same_user_finds_the_same_endpoint(door: Door) -> None:
+async def test_the_same_user_finds_the_same_endpoint(door: ClientKind) -> None:
     mesh = mesh_of(*(f"10.0.0.{n}" for n in range(1, 9)))
     rebalanced(mesh, "ring_hash")
     cluster_of(mesh).sticky = Sticky(StickyKey("header", "x-user"))
@@ -213,7 +217,7 @@ def refusing(*fields: bytes) -> bytes:
     return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n" + b"".join(fields) + b"\r\n"
 
 
-async def test_the_fast_lane_tells_outlier_detection_too(door: Door) -> None:
+async def test_the_fast_lane_tells_outlier_detection_too(door: ClientKind) -> None:
     with served(answering(refusing())) as server:
         mesh = mesh_of(server.port, attempts=1)
         outlier = watched(mesh)
@@ -223,10 +227,10 @@ async def test_the_fast_lane_tells_outlier_detection_too(door: Door) -> None:
     assert outlier.ejected == tuple(cluster_of(mesh).balancer.endpoints)
 
 
-async def test_the_fast_lane_hears_retry_after_too(door: Door) -> None:
+async def test_the_fast_lane_hears_retry_after_too(door: ClientKind) -> None:
     with served(answering(refusing(b"Retry-After: 30\r\n"))) as server:
         mesh = mesh_of(server.port, attempts=1)
-        ward = Ward("users", failures=1, backoff=(1.0, 4.0))
+        ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
         rebalanced(mesh, "default", ward=ward)
         async with door.open(mesh) as client:
             await client.get("http://users/")
@@ -234,7 +238,7 @@ async def test_the_fast_lane_hears_retry_after_too(door: Door) -> None:
     assert illness is not None and illness.due - mesh.runtime.now() > 20.0
 
 
-async def test_the_fast_lane_keeps_a_user_where_he_is(door: Door) -> None:
+async def test_the_fast_lane_keeps_a_user_where_he_is(door: ClientKind) -> None:
     with served(answering()) as one, served(answering()) as other:
         mesh = mesh_of(one.port, other.port)
         rebalanced(mesh, "maglev", size=251)
@@ -247,7 +251,7 @@ async def test_the_fast_lane_keeps_a_user_where_he_is(door: Door) -> None:
                 assert (len(one.requests) - before[0], len(other.requests) - before[1]) in ((4, 0), (0, 4))
 
 
-async def test_the_fast_lane_hears_reports_too(door: Door) -> None:
+async def test_the_fast_lane_hears_reports_too(door: ClientKind) -> None:
     told = b"Endpoint-Load-Metrics: TEXT application_utilization=0.5,rps_fractional=5\r\n"
     with served(answering(refusing(told))) as server:
         mesh = mesh_of(server.port)

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from doors import Door, HandClock, Server, mesh_of
+from support.doors import ClientKind, HandClock, Server, mesh_of
 
 from meshlib import BreakerOpen
-from meshlib.http.retry_after import parse, retry_after
+from meshlib.http.engine.retry_after import parse, retry_after
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_error_may_carry_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(door: Door) -> None:
+async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(door: ClientKind) -> None:
     def busy(request: Any) -> Any:
         return door.lib.Response(503, headers={"retry-after": "3600"})
 
@@ -50,7 +50,7 @@ async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(door: Door) -
 
 
 @pytest.mark.anyio
-async def test_a_short_wait_is_waited(door: Door) -> None:
+async def test_a_short_wait_is_waited(door: ClientKind) -> None:
     clock = [100.0]
 
     def busy(request: Any) -> Any:

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import Door
-from loopback import Trust, served
-from scripted import answering
 from servers.upstream import Upstream, upstreams
+from support.doors import ClientKind
+from support.loopback import Trust, served
+from support.scripted import answering
 
 import meshlib
 from meshlib import DeadlineExceeded, Mesh, NoEndpoint
 from meshlib.events import CallFinished
-from meshlib.http.actions import shadow_host
+from meshlib.http.engine.rule_actions import shadow_host
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def door(wired: Door) -> Door:
+def door(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -61,7 +61,7 @@ def folder(tmp_path: Path, versions: list[Upstream]) -> Folder:
 
 
 async def test_a_redirect_is_answered_without_any_endpoint(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     mesh = folder.mesh("{match: {path: /old/*}, redirect: {prefix: /new, status: 308}}")
     async with door.open(mesh) as client:
@@ -73,7 +73,7 @@ async def test_a_redirect_is_answered_without_any_endpoint(
     assert not versions[0].seen
 
 
-async def test_a_redirect_is_followed_through_the_mesh(door: Door, folder: Folder) -> None:
+async def test_a_redirect_is_followed_through_the_mesh(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{match: {path: /old/*}, redirect: {prefix: /new}}")
     async with door.open(mesh, follow_redirects=True) as client:
         response = await client.get("http://users/old/a")
@@ -82,7 +82,7 @@ async def test_a_redirect_is_followed_through_the_mesh(door: Door, folder: Folde
 
 
 async def test_a_direct_response_is_a_response_like_any_other(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     mesh = folder.mesh('{match: {path: /closed}, respond: {status: 410, body: "gone", headers: {x-why: policy}}}')
     finished: list[Any] = []
@@ -98,7 +98,7 @@ async def test_a_direct_response_is_a_response_like_any_other(
     assert [(one.name, one.attempts) for one in finished] == [("users", 0)] * 3
 
 
-async def test_what_no_rule_takes_is_refused_at_once(door: Door, tmp_path: Path) -> None:
+async def test_what_no_rule_takes_is_refused_at_once(door: ClientKind, tmp_path: Path) -> None:
     text = "services: {users: {routes: [{match: {path: /a}, split: v1}]}}\nclusters: {v1: {endpoints: ['127.0.0.1:1']}}"
     (tmp_path / "mesh.yaml").write_text(text)
     mesh = Mesh.from_file(tmp_path / "mesh.yaml", watch=False)
@@ -122,7 +122,7 @@ async def test_what_no_rule_takes_is_refused_at_once(door: Door, tmp_path: Path)
     ],
 )
 async def test_a_rewritten_path_goes_on_the_wire_only(
-    door: Door, folder: Folder, rewrite: str, asked: str, path: str
+    door: ClientKind, folder: Folder, rewrite: str, asked: str, path: str
 ) -> None:
     mesh = folder.mesh(f"{{match: {{path: /a/*}}, split: v1, rewrite: {rewrite}}}")
     async with door.open(mesh) as client:
@@ -132,7 +132,7 @@ async def test_a_rewritten_path_goes_on_the_wire_only(
 
 
 async def test_host_and_headers_are_edited_on_the_wire_only(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     edits = "{set: {x-env: prod}, add: {x-tag: b}, remove: [x-secret]}"
     mesh = folder.mesh(f"{{split: v1, rewrite: {{host: inner.example}}, request_headers: {edits}}}")
@@ -145,7 +145,7 @@ async def test_host_and_headers_are_edited_on_the_wire_only(
     assert response.request.headers["x-env"] == "dev" and response.request.headers["host"] == "users"
 
 
-async def test_the_answers_headers_are_edited(door: Door, folder: Folder) -> None:
+async def test_the_answers_headers_are_edited(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{split: v1, response_headers: {set: {x-mesh: yes-sir}, remove: [x-served-by]}}")
     async with door.open(mesh) as client:
         response = await client.get("http://users/")
@@ -155,7 +155,7 @@ async def test_the_answers_headers_are_edited(door: Door, folder: Folder) -> Non
             assert streamed.headers["x-mesh"] == "yes-sir"
 
 
-async def test_http_becomes_https_where_the_cluster_says_so(door: Door, tmp_path: Path) -> None:
+async def test_http_becomes_https_where_the_cluster_says_so(door: ClientKind, tmp_path: Path) -> None:
     trust = Trust()
     context, asked = trust.server("users.example")
     with served(answering(), ssl=context) as server:
@@ -172,7 +172,7 @@ async def test_http_becomes_https_where_the_cluster_says_so(door: Door, tmp_path
 
 
 async def test_an_abort_is_answered_without_any_endpoint_or_retry(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     mesh = folder.mesh("{split: v1, fault: {abort_status: 503}}")
     async with door.open(mesh) as client:
@@ -181,14 +181,14 @@ async def test_an_abort_is_answered_without_any_endpoint_or_retry(
     assert not versions[0].seen
 
 
-async def test_a_share_of_the_requests_is_aborted(door: Door, folder: Folder) -> None:
+async def test_a_share_of_the_requests_is_aborted(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{split: v1, fault: {abort_status: 500, abort_ratio: 50%}}")
     async with door.open(mesh) as client:
         found = {(await client.get("http://users/")).status_code for _ in range(40)}
     assert found == {200, 500}
 
 
-async def test_a_header_asks_for_its_own_fault(door: Door, folder: Folder) -> None:
+async def test_a_header_asks_for_its_own_fault(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{split: v1, fault: {abort_header: x-abort, delay_header: x-delay}}")
     async with door.open(mesh) as client:
         assert (await client.get("http://users/")).status_code == 200
@@ -198,7 +198,7 @@ async def test_a_header_asks_for_its_own_fault(door: Door, folder: Folder) -> No
 
 
 async def test_an_injected_delay_ends_by_the_callers_deadline(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     mesh = folder.mesh("{split: v1, fault: {delay: 60s}}")
     async with door.open(mesh) as client:
@@ -208,7 +208,7 @@ async def test_an_injected_delay_ends_by_the_callers_deadline(
     assert not versions[0].seen
 
 
-async def test_an_abort_of_grpc_is_an_answer_with_its_status(door: Door, folder: Folder) -> None:
+async def test_an_abort_of_grpc_is_an_answer_with_its_status(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{split: v1, fault: {abort_grpc: 14}}")
     async with door.open(mesh) as client:
         response = await client.post("http://users/", content=b"x")
@@ -219,7 +219,7 @@ async def test_an_abort_of_grpc_is_an_answer_with_its_status(door: Door, folder:
 
 
 async def test_a_mirror_gets_a_copy_and_nobody_waits_for_it(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     v1, v2 = versions
     answered = threading.Event()
@@ -235,7 +235,7 @@ async def test_a_mirror_gets_a_copy_and_nobody_waits_for_it(
 
 
 async def test_what_goes_wrong_with_a_mirror_is_nobodys_business(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     versions[1].status = 500
     text = "\n  nobody: {}\n"
@@ -247,7 +247,7 @@ async def test_what_goes_wrong_with_a_mirror_is_nobodys_business(
 
 
 async def test_a_body_that_can_be_read_only_once_is_not_mirrored(
-    door: Door, folder: Folder, versions: list[Upstream]
+    door: ClientKind, folder: Folder, versions: list[Upstream]
 ) -> None:
     mesh = folder.mesh("{split: v1, mirror: {v2: 100%}}")
     async with door.open(mesh) as client:
@@ -270,7 +270,7 @@ def test_a_shadow_keeps_its_port() -> None:
 # --- time limits and policies of a rule -------------------------------------------------------------------------------
 
 
-async def test_a_rule_has_its_own_time_limit(door: Door, folder: Folder, versions: list[Upstream]) -> None:
+async def test_a_rule_has_its_own_time_limit(door: ClientKind, folder: Folder, versions: list[Upstream]) -> None:
     release = threading.Event()
     versions[0].hold = lambda: release.wait(10)
     mesh = folder.mesh("{match: {path: /slow}, split: v1, timeout: 100ms}")
@@ -281,7 +281,7 @@ async def test_a_rule_has_its_own_time_limit(door: Door, folder: Folder, version
 
 
 async def test_a_rules_limit_may_be_longer_than_the_services(
-    folder: Folder, versions: list[Upstream], door: Door
+    folder: Folder, versions: list[Upstream], door: ClientKind
 ) -> None:
     release = threading.Event()
     mesh = folder.mesh("{match: {path: /slow}, split: v1, timeout: 30s}")
@@ -296,7 +296,7 @@ async def test_a_rules_limit_may_be_longer_than_the_services(
         release.set()
 
 
-async def test_a_rule_has_its_own_retries(door: Door, folder: Folder, versions: list[Upstream]) -> None:
+async def test_a_rule_has_its_own_retries(door: ClientKind, folder: Folder, versions: list[Upstream]) -> None:
     versions[0].status = 503
     mesh = folder.mesh(
         "{match: {path: /once}, split: v1, retry: false}, "
@@ -314,14 +314,14 @@ async def test_a_rule_has_its_own_retries(door: Door, folder: Folder, versions: 
 # --- labels, keys, and what the mesh does not know --------------------------------------------------------------------
 
 
-async def test_a_rule_sees_the_callers_labels(door: Door, folder: Folder) -> None:
+async def test_a_rule_sees_the_callers_labels(door: ClientKind, folder: Folder) -> None:
     rule = "{match: {env: staging}, split: v2}"
     for labels, name in (("{env: staging}", "v2"), ("{env: prod}", "v1")):
         async with door.open(folder.mesh(rule, f"labels: {labels}")) as client:
             assert (await client.get("http://users/")).json()["name"] == name
 
 
-async def test_a_user_stays_on_one_version_by_the_key_that_the_caller_gives(door: Door, folder: Folder) -> None:
+async def test_a_user_stays_on_one_version_by_the_key_that_the_caller_gives(door: ClientKind, folder: Folder) -> None:
     mesh = folder.mesh("{split: {v1: 50, v2: 50}, sticky: {key: true}}")
     async with door.open(mesh) as client:
         found = {}
@@ -331,7 +331,7 @@ async def test_a_user_stays_on_one_version_by_the_key_that_the_caller_gives(door
     assert set(found.values()) == {"v1", "v2"}
 
 
-async def test_hosts_beyond_the_mesh_go_by_rules(door: Door, folder: Folder, versions: list[Upstream]) -> None:
+async def test_hosts_beyond_the_mesh_go_by_rules(door: ClientKind, folder: Folder, versions: list[Upstream]) -> None:
     known = "{match: {host: [{exact: api.example}]}, split: v2}"
     mesh = folder.mesh(
         "{split: v1}", f"egress: {{routes: [{known}, {{match: {{port: {versions[0].port}}}, outside: true}}]}}"

@@ -6,13 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from doors import DOORS, Door, mesh_of
-from soaking import soak
+from support.doors import CLIENT_KINDS, ClientKind, mesh_of
+from support.soaking import soak
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["httpx", "fast"])
-@pytest.mark.parametrize("door", [door for door in DOORS if door.is_async], ids=lambda door: door.name)
-def test_every_request_ends_typed_and_in_time_and_nothing_is_sent_twice(door: Door, fast: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", [door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
+def test_every_request_ends_typed_and_in_time_and_nothing_is_sent_twice(
+    door: ClientKind, fast: bool, tmp_path: Path
+) -> None:
     run = asyncio.run(soak(door, tmp_path, lambda requests, blows: requests >= 150 and blows >= 3, mesh_of, fast=fast))
     assert run.complaints == []
     assert run.outcomes["answer"] >= 50

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from meshlib.http.beneath import Swept
+from meshlib.http.transports.httpx_pools import LeakSweeper
 
 pytestmark = pytest.mark.anyio
 
@@ -45,8 +45,8 @@ class Torn:
 async def test_a_sweep_that_is_cancelled_is_finished_by_the_next_request() -> None:
     gate = anyio.Event()
     connections = [Stuck(gate) for _ in range(3)]
-    swept = Swept(Torn(*connections), None)
-    for _ in range(Swept.EVERY):
+    swept = LeakSweeper(Torn(*connections), None)
+    for _ in range(LeakSweeper.EVERY):
         with pytest.raises(OSError, match="torn"):
             await swept.handle_async_request(None)
     with anyio.CancelScope() as scope:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from doors import Door, add, mesh_of
-from loopback import Trust, served
-from scripted import Peer, answering
+from support.doors import ClientKind, add, mesh_of
+from support.loopback import Trust, served
+from support.scripted import Peer, answering
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def door(wired: Door) -> Door:
+def door(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -52,27 +52,27 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-def by_environment(door: Door, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
+def by_environment(door: ClientKind, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
     patch.setenv("HTTPS_PROXY", url)
     return {"verify": trust.client}
 
 
-def by_argument(door: Door, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
+def by_argument(door: ClientKind, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
     return {"verify": trust.client, "proxy": url}
 
 
-def by_mount(door: Door, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
+def by_mount(door: ClientKind, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
     kind = door.lib.AsyncHTTPTransport if door.is_async else door.lib.HTTPTransport
     return {"mounts": {"https://": kind(verify=trust.client, proxy=url)}}
 
 
-def by_transport(door: Door, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
+def by_transport(door: ClientKind, url: str, patch: pytest.MonkeyPatch, trust: Trust) -> dict[str, Any]:
     return {"transport": by_mount(door, url, patch, trust)["mounts"]["https://"]}
 
 
 @pytest.mark.parametrize("given", [by_environment, by_argument, by_mount, by_transport])
 async def test_the_tunnel_leads_to_the_endpoint_and_the_certificate_names_the_service(
-    door: Door, given: Callable[..., dict[str, Any]], trust: Trust, monkeypatch: pytest.MonkeyPatch
+    door: ClientKind, given: Callable[..., dict[str, Any]], trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, asked = trust.server("users")
     with served(answering(), ssl=context) as server, served(proxy := Proxy(server.port)) as between:
@@ -82,7 +82,7 @@ async def test_the_tunnel_leads_to_the_endpoint_and_the_certificate_names_the_se
     assert (proxy.targets, asked) == ([b"10.0.0.1:8001"], ["users"])
 
 
-async def test_a_certificate_for_the_endpoints_address_is_not_enough(door: Door, trust: Trust) -> None:
+async def test_a_certificate_for_the_endpoints_address_is_not_enough(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("10.0.0.1")
     with served(answering(), ssl=context) as server, served(Proxy(server.port)) as between:
         how = {"verify": trust.client, "proxy": f"http://127.0.0.1:{between.port}"}
@@ -92,7 +92,7 @@ async def test_a_certificate_for_the_endpoints_address_is_not_enough(door: Door,
     assert (server.requests, asked) == ([], ["users"])
 
 
-async def test_the_clusters_own_name_counts_before_that_of_the_service(door: Door, trust: Trust) -> None:
+async def test_the_clusters_own_name_counts_before_that_of_the_service(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("users.internal")
     with served(answering(), ssl=context) as server, served(Proxy(server.port)) as between:
         how = {"verify": trust.client, "proxy": f"http://127.0.0.1:{between.port}"}
@@ -101,7 +101,7 @@ async def test_the_clusters_own_name_counts_before_that_of_the_service(door: Doo
     assert asked == ["users.internal"]
 
 
-async def test_services_behind_one_address_never_share_a_tunnel(door: Door, trust: Trust) -> None:
+async def test_services_behind_one_address_never_share_a_tunnel(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("users", "orders")
     with served(answering(), ssl=context) as server, served(proxy := Proxy(server.port)) as between:
         mesh = mesh_of("10.0.0.1")
@@ -113,7 +113,7 @@ async def test_services_behind_one_address_never_share_a_tunnel(door: Door, trus
     assert (len(proxy.targets), asked) == (2, ["users", "orders"])
 
 
-async def test_the_proxys_own_certificate_is_checked_against_its_own_name(door: Door, trust: Trust) -> None:
+async def test_the_proxys_own_certificate_is_checked_against_its_own_name(door: ClientKind, trust: Trust) -> None:
     context, asked = trust.server("users")
     front, greeted = trust.server("localhost")
     with served(answering(), ssl=context) as server, served(Proxy(server.port), ssl=front) as between:

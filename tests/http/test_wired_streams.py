@@ -10,9 +10,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from doors import Door, Server, in_flight, mesh_of
-from loopback import served
-from scripted import OK, Peer, answering, once
+from support.doors import ClientKind, Server, in_flight, mesh_of
+from support.loopback import served
+from support.scripted import OK, Peer, answering, once
 
 from meshlib import MeshError, Verdict
 from meshlib.events import AttemptFinished, Event
@@ -23,7 +23,7 @@ SLOWLY = 0.05  # seconds that the body takes
 
 
 @pytest.fixture
-def door(wired: Door) -> Door:
+def door(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -42,7 +42,7 @@ class Halting:
             await peer.send(b"body")
 
 
-async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_with_the_headers(door: Door) -> None:
+async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_with_the_headers(door: ClientKind) -> None:
     halting, events = Halting(), list[Event]()
     with served(halting) as server:
         mesh = mesh_of(server.port)
@@ -58,7 +58,7 @@ async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_wit
     assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
 
 
-async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: Door) -> None:
+async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: ClientKind) -> None:
     if not (door.is_async and door.fast) or asyncio._get_running_loop() is None:
         return  # only there can one see from outside when the headers have come
     halting, events = Halting(), list[Event]()
@@ -81,7 +81,7 @@ async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: Door)
     assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
 
 
-async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_seen_nothing(door: Door) -> None:
+async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_seen_nothing(door: ClientKind) -> None:
     half = once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
     with served(half, answering()) as server:
         async with door.open(mesh_of(server.port)) as client:
@@ -98,7 +98,7 @@ async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_s
     assert len(server.requests) == 2
 
 
-async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door: Door) -> None:
+async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door: ClientKind) -> None:
     busy = once(b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nhalf")
     with served(busy, answering()) as server:
         mesh = mesh_of(server.port)
@@ -112,7 +112,7 @@ async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door
 @pytest.mark.parametrize("waiting", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_the_server(
-    door: Door, waiting: bool, own: bool
+    door: ClientKind, waiting: bool, own: bool
 ) -> None:
     """Cut while somebody waits for its bytes or before, over the mesh's connections or a transport of the caller."""
     if waiting and not door.is_async:
@@ -146,7 +146,7 @@ async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_t
     assert (attempt.verdict, in_flight(mesh)) == (Verdict.IGNORED, 0)
 
 
-def pieces(door: Door) -> Any:
+def pieces(door: ClientKind) -> Any:
     async def one_by_one() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
@@ -154,7 +154,7 @@ def pieces(door: Door) -> Any:
     return one_by_one() if door.is_async else iter([b"one", b"two"])
 
 
-async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: Door) -> None:
+async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: ClientKind) -> None:
     heads: list[bytes] = []
 
     async def busy(peer: Peer) -> None:
@@ -172,7 +172,7 @@ async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: Door
     assert len(server.requests) == 2
 
 
-async def test_the_handed_out_stream_belongs_to_the_callers_own_transport_too(door: Door) -> None:
+async def test_the_handed_out_stream_belongs_to_the_callers_own_transport_too(door: ClientKind) -> None:
     server = Server(door, lambda request: door.lib.Response(200, stream=door.body(b"a", b"b")))
     mesh = mesh_of()
     async with door.open(mesh, transport=server.transport) as client:

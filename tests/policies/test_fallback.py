@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meshlib import fallback
-from meshlib.call import FAILURE, FINAL, IGNORED, SUCCESS, Call, Verdict, raised
+from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Verdict, raised
 from meshlib.errors import BreakerOpen, DeadlineExceeded
 from meshlib.pipeline import Pipeline
 from meshlib.policies.fallback import Fallback
@@ -53,7 +53,7 @@ def test_failures_refusals_and_late_answers_are_answered_for(error: Exception) -
 def test_what_the_classifier_lets_pass_stays_the_callers(verdict: Any) -> None:
     with pytest.raises(OSError):
         Pipeline(Fallback(7), classify=lambda *_: verdict)(broken(OSError()))()
-    assert Pipeline(Fallback(7), classify=lambda *_: FINAL)(broken(OSError()))() == 7
+    assert Pipeline(Fallback(7), classify=lambda *_: FATAL)(broken(OSError()))() == 7
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
@@ -150,10 +150,10 @@ def test_a_result_that_is_no_good_is_answered_for() -> None:
 
 
 def test_a_result_that_the_pipelines_classifier_calls_a_failure_is_answered_for() -> None:
-    def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
-        return {"ok": SUCCESS, "busy": FAILURE, "gone": FINAL, "odd": IGNORED}[str(result)]
+    def make_classifier(call: Call, result: object, error: BaseException | None) -> Verdict:
+        return {"ok": SUCCESS, "busy": FAILURE, "gone": FATAL, "odd": IGNORED}[str(result)]
 
-    load = Pipeline(Fallback("none"), classify=judge)(lambda said: said)
+    load = Pipeline(Fallback("none"), classify=make_classifier)(lambda said: said)
     assert [load(said) for said in ("ok", "busy", "gone", "odd")] == ["ok", "none", "none", "odd"]
 
 
@@ -231,12 +231,12 @@ def test_nonsense_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_a_bad_answer_is_not_remembered_as_the_last_good_one() -> None:
-    def judge(call: Call, result: object, error: BaseException | None) -> Verdict:
+    def make_classifier(call: Call, result: object, error: BaseException | None) -> Verdict:
         return FAILURE if error is not None or result == "503" else SUCCESS
 
     answers: list[Any] = ["good", "503", OSError()]
 
-    @Pipeline(Fallback(stale=60.0), classify=judge, runtime=ManualClock())
+    @Pipeline(Fallback(stale=60.0), classify=make_classifier, runtime=ManualClock())
     def load() -> Any:
         answer = answers.pop(0)
         if isinstance(answer, OSError):

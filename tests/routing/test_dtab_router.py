@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from meshlib.errors import ConfigError
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab import Dtab
+from meshlib.routing.dtab_override import Override, context_header, without_context
 from meshlib.routing.dtab_router import DtabRouter
-from meshlib.routing.identify import HeaderIdentifier, HeaderTokenIdentifier, PathIdentifier
+from meshlib.routing.identifiers import HeaderIdentifier, HeaderTokenIdentifier, PathIdentifier
 from meshlib.routing.namer import SourceNamer
-from meshlib.routing.override import Override, context_header, without_context
 from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision

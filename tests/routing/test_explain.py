@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from meshlib.routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
 from meshlib.routing.binding import Interpreter
+from meshlib.routing.dtab_override import Override
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.explain import explain
 from meshlib.routing.match import Match, Text
 from meshlib.routing.namer import SourceNamer
-from meshlib.routing.override import Override
 from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshlib.routing.identify import (
+from meshlib.routing.identifiers import (
     HeaderIdentifier,
     HeaderTokenIdentifier,
     Identified,

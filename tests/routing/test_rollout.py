@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.errors import ConfigError
-from meshlib.routing.condition import Condition
 from meshlib.routing.rollout import Phase, Rollout, shifted
+from meshlib.routing.rollout_condition import Condition
 from meshlib.routing.split import Split, Sticky, StickyKey
 
 GOOD = {"requests": 100.0, "success_rate": 1.0, "p99": 0.1}

@@ -22,7 +22,7 @@ def test_rates_and_quantiles_are_those_between_the_looks() -> None:
     told(figures, Verdict.FAILURE, 5.0, 50)
     before = figures.counters()["users-v2"]
     told(figures, Verdict.SUCCESS, 0.010, 98)
-    told(figures, Verdict.FINAL, 0.500, 2)
+    told(figures, Verdict.FATAL, 0.500, 2)
     told(figures, Verdict.IGNORED, 9.0, 7)
     now = between(before, figures.counters()["users-v2"], 10.0)
     assert (now["requests"], now["rps"], now["success_rate"]) == (100, 10.0, 0.98)

@@ -11,9 +11,9 @@ from anyio.lowlevel import checkpoint
 
 from meshlib.call import Call
 from meshlib.pipeline import Pipeline
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.retry import Retry
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.deadline.timeout import Timeout
+from meshlib.policies.retry.retry import Retry
 from meshlib.runtime import Expired
 from meshlib.testing import After, ManualClock, Recorder, ScriptedStep
 

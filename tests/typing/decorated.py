@@ -6,12 +6,12 @@ from typing import Any, TypeVar, assert_type, overload
 
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
-from meshlib.policies._decorators import circuit_breaker, fallback, hedge, retry, single_flight, timeout
-from meshlib.policies.breaker import CircuitBreaker
-from meshlib.policies.budget import RetryBudget
-from meshlib.policies.collapse import collapse
-from meshlib.policies.retry import Retry
-from meshlib.policies.timeout import Timeout
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.cache.collapse import collapse
+from meshlib.policies.deadline.timeout import Timeout
+from meshlib.policies.retry.budget import RetryBudget
+from meshlib.policies.retry.retry import Retry
+from meshlib.policies.shell.decorators import circuit_breaker, fallback, hedge, retry, single_flight, timeout
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from ..policies.deadline import deadline
+from ..policies.deadline.deadline import deadline
 from ..routing.context import DEADLINE_HEADER, ContextDeadline
 from .load import App, Receive, Send
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from ..balancing.report import HEADER, PROBE_PATH, format_report
+from ..balancing.load_report import HEADER, PROBE_PATH, format_report
 from .meter import LoadMeter
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -13,8 +13,8 @@ from statistics import median_low
 from threading import Lock
 from typing import TypeAlias
 
-from ..balancing.report import LoadReport
-from ..policies import _check
+from ..balancing.load_report import LoadReport
+from ..policies.shell import checks
 
 Request: TypeAlias = tuple[float, int]
 """When it came, and with how many others already in flight (as `_slot` sorts it)."""
@@ -31,7 +31,7 @@ class LoadMeter:
     """
 
     def __init__(self, *, memory: float = 10.0, utilization: Callable[[], float] | None = None) -> None:
-        self.memory = _check.seconds("memory", memory)
+        self.memory = checks.seconds("memory", memory)
         self.in_flight = 0
         self._utilization = utilization
         self._lock = Lock()

@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .base_picker import BasePicker, carry
 from .default import Default
+from .ejection import ClusterHealth
 from .endpoint import Endpoint
-from .report import LoadReport
-from .roster import Roster, carry
-from .ward import Ward
+from .load_report import LoadReport
 
 if TYPE_CHECKING:
     from .aperture import Aperture
-    from .layered import Layered
+    from .balancer_adapter import BalancerAdapter
     from .least_loaded import LeastLoaded, LeastLoadedScan
     from .least_request import LeastRequest
+    from .locality_balancer import LocalityBalancer
     from .maglev import Maglev
     from .peak_ewma import PeakEwma
     from .pick_first import PickFirst
-    from .plain import Plain
     from .prequal import Prequal
     from .random_choice import RandomChoice
     from .reported_weights import ReportedWeights
@@ -32,7 +32,7 @@ class Balancer(Protocol):
     """What the engine needs. `pick` never waits; `update` makes a new picture beside the old one."""
 
     name: str
-    ward: Ward
+    ward: ClusterHealth
     listens: bool
     rate: float
 
@@ -75,8 +75,8 @@ _FILES = {
     **{name: file for file, name in _CLASSES.items()},
     "RandomChoice": "random_choice",
     "LeastLoadedScan": "least_loaded",
-    "Layered": "layered",
-    "Plain": "plain",
+    "LocalityBalancer": "locality_balancer",
+    "BalancerAdapter": "balancer_adapter",
 }
 NAMES = tuple(_CLASSES)
 _LAYERS = ("overprovisioning", "zone", "callers", "zone_weights", "nearest")
@@ -87,22 +87,22 @@ def make(
     cluster: str = "cluster",
     endpoints: Sequence[Endpoint] = (),
     *,
-    ward: Ward | None = None,
+    ward: ClusterHealth | None = None,
     **settings: Any,
 ) -> Balancer:
     """A balancer by its name, one of `NAMES`, with the settings of its class.
 
     Hand over the `ward` of the one before it to swap algorithms under load: the endpoints keep what they know.
-    Endpoints of several priorities, or the settings of `Layered` (`zone`, `zone_weights` …), put the algorithm below
-    priorities and zones.
+    Endpoints of several priorities, or the settings of `LocalityBalancer` (`zone`, `zone_weights` …), put the algorithm
+    below priorities and zones.
     """
     if name not in _CLASSES:
         raise ValueError(f"balancer={name!r}: expected one of {', '.join(NAMES)}")
-    algorithm: type[Roster] = _class(_CLASSES[name])
+    algorithm: type[BasePicker] = _class(_CLASSES[name])
     if any(setting in settings for setting in _LAYERS) or any(endpoint.priority for endpoint in endpoints):
-        from .layered import Layered
+        from .locality_balancer import LocalityBalancer
 
-        return Layered(cluster, endpoints, algorithm=algorithm, ward=ward, **settings)
+        return LocalityBalancer(cluster, endpoints, algorithm=algorithm, ward=ward, **settings)
     return algorithm(cluster, endpoints, ward=ward, **settings)
 
 
@@ -121,24 +121,24 @@ __all__ = [
     "NAMES",
     "Aperture",
     "Balancer",
+    "BalancerAdapter",
+    "BasePicker",
+    "ClusterHealth",
     "Default",
     "Endpoint",
-    "Layered",
     "LeastLoaded",
     "LeastLoadedScan",
     "LeastRequest",
     "LoadReport",
+    "LocalityBalancer",
     "Maglev",
     "PeakEwma",
     "PickFirst",
-    "Plain",
     "Prequal",
     "RandomChoice",
     "ReportedWeights",
     "RingHash",
-    "Roster",
     "RoundRobin",
-    "Ward",
     "carry",
     "make",
 ]

@@ -12,9 +12,9 @@ from itertools import accumulate
 from math import ceil, exp
 from typing import Any
 
-from ..policies import _check
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
 
 LEAST = 12  # Finagle: the deterministic aperture ignores a smaller configured minimum
 
@@ -69,10 +69,10 @@ class LoadBand:
     """
 
     def __init__(self, *, low: float = 0.875, high: float = 1.125, smooth: float = 15.0, least: int = 1) -> None:
-        self.low = _check.number("low", low, least=0.0)
-        self.high = _check.number("high", high, least=low)
-        self.smooth = _check.seconds("smooth", smooth)
-        self.least = _check.count("least", least)
+        self.low = checks.number("low", low, least=0.0)
+        self.high = checks.number("high", high, least=low)
+        self.smooth = checks.seconds("smooth", smooth)
+        self.least = checks.count("least", least)
         self.average = 0.0
         self._stamp: float | None = None
 
@@ -92,7 +92,7 @@ class LoadBand:
         return width
 
 
-class Aperture(Roster):
+class Aperture(BasePicker):
     """Power of two choices, least loaded, within an aperture.
 
     With `peers` (how many clients) and `place` (which one we are, from 0) the aperture is deterministic; without, it
@@ -112,13 +112,13 @@ class Aperture(Roster):
         smooth: float = 15.0,
         **settings: Any,
     ) -> None:
-        self.peers = None if peers is None else _check.count("peers", peers)
-        self.place = _check.count("place", place, least=0)
+        self.peers = None if peers is None else checks.count("peers", peers)
+        self.place = checks.count("place", place, least=0)
         if self.peers is not None and self.place >= self.peers:
             raise ValueError(f"place={place!r}: expected less than peers={peers!r}")
         self.band = LoadBand(low=low, high=high, smooth=smooth, least=least)
         self.width = least
-        self._order: tuple[Picture | None, tuple[Endpoint, ...], list[float]] = (None, (), [])
+        self._order: tuple[EndpointSet | None, tuple[Endpoint, ...], list[float]] = (None, (), [])
         self._picks = 0
         super().__init__(*args, **settings)
 
@@ -139,7 +139,7 @@ class Aperture(Roster):
         """Who is in it now."""
         return self._order[1][: self.width] if self.peers is None else self._order[1]
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, order, ends = self._order
         if self.peers is None:
             if known is not picture:  # an order of our own, so that the clients do not all choose the same few

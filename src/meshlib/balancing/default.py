@@ -21,15 +21,15 @@ from collections.abc import Collection, Sequence
 from math import exp, inf
 from typing import Any
 
-from ..policies import _check
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .report import LoadReport
-from .roster import Picture, Random, Roster
+from .load_report import LoadReport
 
 ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that nobody gets all by a hair's breadth
 
 
-class Default(Roster):
+class Default(BasePicker):
     """Power of `choices` over latency, load and failures, with suspension of the overdue.
 
     `reports` says that servers write load reports into their answers. `rate` is for clusters whose servers answer
@@ -52,9 +52,9 @@ class Default(Roster):
         recheck: float | None = None,
         **settings: Any,
     ) -> None:
-        self.choices = _check.count("choices", choices)
+        self.choices = checks.count("choices", choices)
         self._fresh = tuple(draw % 3 == 0 for draw in range(choices))  # a random number has 53 bits: enough for three
-        self.rate = _check.number("rate", rate, least=0.0)
+        self.rate = checks.number("rate", rate, least=0.0)
         self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
         self.ward.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)
@@ -104,7 +104,7 @@ class Default(Roster):
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         endpoint.hear(report, now)
 
-    def _pick_few(self, picture: Picture, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+    def _pick_few(self, picture: EndpointSet, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
         """Up to three endpoints are all looked at; of more, a few that are not to be avoided."""
         n, turns = picture.size, picture.turns
         some: Sequence[Endpoint]

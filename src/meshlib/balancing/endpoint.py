@@ -22,18 +22,18 @@ from math import inf, log
 from typing import Any
 
 from ..call import IGNORED, SUCCESS, Verdict
-from ..policies import _check
-from ..policies.accrual import AccrualPolicy
-from .record import CROWD, CROWDS, MANY, NEVER, Record
-from .ward import Illness, Ward
+from ..policies.breaker.accrual import AccrualPolicy
+from ..policies.shell import checks
+from .ejection import ClusterHealth, EjectionState
+from .endpoint_stats import CROWD, CROWDS, MANY, NEVER, EndpointStats
 
 NO_LABELS: Mapping[str, str] = {}
 RELAPSE = 4.0  # failures that a relapse counts for
-_NO_WARD = Ward()  # of endpoints that belong to no cluster and were never asked; never changed
+_NO_WARD = ClusterHealth()  # of endpoints that belong to no cluster and were never asked; never changed
 _HEARD = inf  # in `_open`: the headers have come and the latency is known already
 
 
-class Endpoint(Record):
+class Endpoint(EndpointStats):
     """One address of a cluster, and everything that outlives a picture of the world.
 
     `address` is its identity: "host:port", or "unix:/path" (then `port` is 0). `weight` is its share of the traffic,
@@ -55,20 +55,22 @@ class Endpoint(Record):
         labels: Mapping[str, str] = NO_LABELS,
         zone: str = "",
         priority: int = 0,
-        ward: Ward | None = None,
+        ward: ClusterHealth | None = None,
     ) -> None:
         self.host = host
-        self.port = _check.count("port", port, least=0)
+        self.port = checks.count("port", port, least=0)
         self.address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.weight = _check.number("weight", weight, least=0.0)
+        self.weight = checks.number("weight", weight, least=0.0)
         self.labels = labels
         self.zone = zone
-        self.priority = _check.count("priority", priority, least=0)
+        self.priority = checks.count("priority", priority, least=0)
         self.carrier: Any = None
         super().__init__(ward or _NO_WARD)
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
         self._run_from = 0  # the permit of that first one
-        self.illness: Illness | None = None  # kept after recovery, because it remembers how long to wait next time
+        self.illness: EjectionState | None = (
+            None  # kept after recovery, because it remembers how long to wait next time
+        )
         self._permit = count(1)
 
     def __repr__(self) -> str:
@@ -95,7 +97,7 @@ class Endpoint(Record):
             self._oldest = now
             if self.stamp == NEVER:
                 if self.ward is _NO_WARD:
-                    self.ward = Ward()
+                    self.ward = ClusterHealth()
             elif self.well:
                 self.late_at = now + self.peak
         if not self.well:
@@ -195,7 +197,7 @@ class Endpoint(Record):
         with ward.lock:
             if self.well:
                 if self.illness is None:
-                    self.illness = Illness()
+                    self.illness = EjectionState()
                 self.well = False
                 self.late_at = -inf
                 ward.admit(self, self.illness, state, reason, next(self._permit), now, wait)
@@ -206,9 +208,9 @@ class Endpoint(Record):
 
         It is back when everybody who held it has called `release`. `until` is only told.
         """
-        ward = self.ward = Ward() if self.ward is _NO_WARD else self.ward
+        ward = self.ward = ClusterHealth() if self.ward is _NO_WARD else self.ward
         with ward.lock:
-            illness = self.illness = self.illness or Illness()
+            illness = self.illness = self.illness or EjectionState()
             if by in illness.held:
                 return
             illness.held = (*illness.held, by)
@@ -242,7 +244,7 @@ class Endpoint(Record):
 
     def limited(self, now: float) -> None:
         """The server refused a call because there are too many (HTTP 429): no failure, but an accrual policy may have
-        an opinion (`Unified`). To be told after `leave`; a probe that was refused so was a bad one."""
+        an opinion (`UnifiedAccrual`). To be told after `leave`; a probe that was refused so was a bad one."""
         if not self.well:
             ward = self.ward
             with ward.lock:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
 
 
-def two(picture: Picture, random: Random) -> tuple[Endpoint, Endpoint]:
+def two(picture: EndpointSet, random: Random) -> tuple[Endpoint, Endpoint]:
     """Two different endpoints (if there are two): the second is drawn from the others, as in Finagle's P2C."""
     endpoints, n = picture.endpoints, picture.size
     i = int(random() * n)
@@ -16,7 +16,7 @@ def two(picture: Picture, random: Random) -> tuple[Endpoint, Endpoint]:
     return endpoints[i], endpoints[j + 1 if j >= i else j]
 
 
-class LeastLoaded(Roster):
+class LeastLoaded(BasePicker):
     """Power of two choices over calls in flight ÷ weight (Finagle's default). The first on a tie.
 
     Of two, the one that is well wins before loads are compared. With unequal weights both are drawn by weight, and the
@@ -25,7 +25,7 @@ class LeastLoaded(Roster):
 
     name = "least_loaded"
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))
         if a.well is not b.well:
             return a if a.well else b
@@ -41,7 +41,7 @@ class LeastLoadedScan(LeastLoaded):
 
     name = "least_loaded_scan"
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         best, least, found = picture.endpoints[0], float("inf"), 0.0
         for endpoint in picture.endpoints:
             load = self.load(endpoint, now) if endpoint.well else float("inf")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..policies import _check
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
+from .edf_schedule import EdfSchedule
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
-from .turns import Turns
 
 
-class LeastRequest(Roster):
+class LeastRequest(BasePicker):
     """Equal weights: of `choices` draws *with replacement*, whoever has the fewest calls in flight, the first on a tie.
 
     Unequal weights: everybody in turn, where each turn moves an endpoint's deadline on by 1 ÷ its present weight, and
@@ -20,12 +20,12 @@ class LeastRequest(Roster):
     name = "least_request"
 
     def __init__(self, *args: Any, choices: int = 2, active_request_bias: float = 1.0, **settings: Any) -> None:
-        self.choices = _check.count("choices", choices)
-        self.active_request_bias = _check.number("active_request_bias", active_request_bias, least=0.0)
-        self._turns = Turns(self.weight)
+        self.choices = checks.count("choices", choices)
+        self.active_request_bias = checks.number("active_request_bias", active_request_bias, least=0.0)
+        self._turns = EdfSchedule(self.weight)
         super().__init__(*args, **settings)
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if not picture.equal:
             return self._turns.next(picture)
         best = picture.draw(random)

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from ..policies import _check
-from .bounded import Bound
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
+from .bounded_load import Bound
 from .endpoint import Endpoint
 from .hashing import hash64
-from .roster import Picture, Random, Roster
 
 LARGEST = 5_000_011
 
@@ -48,7 +48,7 @@ def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
     return slots
 
 
-class Maglev(Roster):
+class Maglev(BasePicker):
     """The endpoint in slot key mod `size` (a prime); without a key, a random slot.
 
     An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key. With
@@ -59,10 +59,10 @@ class Maglev(Roster):
 
     def __init__(self, *args: Any, size: int = 65_537, bound: float | None = None, **settings: Any) -> None:
         self.bound = None if bound is None else Bound(bound)
-        self.size = _check.count("size", size, least=2)
+        self.size = checks.count("size", size, least=2)
         if size > LARGEST or any(size % divisor == 0 for divisor in range(2, int(size**0.5) + 1)):
             raise ValueError(f"size={size!r}: expected a prime up to {LARGEST}")
-        self._table: tuple[Picture | None, array[int]] = (None, array("i"))
+        self._table: tuple[EndpointSet | None, array[int]] = (None, array("i"))
         super().__init__(*args, **settings)
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -71,7 +71,7 @@ class Maglev(Roster):
         if picture.size:
             self._table = (picture, table(picture.endpoints, self.size))
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, slots = self._table
         key = int(random() * 2**64) if key is None else key
         if attempt:

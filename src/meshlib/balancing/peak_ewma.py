@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import exp, inf
 from typing import Any
 
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
 from .least_loaded import two
-from .roster import Picture, Random, Roster
 
 ALIKE = 1.1
 PENALTY = 140737.0  # seconds: Finagle's Long.Max >> 16 nanoseconds, for those without an answer yet
 
 
-class PeakEwma(Roster):
+class PeakEwma(BasePicker):
     """Power of two choices over peak EWMA × (calls in flight + 1), as in Finagle.
 
     An endpoint without data costs nothing while it is idle and everything as soon as one call is in flight: it gets
@@ -28,7 +28,7 @@ class PeakEwma(Roster):
         super().__init__(*args, **settings)
         self.ward.tune(decay=decay)
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if picture.equal:
             a, b = two(picture, random)
             tie = 1.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
 
 
-class PickFirst(Roster):
+class PickFirst(BasePicker):
     """The first endpoint of the list that is well, and the same again as long as it is (after gRPC's pick_first).
 
     With `shuffle`, each client starts somewhere else: the first pick after an update that lost the present endpoint
@@ -28,7 +28,7 @@ class PickFirst(Roster):
         if self._present not in self._picture.endpoints:
             self._present = None
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         present = self._present
         if present is not None and present.well and attempt == 0:
             return present

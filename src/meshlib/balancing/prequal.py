@@ -13,10 +13,10 @@ from math import inf
 from threading import Lock
 from typing import Any
 
-from ..policies import _check
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .report import LoadReport
-from .roster import Picture, Random, Roster
+from .load_report import LoadReport
 
 
 def reuse(pool: int, servers: int, rate: float, removals: float = 1.0, delta: float = 1.0) -> float:
@@ -39,9 +39,9 @@ class ProbePool:
     """The recent answers: at most `size`, none older than `age` seconds, each used at most `uses` times."""
 
     def __init__(self, *, size: int = 16, age: float = 1.0, hot: float = 2**-0.25) -> None:
-        self.size = _check.count("size", size, least=2)
-        self.age = _check.seconds("age", age)
-        self.hot = _check.ratio("hot", hot)
+        self.size = checks.count("size", size, least=2)
+        self.age = checks.seconds("age", age)
+        self.hot = checks.ratio("hot", hot)
         self.answers: list[Answer] = []
         self._worst_next = False
 
@@ -86,7 +86,7 @@ class ProbePool:
         return rank
 
 
-class Prequal(Roster):
+class Prequal(BasePicker):
     """Picks from a pool of probe answers; whoever sends asks `probes` after each pick whom to probe.
 
     `rate` is how many probes go out per pick (fractions by chance), `removals` how many answers leave the pool per
@@ -108,14 +108,14 @@ class Prequal(Roster):
         hot: float = 2**-0.25,
         **settings: Any,
     ) -> None:
-        self.rate = _check.number("rate", rate, least=0.0)
-        self.removals = _check.count("removals", removals, least=0)
-        self.delta = _check.number("delta", delta, least=0.0)
+        self.rate = checks.number("rate", rate, least=0.0)
+        self.removals = checks.count("removals", removals, least=0)
+        self.delta = checks.number("delta", delta, least=0.0)
         self.pool = ProbePool(size=size, age=age, hot=hot)
         self._lock = Lock()
         super().__init__(*args, **settings)
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         with self._lock:
             answer = self.pool.best(now, reuse(self.pool.size, picture.size, self.rate, self.removals, self.delta))
             for _ in range(self.removals):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
 
 
-class RandomChoice(Roster):
+class RandomChoice(BasePicker):
     """At random, by weight. Needs no state at all, and is the yardstick for everything else."""
 
     name = "random"
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         return picture.draw(random)

@@ -6,10 +6,10 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from ..policies import _check
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
-from .report import LoadReport
-from .roster import Picture, Random, Roster
+from .load_report import LoadReport
 
 MOST = 65535  # weights are scaled so that the largest is this
 STEP = 32767  # half of it: spreads the turns of one generation
@@ -40,7 +40,7 @@ def takes_turn(weight: int, generation: int, index: int) -> bool:
     return (weight * generation + index * STEP) % MOST >= MOST - weight
 
 
-class ReportedWeights(Roster):
+class ReportedWeights(BasePicker):
     """Weighted round robin by load reports.
 
     A server's weight counts only after `blackout` seconds of reports, and no longer than `expiration` seconds after
@@ -59,13 +59,13 @@ class ReportedWeights(Roster):
         penalty: float = 1.0,
         **settings: Any,
     ) -> None:
-        self.blackout = _check.seconds("blackout", blackout, zero=True)
-        self.expiration = _check.seconds("expiration", expiration)
-        self.period = max(0.1, _check.seconds("period", period))
-        self.penalty = _check.number("penalty", penalty, least=0.0)
+        self.blackout = checks.seconds("blackout", blackout, zero=True)
+        self.expiration = checks.seconds("expiration", expiration)
+        self.period = max(0.1, checks.seconds("period", period))
+        self.penalty = checks.number("penalty", penalty, least=0.0)
         self._turn = count().__next__  # goes on counting through updates, which therefore do not restart the cycle
         self._first: dict[Endpoint, float] = {}  # since when there are reports
-        self._plan: tuple[Picture | None, float, list[int] | None] = (None, -inf, None)
+        self._plan: tuple[EndpointSet | None, float, list[int] | None] = (None, -inf, None)
         super().__init__(*args, **settings)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
@@ -82,7 +82,7 @@ class ReportedWeights(Roster):
             return 0.0
         return report_weight(report, self.penalty)
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, since, plan = self._plan
         if known is not picture or now - since >= self.period:
             plan = strides([self.weight(one, now) for one in picture.endpoints])

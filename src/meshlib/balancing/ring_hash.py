@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from ..policies import _check
-from .bounded import Bound
+from ..policies.shell import checks
+from .base_picker import BasePicker, EndpointSet, Random
+from .bounded_load import Bound
 from .endpoint import Endpoint
 from .hashing import hash64
-from .roster import Picture, Random, Roster
 
 
 def ring(
@@ -42,7 +42,7 @@ def ring(
     return [hashed for hashed, _ in entries], [index for _, index in entries]
 
 
-class RingHash(Roster):
+class RingHash(BasePicker):
     """The endpoint whose entry is the first at or after the key, around the ring; without a key, a random place.
 
     Ill and avoided endpoints are skipped clockwise, so their keys spread and come back to them later. With `bound`
@@ -55,10 +55,10 @@ class RingHash(Roster):
     def __init__(
         self, *args: Any, minimum: int = 1024, maximum: int = 8_388_608, bound: float | None = None, **settings: Any
     ) -> None:
-        self.minimum = _check.count("minimum", minimum)
-        self.maximum = _check.count("maximum", maximum, least=minimum)
+        self.minimum = checks.count("minimum", minimum)
+        self.maximum = checks.count("maximum", maximum, least=minimum)
         self.bound = None if bound is None else Bound(bound)
-        self._ring: tuple[Picture | None, list[int], list[int]] = (None, [], [])
+        self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -67,7 +67,7 @@ class RingHash(Roster):
         if picture.size:
             self._ring = (picture, *ring(picture.endpoints, minimum=self.minimum, maximum=self.maximum))
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, hashes, owners = self._ring
         picture = known or picture
         if key is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import count
 
+from .base_picker import BasePicker, EndpointSet, Random
+from .edf_schedule import EdfSchedule
 from .endpoint import Endpoint
-from .roster import Picture, Random, Roster
-from .turns import Turns
 
 
-class RoundRobin(Roster):
+class RoundRobin(BasePicker):
     """Earliest deadline first, as in Envoy: each turn moves an endpoint's next deadline on by 1 ÷ weight.
 
     With equal weights this is the plain circle, which needs no lock. A new picture begins with fresh deadlines, but
@@ -20,10 +20,10 @@ class RoundRobin(Roster):
 
     def __init__(self, *args: object, **settings: object) -> None:
         self._turn = count().__next__
-        self._turns = Turns(lambda endpoint: endpoint.weight or 1.0)
+        self._turns = EdfSchedule(lambda endpoint: endpoint.weight or 1.0)
         super().__init__(*args, **settings)  # type: ignore[arg-type]
 
-    def choose(self, picture: Picture, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if picture.equal:
             return picture.endpoints[self._turn() % picture.size]
         return self._turns.next(picture)

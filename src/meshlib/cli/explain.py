@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from ..balancing import Endpoint
 from ..config.load import load_mesh
 from ..errors import ConfigError
-from ..http.actions import policies_for
-from ..http.engine import ANY
+from ..http.engine.async_engine import ANY
+from ..http.engine.rule_actions import policies_for
 from ..mesh import Mesh
 from ..routing.explain import Explanation, Step, explain
 from ..routing.request import RouteRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from ..config.envoy import export
+from ..config.envoy_export import export
 from ..config.load import load
 from ..config.manifests import are_manifests, read_manifests
 from ..errors import ConfigError

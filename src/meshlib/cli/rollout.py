@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config.rollout import rollout
+from ..config.rollout_run import rollout
 from ..config.values import duration
 from ..errors import ConfigError, MeshError
 from ..routing.rollout import Phase

@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
+from ..config.build_routes import route_table
 from ..config.load import load_text
-from ..config.routes import route_table
-from ..discovery.etcd import EtcdStore
+from ..discovery.etcd_store import EtcdStore
 from ..discovery.file_store import FileStore
 from ..discovery.store import Conflict, Entry, RouteStore, StoreAway
 from ..errors import ConfigError

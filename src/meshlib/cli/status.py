@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.build_routes import route_table
 from ..config.load import load_text
-from ..config.routes import route_table
 from ..discovery.file_store import FileStore
-from ..discovery.processes import said
+from ..discovery.process_status import said
 from ..discovery.store import Entry, RouteStore, StoreAway
 from ..errors import ConfigError
 from .routes import store

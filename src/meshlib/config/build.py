@@ -14,24 +14,24 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..balancing import Endpoint, carry
-from ..balancing.outlier import OutlierDetection
+from ..balancing.outlier_detection import OutlierDetection
 from ..errors import ConfigError
-from ..http.caretaker import Caretaker
-from ..http.health import Checks
-from ..http.pipeline import service_pipeline
+from ..http.engine.service_pipeline import service_pipeline
+from ..http.health.health_checks import Checks
+from ..http.health.health_thread import HealthThread
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
-from ..policies._gate import Gate
-from ..policies.budget import RetryBudget
+from ..policies.retry.budget import RetryBudget
+from ..policies.shell.gate import Gate
 from ..routing.table import Service as Rules
-from .clusters import balancer, checks, layered, outlier, ward
+from .build_clusters import balancer, checks, layered, outlier, ward
+from .build_policies import Made, function_pipeline, gates
+from .build_routes import NO_POLICIES, RoutePolicies, live_clusters, route_table, sticky
 from .document import Document
 from .loaded import Loaded, place_of, services_of
 from .models import ClusterModel, PipelineModel, ServiceModel
-from .policies import Made, function_pipeline, gates
 from .policy_models import BudgetModel
 from .route_models import RouteModel
-from .routes import NO_POLICIES, RoutePolicies, live_clusters, route_table, sticky
 
 Key: TypeAlias = tuple[str, str]  # a section of the file, and a name in it
 
@@ -109,7 +109,7 @@ class Builder:
                 checked = self._before.checks[name][1]
                 checked.outlier = cluster.outlier
                 checked.update(endpoints, now)
-        Caretaker.of(self._mesh).look_after(checked for _, checked in self._before.checks.values())
+        HealthThread.of(self._mesh).look_after(checked for _, checked in self._before.checks.values())
 
     def _check(self, name: str, model: ClusterModel) -> None:
         wanted = model.health_check, model.tls, model.tls_name

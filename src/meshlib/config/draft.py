@@ -13,7 +13,7 @@ MANIFESTS = "manifests"  # where something stands that no single file says
 CLUSTER_DOMAIN = ".svc.cluster.local"
 
 
-class Woven(Document):
+class MergedDocument(Document):
     """A document that was put together from pieces of other files."""
 
     def __init__(self, data: Any, origins: Mapping[Place, tuple[str, int]]) -> None:
@@ -62,9 +62,9 @@ class Draft:
         message = f"{host}: no DestinationRule has the subset {subset!r}: cluster {name} has nobody in it"
         self.report.findings.append(Finding(file, line, "warning", message))
 
-    def document(self) -> Woven:
+    def document(self) -> MergedDocument:
         data = {"services": self.services, "clusters": self.clusters, "egress": self.egress, **self.extra}
-        return Woven(data, self.origins)
+        return MergedDocument(data, self.origins)
 
 
 def short(host: str, namespace: str, home: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..discovery.file_store import FileStore
-from ..discovery.processes import Said
+from ..discovery.process_status import ProcessStatus
 from ..discovery.store import Entry, RouteStore, StoreAway
 from ..events import SourceAway, SourceBack
 from ..mesh import Mesh
@@ -47,7 +47,7 @@ class StoreReader:
         self._builder = Builder(mesh)
         self._folder = Path.cwd()  # a daemon may go to another one
         self._findings: set[str] = set()
-        self._said = None if copy is None else Said(copy.path, store=store.name, away=None, refused=None)
+        self._said = None if copy is None else ProcessStatus(copy.path, store=store.name, away=None, refused=None)
         if self._said is not None:
             mesh.on_close(self._said.close)
         self._loading = threading.Lock()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..balancing import Endpoint
-from ..discovery.file import Stamp, stamp
-from ..discovery.fs import read_folder
+from ..discovery.file_watch import Stamp, stamp
+from ..discovery.linkerd_folder import read_folder
 from ..errors import ConfigError
 from ..routing.dtab import Dtab
 from ..routing.namer import Bound, NamingError

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..mesh import Mesh
 from .build import Builder
+from .build_routes import clusters_of
 from .document import Document, Place, dotted
 from .draft import MANIFESTS
 from .load import load
@@ -17,7 +18,6 @@ from .manifests import are_manifests, read_manifests
 from .models import MeshModel, ServiceModel
 from .node import Finding
 from .route_models import MatchModel, PathModel, RouteModel
-from .routes import clusters_of
 
 
 def lint(path: Path) -> list[Finding]:

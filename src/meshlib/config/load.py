@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from ..balancing import Endpoint
 from ..balancing.subset import subset_or
-from ..discovery.file import FileWatch, Stamp, stamp
+from ..discovery.file_watch import FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from .build import Builder
 from .document import Document, parse, parse_all, read
-from .endpoints import NOBODY, copy_of, endpoints_of
+from .endpoint_files import NOBODY, copy_of, endpoints_of
 from .errors import first_error
 from .loaded import Loaded, check, static_endpoints
 from .manifests import amount_to, anchored, are_manifests, is_manifest, read_manifests

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..balancing import Endpoint
-from ..http.engine import ANY
-from .clusters import check_cluster
+from ..http.engine.async_engine import ANY
+from .build_clusters import check_cluster
+from .build_routes import EGRESS, clusters_of
 from .document import Document, Place
-from .endpoints import NOBODY, endpoint
+from .endpoint_files import NOBODY, endpoint
 from .models import ClusterModel, MeshModel, ServiceModel
-from .routes import EGRESS, clusters_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,21 +13,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..balancing import Endpoint
-from ..discovery.file import Stamp, stamp
+from ..discovery.file_watch import Stamp, stamp
 from ..errors import ConfigError
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from . import gateway_api, istio, istio_clusters, linkerd
 from .build import Builder
+from .build_routes import route_table
 from .document import Document, read_all
 from .draft import Draft
-from .endpoints import endpoint
+from .endpoint_files import endpoint
 from .errors import first_error
 from .istio_retry import DEFAULT
 from .loaded import Loaded, check
 from .models import EndpointModel, MeshModel
 from .node import ConfigReport, Node
-from .routes import route_table
 
 Addresses = Mapping[str, Iterable[Endpoint | str | Mapping[str, Any]]]
 # What manifests are full of, and what no client would ever miss.

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .file import FileWatch, stamp
+from .file_watch import FileWatch, stamp
 from .store import Changed, Conflict, Entry, StoreAway, Told
 
 KEPT = 50

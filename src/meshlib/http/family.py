@@ -6,10 +6,10 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from .beneath import AsyncSwept
+from .engine.lazy_response import EmptyStream, lazy_response
+from .engine.stream_lease import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
 from .errors import Errors
-from .lazy_response import Spent, lazy_response
-from .stream import AsyncGuarded, AsyncWire, SyncGuarded, SyncTimed
+from .transports.httpx_pools import AsyncLeakSweeper
 
 
 class Family:
@@ -22,7 +22,7 @@ class Family:
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})
-        self.AsyncSwept: Any = type("AsyncSwept", (AsyncSwept, self.lib.AsyncByteStream), {})
+        self.AsyncLeakSweeper: Any = type("AsyncLeakSweeper", (AsyncLeakSweeper, self.lib.AsyncByteStream), {})
         self.AsyncWire: Any = type("AsyncWire", (AsyncWire, self.lib.AsyncByteStream), {})
-        self.Spent: Any = type("Spent", (Spent, self.lib.AsyncByteStream), {})
-        self.LazyResponse: Any = lazy_response(self.lib, self.Spent)
+        self.EmptyStream: Any = type("EmptyStream", (EmptyStream, self.lib.AsyncByteStream), {})
+        self.LazyResponse: Any = lazy_response(self.lib, self.EmptyStream)

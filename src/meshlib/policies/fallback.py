@@ -13,14 +13,14 @@ from typing import Any, cast
 from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
-from . import _check
-from ._judge import Errors, _predicate
-from ._loop import F, Loop, Packed, identity
-from ._straight import answered, rescued
-from ._written import is_coroutine_function
+from .shell import checks
+from .shell.call_policy import CallPolicy, F, Packed, identity
+from .shell.classifiers import Errors, _predicate
+from .shell.codegen import is_coroutine_function
+from .shell.fused_calls import answered, rescued
 
 
-class Fallback(Loop):
+class Fallback(CallPolicy):
     """Answers in the place of a call that failed, was refused or took too long.
 
     `Fallback(value)` gives that value; `Fallback(function)` what the function makes of the error, or of the result that
@@ -57,17 +57,17 @@ class Fallback(Loop):
             raise ValueError("value: expected a value, a function of the error, `instead=` or `stale=`")
         if classify is not None and (on is not None or failure_result is not None):
             raise ValueError(f"classify={classify!r}: expected no on or failure_result beside")
-        self.classify = _check.function("classify", classify, "the call, the result and the error")
+        self.classify = checks.function("classify", classify, "the call, the result and the error")
         self.value = value
-        self.instead = _check.function("instead", instead, "the same arguments", may_be_async=True)
+        self.instead = checks.function("instead", instead, "the same arguments", may_be_async=True)
         self.on = None if on is None else _predicate("on", on)
-        self.failure_result = _check.function("failure_result", failure_result, "the result")
+        self.failure_result = checks.function("failure_result", failure_result, "the result")
         self.hides = on is None and classify is None
-        self.concurrency = inf if concurrency is None else _check.count("concurrency", concurrency)
+        self.concurrency = inf if concurrency is None else checks.count("concurrency", concurrency)
         self.active = 0
-        self.stale = None if stale is None else _check.seconds("stale", stale, infinite=True)
-        self.key = _check.function("key", key, "the arguments")
-        self.remember = _check.count("remember", remember)
+        self.stale = None if stale is None else checks.seconds("stale", stale, infinite=True)
+        self.key = checks.function("key", key, "the arguments")
+        self.remember = checks.count("remember", remember)
         self._lock = Lock()
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:

@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from struct import pack, unpack
 
-from .override import CONTEXT_HEADER, USER_HEADER, Override, context_header
+from .dtab_override import CONTEXT_HEADER, USER_HEADER, Override, context_header
 
 DEADLINE_HEADER = "l5d-ctx-deadline"
 TRACE_HEADER = "l5d-ctx-trace"

@@ -12,9 +12,9 @@ from typing import Any
 from ..errors import ConfigError
 from .actions import HeaderEdit, Rewrite
 from .binding import Interpreter, shares
-from .identify import HeaderTokenIdentifier, Identified, Identifier
+from .dtab_override import CONTEXT_HEADER, OFF, USER_HEADER, Override
+from .identifiers import HeaderTokenIdentifier, Identified, Identifier
 from .namer import Bound, NamingError, Pending
-from .override import CONTEXT_HEADER, OFF, USER_HEADER, Override
 from .path import Path
 from .path_pattern import PathPattern
 from .request import Random, RouteRequest, host_and_port

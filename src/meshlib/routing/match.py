@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from .request import RouteRequest
-from .text import Text
+from .text_match import Text
 from .url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 
 Test: TypeAlias = Callable[[RouteRequest], bool]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from math import isfinite
 
-from .condition import Condition
+from .rollout_condition import Condition
 from .split import Destination, Split
 
 

@@ -26,7 +26,7 @@ from ...events import (
     Event,
     SnapshotPublished,
 )
-from ...http.client import MeshClient
+from ...http.client.clients import MeshClient
 from ...mesh import Endpoint, Mesh
 from ...runtime import System
 from .script import Tempo, weights

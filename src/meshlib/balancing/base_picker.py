@@ -1,0 +1,234 @@
+"""Who stands for election: the endpoints of one cluster, their weights, who of them is well, and what to do in a panic.
+
+Every algorithm is a `BasePicker` with its own `pick`. A roster never copies state: it holds the same `Endpoint` objects
+as the roster before it, so algorithms can be swapped under load.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
+from math import inf, isnan, nan
+from typing import TypeAlias
+
+from ..errors import NoEndpoint
+from ..policies.shell import checks
+from .ejection import ClusterHealth
+from .endpoint import Endpoint
+from .load_report import LoadReport
+from .slow_start import slow_start_factor
+
+Random: TypeAlias = Callable[[], float]
+EFFORT = 5  # draws before everybody is looked at; with half of the endpoints ill, one pick in 32 gets there
+
+
+class EndpointSet:
+    """An immutable view of the endpoints in the order given, with what drawing by weight needs."""
+
+    __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total", "turns")
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        members = tuple(endpoints)
+        weights = [e.weight for e in members]
+        if weights and min(weights) == 0.0 < max(weights):  # a weight of 0 means: only if nobody else is left
+            members = tuple(e for e in members if e.weight > 0.0)
+            weights = [e.weight for e in members]
+        self.endpoints = members
+        self.size = len(members)
+        self.equal = not weights or min(weights) == max(weights)
+        if self.equal:
+            weights = [weights[0] or 1.0] * self.size if weights else []
+        self.ends = [] if self.equal else list(accumulate(weights[:-1]))  # beyond them all is the last one
+        few = self.size if self.equal and self.size < 4 else 0  # so few that the default balancer looks at all of them
+        self.turns = tuple(members[first:] + members[:first] for first in range(few))
+        self.total = sum(weights)
+        self.mean = self.total / self.size if weights else 1.0
+
+    def draw(self, random: Random) -> Endpoint:
+        """One endpoint, at random by weight."""
+        if self.equal:
+            return self.endpoints[int(random() * self.size)]
+        return self.endpoints[bisect(self.ends, random() * self.total)]
+
+
+class BasePicker:
+    """What all algorithms share: membership, the ward, and the way out when the first draw does not do.
+
+    `panic` is the share of well endpoints below which health is ignored (0: never; then a cluster whose endpoints are
+    all ill refuses with `NoEndpoint`). Endpoints that join later get their full share only after `slow_start` seconds.
+    """
+
+    name = ""
+    listens = False  # does it want the load reports that servers write into their answers?
+    rate = 0.0  # how many endpoints it wants probed for a load report per pick
+
+    def __init__(
+        self,
+        cluster: str = "cluster",
+        endpoints: Sequence[Endpoint] = (),
+        *,
+        ward: ClusterHealth | None = None,
+        panic: float = 0.5,
+        slow_start: float = 0.0,
+        aggression: float = 1.0,
+        probing: bool = True,
+    ) -> None:
+        self.cluster = cluster
+        self.ward = ward or ClusterHealth(cluster)
+        self.panic = checks.ratio("panic", panic, zero=True)
+        self.slow_start = checks.seconds("slow_start", slow_start, zero=True)
+        self.aggression = checks.number("aggression", aggression, least=0.01)
+        self.probing = probing  # a roster inside another one leaves the ward to that
+        self._members: tuple[Endpoint, ...] = ()
+        self._picture = EndpointSet(())
+        self._warming: dict[Endpoint, float] = {}  # newcomers, and since when they have been asked
+        self._well: tuple[EndpointSet, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
+        self.update(endpoints)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All members, also those whose weight is 0."""
+        return self._members
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the membership. Who stays is the same object; use `carry` if the addresses come afresh."""
+        ward = self.ward
+        for endpoint in endpoints:
+            if endpoint.ward is not ward:
+                endpoint.ward = ward
+                endpoint.accrual = ward.accrual and ward.accrual()
+        if self.slow_start and self._picture.size:
+            known = set(self._picture.endpoints)
+            self._warming = {
+                one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
+            }
+        self._members = tuple(endpoints)
+        self._picture = picture = EndpointSet(endpoints)
+        if self.probing:
+            ward.keep(picture.endpoints)
+        mean = 0.0 if picture.equal else picture.mean
+        for endpoint in picture.endpoints:
+            endpoint.scale = mean / endpoint.weight if mean and endpoint.weight else 1.0
+
+    def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
+        """The endpoint for the next call. `key` is the hash of what makes calls stick together, `avoid` holds endpoints
+        that this call has tried already. Raises `NoEndpoint`."""
+        if self.ward.sick and self.probing:
+            probe = self._probe(random, now, avoid)
+            if probe is not None:
+                return probe
+        picture = self._picture
+        if picture.size:
+            for attempt in range(EFFORT):
+                endpoint = self.choose(picture, random, now, key, attempt)
+                if endpoint.well and not (avoid and endpoint in avoid):
+                    if self._warming and endpoint in self._warming and not self._warm(endpoint, random, now):
+                        continue
+                    return endpoint
+        return self._rescue(random, now, avoid)
+
+    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        """The algorithm: one endpoint of a picture that is not empty. `attempt` counts from 0 within one pick, for
+        algorithms that would otherwise choose the same again."""
+        raise NotImplementedError
+
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        """A server has told its load, in a response or in the answer to a probe."""
+        endpoint.report = report
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to ask for a load report after this pick: `rate` of them on average, different ones."""
+        return self.draw_some(self.rate, random)
+
+    def draw_some(self, number: float, random: Random) -> list[Endpoint]:
+        """So many different endpoints at random; a fraction is one more by chance."""
+        endpoints, n = self._picture.endpoints, self._picture.size
+        wanted = min(n, int(number) + (random() < number % 1.0))
+        if wanted > n // 2:
+            start = int(random() * n)
+            return [endpoints[(start + step) % n] for step in range(wanted)]
+        drawn: dict[Endpoint, None] = {}
+        while len(drawn) < wanted:
+            drawn[endpoints[int(random() * n)]] = None
+        return list(drawn)
+
+    def _warm(self, endpoint: Endpoint, random: Random, now: float) -> bool:
+        """Slow start: does a newcomer get this call? Its share grows with its age."""
+        since = self._warming.get(endpoint, -inf)
+        if isnan(since):
+            self._warming[endpoint] = since = now
+        if now - since >= self.slow_start:
+            self._warming.pop(endpoint, None)
+            return True
+        return random() < slow_start_factor(now - since, self.slow_start, self.aggression)
+
+    def load(self, endpoint: Endpoint, now: float) -> float:
+        """What one more call would cost there; only comparisons have a meaning."""
+        return (len(endpoint._waiting) + len(endpoint._open) + 1) / (endpoint.weight or 1.0)
+
+    def _probe(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint | None:
+        """An ill endpoint that is due for its probe, if any."""
+        probe = self.ward.probe(random, now)
+        return None if probe is None or probe in avoid else probe
+
+    def _rescue(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+        """Pick when the quick draw found nobody: look at all, once per change of health.
+
+        Whoever is to be avoided gets the call only if there is nobody else. In a panic all are used, but the draw
+        always has somebody well in it, so that ill ones are taken only as far as the well ones are loaded.
+        """
+        picture = self._picture
+        if not picture.size:
+            raise NoEndpoint(self.cluster, "it has no endpoints")
+        well = self._all_well(picture)
+        panic = len(well) < self.panic * picture.size
+        if not well and not panic:
+            due = self.ward.due
+            raise NoEndpoint(
+                self.cluster,
+                f"all {picture.size} endpoints are ill",
+                retry_after=None if due == inf else max(0.0, due - now),
+            )
+        draw = [self._one_of(well, random, avoid), self._one_of(well, random, avoid)]
+        if panic:
+            draw += [self._one_of(picture.endpoints, random, avoid), self._one_of(picture.endpoints, random, avoid)]
+        found = [endpoint for endpoint in draw if endpoint is not None]
+        if found:
+            return min(found, key=lambda endpoint: self.load(endpoint, now))
+        others = [endpoint for endpoint in picture.endpoints if endpoint not in avoid]
+        return self._one_of(others or well or picture.endpoints, random, ()) or picture.endpoints[0]
+
+    def _all_well(self, picture: EndpointSet) -> tuple[Endpoint, ...]:
+        known, version, well = self._well
+        if known is not picture or version != self.ward.version:
+            version = self.ward.version
+            well = tuple(endpoint for endpoint in picture.endpoints if endpoint.well)
+            self._well = (picture, version, well)
+        return well
+
+    def _one_of(self, among: Sequence[Endpoint], random: Random, avoid: Collection[Endpoint]) -> Endpoint | None:
+        if not among:
+            return None
+        endpoint = among[int(random() * len(among))]
+        if endpoint not in avoid:
+            return endpoint
+        others = [endpoint for endpoint in among if endpoint not in avoid]
+        return others[int(random() * len(others))] if others else None
+
+
+def carry(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints of `seen`, where those whose address is in `known` are the old objects, told what is new.
+
+    Weight, labels, zone and priority are taken over; calls in flight, latency, illness and connections stay. Of two
+    with the same address the last counts.
+    """
+    old = {endpoint.address: endpoint for endpoint in known}.get
+    result: dict[str, Endpoint] = {}
+    for new in seen:
+        address = new.address
+        result[address] = endpoint = old(address, new)
+        if endpoint is not new:
+            endpoint.weight, endpoint.labels = new.weight, new.labels
+            endpoint.zone, endpoint.priority = new.zone, new.priority
+    return tuple(result.values())

@@ -1,0 +1,206 @@
+"""Priorities and zones: which group of endpoints is asked, before an algorithm chooses within it?"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from itertools import accumulate
+from typing import Any
+
+from ..errors import NoEndpoint
+from ..policies.shell import checks
+from .base_picker import BasePicker, Random
+from .ejection import ClusterHealth
+from .endpoint import Endpoint
+from .load_report import LoadReport
+from .priority import OVERPROVISIONING, locality_weights, priority_loads, zone_shares
+
+NEAREST = 6  # Envoy: with fewer endpoints than this, zones are not worth the unevenness
+
+
+class _Group:
+    """One zone of one priority, with a roster of its own."""
+
+    __slots__ = ("level", "members", "roster", "zone")
+
+    def __init__(self, level: int, zone: str, members: list[Endpoint], roster: BasePicker) -> None:
+        self.level, self.zone, self.members, self.roster = level, zone, members, roster
+
+
+class LocalityBalancer:
+    """Priority, then zone, then endpoint; the shares are worked out afresh whenever somebody falls ill or recovers.
+
+    `zone` is where we are: calls stay there as far as its servers suffice for their part of the callers (`callers`:
+    share of callers by zone; unknown: spread like the servers). `zone_weights` instead gives fixed weights by zone.
+    Without either, zones are ignored. `algorithm` makes the roster of one group.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        endpoints: Sequence[Endpoint] = (),
+        *,
+        algorithm: type[BasePicker],
+        ward: ClusterHealth | None = None,
+        panic: float = 0.5,
+        overprovisioning: float = OVERPROVISIONING,
+        zone: str | None = None,
+        callers: Mapping[str, float] | None = None,
+        zone_weights: Mapping[str, float] | None = None,
+        nearest: int = NEAREST,
+        **settings: Any,
+    ) -> None:
+        self.cluster = cluster
+        self.ward = ward or ClusterHealth(cluster)
+        self.name = algorithm.name
+        self.panic = checks.ratio("panic", panic, zero=True)
+        self.overprovisioning = checks.number("overprovisioning", overprovisioning, least=1.0)
+        self.zone = zone
+        self.callers = callers
+        self.zone_weights = zone_weights
+        self.nearest = checks.count("nearest", nearest)
+        example = algorithm(cluster, probing=False, **settings)  # what its settings mean, and whether they are right
+        self.listens, self.rate = example.listens, example.rate
+        self._algorithm = algorithm
+        self._settings = settings
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._groups: dict[tuple[int, str], _Group] = {}
+        self._plan: tuple[int, list[float], list[BasePicker]] = (-1, [], [])
+        self.update(endpoints)
+
+    def __copy__(self) -> LocalityBalancer:
+        """One that can be updated while this one stays as it is."""
+        other: LocalityBalancer = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._groups = {
+            key: _Group(group.level, group.zone, group.members, copy(group.roster))
+            for key, group in self._groups.items()
+        }
+        other._plan = (-1, [], [])
+        return other
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the membership. Groups whose members are the same objects as before are not touched."""
+        zoned = self.zone is not None or self.zone_weights is not None
+        members: dict[tuple[int, str], list[Endpoint]] = {}
+        for endpoint in endpoints:
+            members.setdefault((endpoint.priority, endpoint.zone if zoned else ""), []).append(endpoint)
+        groups: dict[tuple[int, str], _Group] = {}
+        for key in sorted(members):
+            old = self._groups.get(key)
+            if old is None:
+                roster = self._algorithm(
+                    self.cluster, members[key], ward=self.ward, panic=0.0, probing=False, **self._settings
+                )
+                old = _Group(*key, members[key], roster)
+            else:
+                old.roster.update(members[key])
+                old.members = members[key]
+            groups[key] = old
+        self.ward.keep(endpoints)
+        self._groups = groups
+        self.endpoints = tuple(endpoints)
+        self._plan = (-1, [], [])
+
+    def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
+        """The endpoint for the next call; raises `NoEndpoint` if there is none."""
+        ward = self.ward
+        if ward.sick:
+            probe = ward.probe(random, now)
+            if probe is not None and probe not in avoid:
+                return probe
+        version, ends, rosters = self._plan
+        if version != ward.version:
+            ends, rosters = self._work_out(ward.version)
+        if not rosters:
+            raise NoEndpoint(self.cluster, "it has no endpoints" if not self.endpoints else "all endpoints are ill")
+        at = random() if key is None else key / 2**64  # the same key shall find the same priority
+        chosen = min(bisect(ends, at * ends[-1]), len(rosters) - 1)
+        try:
+            return rosters[chosen].pick(random, now, key=key, avoid=avoid)
+        except NoEndpoint:  # its last one fell ill since the shares were worked out
+            return self._any(random, now, key, avoid, rosters[chosen])
+
+    def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
+        for group in self._groups.values():
+            if endpoint in group.members:
+                group.roster.reported(endpoint, report, now)
+
+    def probes(self, random: Random) -> list[Endpoint]:
+        """Whom to ask for a load report after this pick: endpoints of one group, drawn by its share of the calls."""
+        ends, rosters = self._work_out(self.ward.version) if self._plan[0] != self.ward.version else self._plan[1:]
+        if not rosters:
+            return []
+        return rosters[min(bisect(ends, random() * ends[-1]), len(rosters) - 1)].probes(random)
+
+    def shares(self) -> dict[tuple[int, str], float]:
+        """The share of the calls (0–1) that each (priority, zone) gets now."""
+        ends, rosters = self._work_out(self.ward.version)
+        parts = [end - before for before, end in zip([0.0, *ends], ends, strict=False)]
+        return {
+            (group.level, group.zone): part / ends[-1]
+            for roster, part in zip(rosters, parts, strict=True)
+            for group in self._groups.values()
+            if group.roster is roster
+        }
+
+    def _any(
+        self, random: Random, now: float, key: int | None, avoid: Collection[Endpoint], but: BasePicker
+    ) -> Endpoint:
+        for group in self._groups.values():
+            if group.roster is not but:
+                try:
+                    return group.roster.pick(random, now, key=key, avoid=avoid)
+                except NoEndpoint:
+                    pass
+        if self.panic and self.endpoints:
+            return self.endpoints[int(random() * len(self.endpoints))]
+        raise NoEndpoint(self.cluster, "all endpoints are ill", retry_after=max(0.0, self.ward.due - now))
+
+    def _work_out(self, version: int) -> tuple[list[float], list[BasePicker]]:
+        groups = list(self._groups.values())
+        well = {id(group): sum(one.well for one in group.members) for group in groups}
+        levels = sorted({group.level for group in groups})
+        counts = [
+            (
+                sum(well[id(group)] for group in groups if group.level == level),
+                sum(len(group.members) for group in groups if group.level == level),
+            )
+            for level in levels
+        ]
+        loads, panics = priority_loads(counts, overprovisioning=self.overprovisioning, panic=self.panic)
+        parts: list[float] = []
+        rosters: list[BasePicker] = []
+        for level, load, panic in zip(levels, loads, panics, strict=True):
+            here = [group for group in groups if group.level == level]
+            for group, share in zip(here, self._by_zone(here, well, panic), strict=True):
+                group.roster.panic = 1.0 if panic else 0.0
+                if load * share > 0.0:
+                    parts.append(load * share)
+                    rosters.append(group.roster)
+        ends = list(accumulate(parts))
+        self._plan = (version, ends, rosters)
+        return ends, rosters
+
+    def _by_zone(self, groups: list[_Group], well: Mapping[int, int], panic: bool) -> list[float]:
+        total = sum(len(group.members) for group in groups)
+        count = [len(group.members) if panic else well[id(group)] for group in groups]
+        plain = [one / (sum(count) or 1) for one in count]
+        if self.zone_weights is not None:
+            weights = [
+                (self.zone_weights.get(group.zone, 0.0), alive, len(group.members))
+                for group, alive in zip(groups, count, strict=True)
+            ]
+            return (
+                locality_weights(weights, overprovisioning=self.overprovisioning)
+                if any(w for w, _, _ in weights)
+                else plain
+            )
+        names = [group.zone for group in groups]
+        if self.zone not in names or panic or total < self.nearest or not sum(count):
+            return plain
+        callers = self.callers or dict(zip(names, plain, strict=True))
+        return zone_shares(
+            names.index(self.zone), [(callers.get(name, 0.0), part) for name, part in zip(names, plain, strict=True)]
+        )

@@ -1,0 +1,1 @@
+"""The engine: one exchange through service, binding, cluster and endpoint."""

@@ -1,0 +1,1 @@
+"""Request plans: what httpx would make of a request of this shape, asked once."""

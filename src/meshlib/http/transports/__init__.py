@@ -1,0 +1,1 @@
+"""Transports: our own connections, and httpx's for what the caller brings."""

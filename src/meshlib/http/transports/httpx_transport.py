@@ -1,0 +1,167 @@
+"""How does an attempt travel over httpx's own transports? The road for whatever the fast lane cannot take.
+
+`carry` and `carry_sync` are one attempt: send, read unless it is a stream, and end by the deadline.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Coroutine
+from math import inf
+from typing import Any
+
+from ...errors import DeadlineExceeded
+from ...runtime import Expired, Runtime
+from ..engine.classify import EARLY
+from ..engine.exchange import Attempt, Exchange
+from ..engine.wire_request import shortened, wire_request
+from .httpx_pools import Limit
+
+
+async def carry(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
+    """One attempt over what `find` finds: a transport, and perhaps a limit. A timer keeps the deadline."""
+    exchange, deadline = attempt.what, attempt.deadline
+    left = inf if deadline == inf else deadline - run.now()
+    wire = wire_request(attempt, left)
+    transport, limit = find(attempt, wire)
+    work = _attempt(run, attempt, wire, transport)
+    if limit is not None:
+        work = _limited(run, attempt, wire, work, limit)
+    try:
+        return await (work if deadline == inf else run.until(deadline, work))
+    except Expired as error:
+        raise DeadlineExceeded(exchange.service, limit=left) from error
+    except ssl.SSLError as error:  # an alert after the handshake, which httpx lets through as it is, from anyio
+        raise exchange.family.lib.ReadError(str(error), request=exchange.request) from error
+    except Exception as error:
+        if not _too_late(run, exchange, deadline, error):
+            raise
+        raise DeadlineExceeded(exchange.service, limit=left) from error
+
+
+async def _limited(run: Runtime, attempt: Attempt, wire: Any, work: Coroutine[Any, Any, Any], limit: Limit) -> Any:
+    try:
+        await limit.enter_async(run, wire)
+    except BaseException:
+        work.close()
+        raise
+    try:
+        response = await work
+    except BaseException:
+        limit.leave()
+        raise
+    if attempt.what.stream:
+        attempt.release = limit.leave
+    else:
+        limit.leave()
+    return response
+
+
+async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
+    exchange: Exchange = attempt.what
+    response = await transport.handle_async_request(wire)
+    attempt.heard = run.now()
+    _log(exchange, response)
+    if exchange.stream:
+        _restore(run, exchange, wire)
+        return response
+    if response.is_closed:
+        return response
+    response.request = exchange.request
+    try:
+        await response.aread()
+    except BaseException:
+        try:
+            await response.aclose()
+        except Exception:
+            pass  # what is broken already; the error that brought us here is the one to tell
+        raise
+    return response
+
+
+def carry_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
+    """The same from a thread. Nothing can interrupt it: time-outs are shortened, and the clock asked at each chunk."""
+    exchange, deadline = attempt.what, attempt.deadline
+    left = inf if deadline == inf else deadline - run.now()
+    wire = wire_request(attempt, left)
+    transport, limit = find(attempt, wire)
+    try:
+        if limit is None:
+            return _attempt_sync(run, attempt, wire, transport, left)
+        return _limited_sync(run, attempt, wire, transport, left, limit)
+    except Exception as error:
+        if not _too_late(run, exchange, deadline, error):
+            raise
+        raise DeadlineExceeded(exchange.service, limit=left) from error
+
+
+def _limited_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float, limit: Limit) -> Any:
+    limit.enter(run, wire)
+    try:
+        response = _attempt_sync(run, attempt, wire, transport, left)
+    except BaseException:
+        limit.leave()
+        raise
+    if attempt.what.stream:
+        attempt.release = limit.leave
+    else:
+        limit.leave()
+    return response
+
+
+def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:
+    exchange, deadline = attempt.what, attempt.deadline
+    response = transport.handle_request(wire)
+    attempt.heard = run.now()
+    _log(exchange, response)
+    try:
+        if attempt.heard >= deadline:
+            raise DeadlineExceeded(exchange.service, limit=left)
+        if exchange.stream:
+            _restore(run, exchange, wire)
+            return response
+        if response.is_closed:
+            return response
+        response.request = exchange.request
+        if deadline < inf:
+            wire.extensions["timeout"]["read"] = min(wire.extensions["timeout"]["read"], deadline - attempt.heard)
+            response.stream = exchange.family.SyncTimed(
+                response.stream, run.now, deadline, DeadlineExceeded(exchange.service, limit=left)
+            )
+        response.read()
+    except BaseException:
+        try:
+            response.close()
+        except Exception:
+            pass
+        raise
+    return response
+
+
+def _too_late(run: Runtime, exchange: Exchange, deadline: float, error: Exception) -> bool:
+    """Whether a time-out was really the deadline. Says on the way whether anything was sent."""
+    errors = exchange.family.errors
+    if isinstance(error, errors.not_sent):
+        error.sent = not exchange.untouched()  # type: ignore[attr-defined]
+    return isinstance(error, errors.slow) and run.now() >= deadline - EARLY
+
+
+def _restore(run: Runtime, exchange: Exchange, wire: Any) -> None:
+    """The service's deadline ends with the headers of a stream. Its body is bound by the caller's own limits only."""
+    timeout = wire.extensions.get("timeout")
+    if timeout is not None and not exchange.plain:
+        asked = exchange.request.extensions.get("timeout") or {}
+        remaining = inf if exchange.deadline == inf else exchange.deadline - run.now()
+        timeout.update(dict.fromkeys(timeout), **shortened(asked, remaining))
+
+
+def _log(exchange: Exchange, response: Any) -> None:
+    request = exchange.request
+    exchange.family.log.info(
+        'HTTP Request: %s %s "%s %d %s"',
+        request.method,
+        request.url,
+        response.http_version,
+        response.status_code,
+        response.reason_phrase,
+    )

@@ -1,0 +1,241 @@
+"""How does an attempt travel over connections of our own? What stands in for httpx's transport: HTTP/1.1 on asyncio.
+
+It is taken exactly when the outcome cannot differ from httpx's own road: asyncio, HTTP/1.1, httpx's untouched default
+transport, a body in memory, and no extension that only httpcore understands. Each endpoint has a pool of its own for
+each event loop and each name that certificates are checked against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from asyncio import _get_running_loop as _asyncio_loop
+from typing import Any, Final
+
+from ...balancing import Endpoint
+from ...wire.connection_pool import How, Pool
+from ...wire.h1_connection import Connection
+from ...wire.h1_errors import PoolClosed, WireError
+from ...wire.raw_response import ResponseHead
+from ...wire.request_writer import request_bytes
+from ...wire.write_batch import WriteBatch
+from ..engine.exchange import KEY, Attempt, Exchange
+from ..engine.wire_request import PHASES
+from ..family import Family
+from ..plan.patches import Way
+from .network_stream import NetworkStream
+
+_UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
+
+
+class LoopPools:
+    """The pools of one client on one event loop. Whoever drops an endpoint drops its connections too."""
+
+    __slots__ = (
+        "__weakref__",
+        "_keepalive",
+        "_most_idle",
+        "_pools",
+        "_process",
+        "_refs",
+        "loop",
+        "outbox",
+        "plain",
+        "tls",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
+    ) -> None:
+        self.loop = loop
+        self.outbox = WriteBatch(loop)
+        self.tls = tls
+        self._keepalive = keepalive
+        self._most_idle = most_idle  # connections to an endpoint
+        self._process = os.getpid()
+        self._pools: dict[tuple[int, str, float | None], Pool] = {}  # by the endpoint's id, its own while it lives
+        self._refs: dict[int, weakref.ref[Endpoint]] = {}
+        # Those for which only the endpoint matters: no TLS, connections of any age. They are among the others, too.
+        self.plain: dict[int, Pool] = {}
+
+    def pool(self, endpoint: Endpoint, name: str, longest: float | None = None) -> Pool:
+        """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS).
+
+        `longest` is the greatest age of its connections, in seconds (None: any).
+        """
+        pool = self._pools.get((id(endpoint), name, longest))
+        return self._open(endpoint, name, longest) if pool is None else pool
+
+    def _open(self, endpoint: Endpoint, name: str, longest: float | None) -> Pool:
+        key = id(endpoint)
+        if key not in self._refs:
+            here = weakref.ref(self)
+
+            def gone(_: object) -> None:
+                station = here()
+                if station is not None:
+                    station._leave(key)
+
+            self._refs[key] = weakref.ref(endpoint, gone)
+        pool = self._pools[key, name, longest] = Pool(
+            endpoint.host,
+            endpoint.port,
+            uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
+            ssl=self.tls if name else None,
+            server_hostname=name or None,
+            max_keepalive=self._most_idle,
+            keepalive_expiry=self._keepalive,
+            max_duration=longest,
+        )
+        if not name and longest is None:
+            self.plain[key] = pool
+        return pool
+
+    def _leave(self, key: int) -> None:
+        """An endpoint was collected: whoever may still use its connections finishes, and the idle ones close."""
+        self._refs.pop(key, None)
+        self.plain.pop(key, None)
+        for known in [known for known in self._pools if known[0] == key]:
+            pool = self._pools.pop(known)
+            if self._process == os.getpid() and not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(pool.drain)
+
+    async def aclose(self) -> None:
+        pools, self._pools, self.plain = list(self._pools.values()), {}, {}
+        self._refs.clear()
+        for pool in pools:
+            await pool.aclose()
+
+    def drain(self) -> None:
+        """The same from any thread, without haste: what is busy finishes first."""
+        if self._process == os.getpid() and not self.loop.is_closed():
+            for pool in list(self._pools.values()):
+                self.loop.call_soon_threadsafe(pool.drain)
+
+    __del__ = drain  # of a client that was dropped and not closed
+
+
+class OwnTransport:
+    """The fast lane of one client: may it be used, and which pool carries an attempt?"""
+
+    __slots__ = ("_closed", "_context", "_limits", "_stations", "family", "station", "way")
+
+    def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
+        self.family = family
+        self._context = tls
+        self._limits = limits
+        self.way = Way(family, transport)
+        self._closed = False
+        self.station: LoopPools | None = None  # of the newest loop
+        self._stations: dict[asyncio.AbstractEventLoop, LoopPools] = {}
+
+    @classmethod
+    def of(cls, family: Family, transport: Any, settings: dict[str, Any], limits: Any) -> OwnTransport | None:
+        """The lane beside httpx's default `transport` that was made of `settings`; None if it cannot do the same.
+
+        `limits` are those of the connections to one endpoint.
+        """
+        if type(transport) is not family.lib.AsyncHTTPTransport or not hasattr(transport, "_pool"):
+            return None
+        if settings.get("http2", False) or not settings.get("http1", True):
+            return None
+        return cls(family, transport, settings["verify"], limits)
+
+    def open(self) -> bool:
+        """Whether we are on asyncio, and nothing has been put between the client and the network."""
+        return _asyncio_loop() is not None and self.way.untouched()
+
+    def takes(self, exchange: Exchange) -> bool:
+        """Whether this exchange would come out the same on httpx's own road."""
+        request = exchange.request
+        return (
+            type(request.stream) is self.family.lib.ByteStream
+            and isinstance(request.method, str)  # bytes would do in httpx
+            and request.extensions.keys() <= _UNDERSTOOD
+            and request.url.scheme in ("http", "https")
+            and request.method != "CONNECT"
+            and "upgrade" not in request.headers
+            and self.open()
+        )
+
+    def transport(self, attempt: Attempt, endpoint: Endpoint, wire: Any) -> AttemptSender:
+        """What carries `wire`, the request of `attempt` to `endpoint`."""
+        name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
+        longest = attempt.cluster.max_connection_duration
+        return AttemptSender(self.pool(endpoint, name, longest, _asyncio_loop()), attempt.what)
+
+    def pool(
+        self, endpoint: Endpoint, name: str, longest: float | None, loop: asyncio.AbstractEventLoop | None
+    ) -> Pool:
+        """`LoopPools.pool` on `loop`, which is the running one."""
+        station = self.station
+        if station is None or station.loop is not loop:
+            station = self.arrive()
+        return station.pool(endpoint, name, longest)
+
+    def arrive(self) -> LoopPools:
+        """The station of the running loop."""
+        if self._closed:
+            raise PoolClosed("the client was closed")
+        loop = asyncio.get_running_loop()
+        for other in [other for other in self._stations if other.is_closed()]:
+            self._stations.pop(other, None)
+        station = self._stations.get(loop)
+        if station is None:
+            limits = self._limits
+            station = LoopPools(loop, self._context, limits.keepalive_expiry, limits.max_keepalive_connections)
+            station = self._stations.setdefault(loop, station)
+        self.station = station
+        return station
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop, have other loops close theirs, and open no more."""
+        self._closed = True
+        self.station = None
+        stations, self._stations = self._stations, {}
+        loop = _asyncio_loop()
+        own = None if loop is None else stations.pop(loop, None)
+        for station in stations.values():
+            station.drain()
+        if own is not None:
+            await own.aclose()
+
+
+class AttemptSender:
+    """One attempt's stand-in for an httpx transport. A plain call comes back whole, a streamed one at its headers."""
+
+    __slots__ = ("_exchange", "_pool")
+
+    def __init__(self, pool: Pool, exchange: Exchange) -> None:
+        self._pool = pool
+        self._exchange = exchange
+
+    async def handle_async_request(self, wire: Any) -> Any:
+        exchange = self._exchange
+        family = exchange.family
+        method = wire.method.encode("ascii")
+        timeout = wire.extensions.setdefault("timeout", {})
+        how: How = {phase: timeout.get(phase) for phase in PHASES}  # type: ignore[assignment]
+        how["replayable"] = exchange.repeatable
+        try:
+            content = b"".join(wire.stream)  # not `_content`, which a request that follows a redirect has not
+            head, body, how["keep"] = request_bytes(method, wire.url.raw_path, wire.headers.raw, content)
+            if exchange.stream:
+                stream = await self._pool.open(head, body, method=method, **how)
+                body_to_come = family.AsyncWire(stream, family, exchange.request, timeout)
+                return _response(family, stream.head, body_to_come, stream.connection)
+            answer = await self._pool.exchange(head, body, method=method, **how)
+            body_read = family.lib.ByteStream(answer.body) if answer.body else family.EmptyStream()
+            return _response(family, answer.head, body_read, answer.source)
+        except WireError as error:
+            raise error.told(family.lib, exchange.request) from error
+
+
+def _response(family: Family, head: ResponseHead, stream: Any, connection: Connection) -> Any:
+    extensions = {
+        "http_version": head.http_version,
+        "reason_phrase": head.reason,
+        "network_stream": NetworkStream(connection),
+    }
+    return family.lib.Response(head.status, headers=head.headers, stream=stream, extensions=extensions)

@@ -1,0 +1,1 @@
+"""One run for many callers: request cache, single flight, batches."""

@@ -1,0 +1,1 @@
+"""How many calls at once: bulkheads, adaptive limits, and the queue of those that wait."""

@@ -1,0 +1,1 @@
+"""How long a call may take: timeouts, inherited deadlines, admission by deadline."""

@@ -1,0 +1,279 @@
+"""The quota: a rate limit that a whole fleet shares, kept in Redis or Valkey.
+
+One script, run by the server in one step and by the server's clock, so neither races nor wrong clocks of ours let more
+through. It is the token bucket of `rate` (GCRA: one number per key, which expires when the bucket is full again), or
+the `Cycles` of `rate` for a quota per hour or day.
+
+The store may be away. What then is said at construction, because nobody else can know: `when_away="open"` lets calls
+through, `"closed"` refuses them, a `Rate` limits this process by itself until the store is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from math import inf
+from threading import Lock
+from typing import Any, Literal, NamedTuple
+
+from ...errors import DeadlineExceeded, RateLimited
+from ...events import CallRejected, QuotaStoreFound, QuotaStoreLost
+from ...parking import in_event_loop, in_thread, on_asyncio, shielded
+from ...runtime import SYSTEM, Runtime
+from ..deadline.deadline import current
+from ..shell import checks
+from ..shell.waiting_gate import NONE
+from .rate_limit import RateLimit
+from .token_bucket import REFUSED, Rate
+
+# Microseconds since late 2023, so that a Lua number (a double) still tells 1/64 of one apart. `refund` is a call with
+# a negative cost: it may not lift the bucket above full, which `now` as the least value of the key sees to.
+SCRIPT = """\
+local clock = redis.call('TIME')
+local now = (tonumber(clock[1]) - 1700000000) * 1000000 + tonumber(clock[2])
+local interval, depth, cost, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local full_at = math.max(now, tonumber(redis.call('GET', KEYS[1]) or now)) + cost * interval
+local wait = full_at - now - depth
+if wait > longest then return {0, string.format('%.3f', wait)} end
+local rest = full_at - now
+if rest > 0 then
+  redis.call('SET', KEYS[1], string.format('%.4f', full_at), 'PX', math.ceil(rest / 1000) + 1)
+else
+  redis.call('DEL', KEYS[1])
+end
+return {1, string.format('%.3f', math.max(0, wait))}
+"""
+
+
+# The same for permits per cycle of the store's clock (see `Cycles`): one key holds "cycle:permits left".
+CYCLES = """\
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local period, limit, cost, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local cycle, have = math.floor(now / period), limit
+local saved = redis.call('GET', KEYS[1])
+if saved then
+  local number, left = string.match(saved, '(%d+):(-?%d+)')
+  have = math.min(limit, tonumber(left) + math.max(0, cycle - tonumber(number)) * limit)
+end
+local rest, wait = (cycle + 1) * period - now, 0
+if have < cost then wait = rest + math.max(0, math.ceil((cost - have - limit) / limit)) * period end
+if wait > longest then return {0, string.format('%.3f', wait)} end
+local left = math.min(limit, have - cost)
+if left < limit then
+  local lasts = rest + math.max(0, math.ceil(-left / limit)) * period
+  redis.call('SET', KEYS[1], string.format('%.0f:%.0f', cycle, left), 'PX', math.ceil(lasts / 1000) + 1)
+else
+  redis.call('DEL', KEYS[1])
+end
+return {1, string.format('%.3f', wait)}
+"""
+
+
+class Answer(NamedTuple):
+    """What the store said: whether the permits are taken, and the seconds until they may be used, or would be there."""
+
+    taken: bool
+    wait: float
+
+
+class Quota(RateLimit):
+    """`limit` calls per `per` seconds for everybody who uses the same store and `prefix`; refuses with `RateLimited`.
+
+    A bucket that refills steadily and holds `burst`; or with `cycles=True`, `limit` in each period of the store's clock
+    (a quota per hour or day), whatever is left of it gone at its end.
+
+    `client` is a `redis.Redis` (or Valkey's) for plain functions, `async_client` a `redis.asyncio.Redis` for async
+    ones; without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts
+    and retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After
+    one that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those
+    of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost` and `QuotaStoreFound`, once each.
+    Raises ValueError for values without sense.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        *,
+        per: float = 1.0,
+        burst: float | None = None,
+        when_away: Literal["open", "closed"] | Rate,
+        cycles: bool = False,
+        client: Any = None,
+        async_client: Any = None,
+        prefix: str = "meshlib:quota:",
+        ask_again: float = 1.0,
+        max_wait: float = 0.0,
+        permits: int | Callable[..., int] = 1,
+        key: Callable[..., Hashable] | None = None,
+        name: str = "quota",
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        super().__init__(
+            limit, per=per, burst=burst, max_wait=max_wait, permits=permits, key=key, name=name, runtime=runtime
+        )
+        if client is None and async_client is None:
+            raise ValueError("client, async_client: expected at least one of the two")
+        if isinstance(when_away, str) and when_away not in ("open", "closed"):
+            raise ValueError(f"when_away={when_away!r}: expected 'open', 'closed' or a Rate")
+        if cycles and (burst is not None or limit != int(limit)):
+            raise ValueError(f"cycles=True: expected a whole limit and no burst, not {limit!r}, {burst!r}")
+        self.when_away = when_away
+        self.client = client
+        self.async_client = async_client
+        self.prefix = prefix
+        self.ask_again = checks.seconds("ask_again", ask_again, zero=True)
+        self._local = None if isinstance(when_away, str) else RateLimit(when_away, max_wait=max_wait, name=name)
+        interval = per / limit * 1e6
+        depth = (max(1.0, limit) if burst is None else burst) * interval
+        self._source = CYCLES if cycles else SCRIPT
+        self._settings = [f"{per * 1e6:.0f}", f"{limit:.0f}"] if cycles else [f"{interval:.6f}", f"{depth:.6f}"]
+        self._script: Any = None
+        self._async_script: Any = None
+        self._away = False
+        self._quiet_until = -inf
+        self._state = Lock()
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    def take(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
+        """Always −1: only `wait` and `wait_async` ask the store."""
+        return NONE
+
+    def _taker(self) -> Callable[..., int]:
+        return self.take
+
+    def reserve(
+        self, now: float, key: Hashable = None, permits: int | None = None, max_wait: float | None = None
+    ) -> float:
+        """Ask the store, through the sync client: 0, the wait before the permits may be used, or −1."""
+        longest = self.max_wait if max_wait is None else max_wait
+        answer = self.ask(key, permits, longest)
+        if answer is None:
+            if self._local is not None:
+                return self._local.reserve(now, key, permits, longest)
+            return REFUSED if self.when_away == "closed" else 0.0
+        return answer.wait if answer.taken else REFUSED
+
+    def wait_for(self, now: float, key: Hashable = None, permits: int | None = None) -> float:
+        """Ask the store, through the sync client, how long these permits would take; 0 while it is away."""
+        answer = self.ask(key, permits, -1e9)
+        return 0.0 if answer is None else max(0.0, answer.wait)
+
+    def enter(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
+        """Ask the store, through the sync client, for permits at once; raises `RateLimited`."""
+        self._judge(self.ask(key, permits), now, inf, key, permits, 0.0)
+        return 0
+
+    def ask(self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0) -> Answer | None:
+        """Ask for permits within `max_wait` seconds. None: the store is away."""
+        if self.runtime.now() < self._quiet_until:
+            return None
+        if self._script is None:
+            self._script = _client("client", self.client).register_script(self._source)
+        try:
+            answer = self._script(keys=[self._key(key)], args=self._args(permits, max_wait))
+        except Exception as error:
+            self._lost(error)
+            return None
+        return self._heard(answer)
+
+    async def ask_async(self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0) -> Answer | None:
+        """The same through the async client, or else (on trio, which redis-py lacks) the sync one in a thread."""
+        if self.runtime.now() < self._quiet_until:
+            return None
+        if self.client is not None and (self.async_client is None or not on_asyncio()):
+            return await in_thread(lambda: self.ask(key, permits, max_wait))
+        if self._async_script is None:
+            self._async_script = _client("async_client", self.async_client).register_script(self._source)
+        try:
+            answer = await self._async_script(keys=[self._key(key)], args=self._args(permits, max_wait))
+        except Exception as error:
+            self._lost(error)
+            return None
+        return self._heard(answer)
+
+    def _key(self, key: Hashable) -> str:
+        return f"{self.prefix}{self.name}" if key is None else f"{self.prefix}{self.name}:{key}"
+
+    def _args(self, permits: int | None, max_wait: float) -> list[str]:
+        cost = self._cost if permits is None else permits
+        return [*self._settings, str(cost), f"{min(max_wait, 1e9) * 1e6:.0f}"]
+
+    def _heard(self, answer: Any) -> Answer:
+        if self._away:
+            with self._state:
+                found, self._away = self._away, False
+                self._quiet_until = -inf
+            if found and self.port.listeners:
+                self.port.send(QuotaStoreFound(self.name))
+        return Answer(bool(answer[0]), float(answer[1]) / 1e6)
+
+    def _lost(self, error: Exception) -> None:
+        with self._state:
+            lost, self._away = not self._away, True
+            self._quiet_until = self.runtime.now() + self.ask_again
+        if lost and self.port.listeners:
+            self.port.send(QuotaStoreLost(self.name, error, "a local limit" if self._local else str(self.when_away)))
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait(self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None) -> int:
+        now, deadline = run.now(), min(deadline, current())
+        longest = 0.0 if self.max_wait > 0 and in_event_loop() else min(self.max_wait, max(0.0, deadline - now))
+        answer = self.ask(key, permits, longest)
+        if answer is None and self._local is not None:
+            return self._local.wait(run, deadline, key, permits)
+        wait = self._judge(answer, now, deadline, key, permits, longest)
+        if wait > 0.0:
+            try:
+                run.sleep(wait)
+            except BaseException:
+                self.ask(key, -self._price(permits), inf)
+                raise
+        return 0
+
+    async def wait_async(
+        self, run: Runtime, deadline: float = inf, key: Hashable = None, permits: int | None = None
+    ) -> int:
+        now, deadline = run.now(), min(deadline, current())
+        longest = min(self.max_wait, max(0.0, deadline - now))
+        answer = await self.ask_async(key, permits, longest)
+        if answer is None and self._local is not None:
+            return await self._local.wait_async(run, deadline, key, permits)
+        wait = self._judge(answer, now, deadline, key, permits, longest)
+        if wait > 0.0:
+            try:
+                await run.sleep_async(wait)
+            except BaseException:
+                await shielded(self.ask_async(key, -self._price(permits), inf), 1.0)
+                raise
+        return 0
+
+    def _price(self, permits: int | None) -> int:
+        return self._cost if permits is None else permits
+
+    def _judge(
+        self, answer: Answer | None, now: float, deadline: float, key: Hashable, permits: int | None, longest: float
+    ) -> float:
+        if answer is None:
+            if self.when_away == "closed":
+                raise self._closed()
+            return 0.0
+        if answer.taken:
+            return answer.wait
+        if longest < answer.wait <= self.max_wait and deadline < inf:
+            raise DeadlineExceeded(self.name, sent=False)
+        raise self._refusal(answer.wait, key)
+
+    def _closed(self) -> RateLimited:
+        self._rejected += 1
+        error = RateLimited(self.name, "the quota's store is away, and it fails closed", retry_after=self.ask_again)
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        return error
+
+
+def _client(field: str, client: Any) -> Any:
+    if client is None:
+        raise ValueError(f"{field}=None: expected a client, for this kind of function is guarded")
+    return client

@@ -1,0 +1,1 @@
+"""Trying again: retries and their backoff, shared budgets, and hedging with its race."""

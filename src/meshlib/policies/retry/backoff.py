@@ -1,0 +1,170 @@
+"""How long to wait before the next time? The usual answers, to be given to `Retry(backoff=…)` or to an accrual rule.
+
+Each is a recipe: call it for the waits of one run, with the dice (`random`, uniform draws from [0, 1)) or without, and
+it makes an iterator of seconds: `equal_jitter(5.0, 300.0)(lambda: 0.5)`. A number is a constant wait, and any sequence
+of seconds is taken as it stands (when it is used up, the retry gives up, as in Finagle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, repeat
+from math import inf
+from typing import Protocol, TypeAlias
+
+from ...runtime import SYSTEM
+from ..shell import checks
+from . import backoff_schedules
+
+Random: TypeAlias = backoff_schedules.Random
+Waits: TypeAlias = Callable[[Random], Iterator[float]]
+_MOST = 10_000  # waits in a sequence: what is longer has no end
+
+
+class Recipe(Protocol):
+    """Makes the waits of one run, in seconds; without `random` it throws the system's dice."""
+
+    def __call__(self, random: Random = ..., /) -> Iterator[float]: ...
+
+
+def constant(delay: float) -> Recipe:
+    """The same wait each time."""
+    checks.seconds("delay", delay, zero=True)
+    return _recipe(lambda random: repeat(delay))
+
+
+def linear(start: float, step: float, maximum: float = inf) -> Recipe:
+    """start, start + step, start + 2·step …, at most `maximum`."""
+    return _recipe(lambda random: backoff_schedules.linear(start, step, maximum))
+
+
+def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Recipe:
+    """start, start·factor, start·factor² …, at most `maximum`. No jitter: who failed together comes back together."""
+    return _recipe(lambda random: backoff_schedules.exponential(start, factor, maximum))
+
+
+def uniform(low: float, high: float) -> Recipe:
+    """Anywhere between `low` and `high` (failsafe's random delay)."""
+    return _recipe(lambda random: backoff_schedules.uniform(low, high, random))
+
+
+def full_jitter(start: float, maximum: float) -> Recipe:
+    """Between 0 and start·2^n, at most `maximum` (AWS; Envoy with 0.025 and 0.25)."""
+    return _recipe(lambda random: backoff_schedules.full_jittered(start, maximum, random))
+
+
+def equal_jitter(start: float, maximum: float) -> Recipe:
+    """Half of each exponential wait is sure, the other half chance (Finagle's equalJittered)."""
+    return _recipe(lambda random: backoff_schedules.equal_jittered(start, maximum, random))
+
+
+def decorrelated_jitter(start: float, maximum: float) -> Recipe:
+    """Between the last wait and three times that, at most `maximum` (Finagle's decorrelatedJittered)."""
+    return _recipe(lambda random: backoff_schedules.decorrelated(start, maximum, random))
+
+
+def exponential_jitter(start: float, maximum: float) -> Recipe:
+    """Chance times 2^n times the last wait, then `maximum` for ever (Finagle's exponentialJittered; its fail fast)."""
+    return _recipe(lambda random: backoff_schedules.exponential_jittered(start, maximum, random))
+
+
+def tower(start: float, maximum: float, jitter: float = 0.0) -> Recipe:
+    """start·2^n, at most `maximum`, plus up to start·jitter on top (tower's ExponentialBackoff)."""
+    return _recipe(lambda random: backoff_schedules.tower(start, maximum, jitter, random))
+
+
+def polly(delay: float = 2.0, maximum: float = inf) -> Recipe:
+    """Polly's exponential waits with jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
+    return _recipe(lambda random: backoff_schedules.polly_exponential(delay, random, maximum))
+
+
+def resilience4j(
+    initial: float = 0.5, factor: float = 1.5, maximum: float = inf, *, random_share: float = 0.0
+) -> Recipe:
+    """resilience4j's exponential backoff, in whole milliseconds, at most `maximum` whatever was drawn.
+
+    `random_share` (0–1) is its randomizationFactor, 0.5 by its own default; with `factor=1` that is its ofRandomized.
+    """
+    checks.ratio("random_share", random_share, zero=True)
+
+    def waits(random: Random) -> Iterator[float]:
+        delays = backoff_schedules.resilience4j_exponential(initial, factor)
+        if random_share:
+            delays = backoff_schedules.resilience4j_randomized(delays, random, random_share)
+        return (min(maximum, delay) for delay in delays)
+
+    backoff_schedules.resilience4j_exponential(initial, factor, maximum)
+    return _recipe(waits)
+
+
+def spread(
+    waits: float | Iterable[float] | Waits, share: float = 0.25, *, seconds: float = 0.0, maximum: float = inf
+) -> Recipe:
+    """Each of `waits` moved up or down by chance: by at most `share` of itself and `seconds`; at most `maximum`.
+
+    A quarter is Polly's UseJitter for constant and linear waits; failsafe's jitter factor is `share`, its jitter
+    `seconds`.
+    """
+    inner = recipe("waits", waits)
+    return _recipe(
+        lambda random: (
+            min(maximum, delay) for delay in backoff_schedules.spread(inner(random), random, share, seconds)
+        )
+    )
+
+
+def take(waits: float | Iterable[float] | Waits, number: int) -> Recipe:
+    """The first `number` of `waits`; then there are no more."""
+    inner = recipe("waits", waits)
+    checks.count("number", number, least=0)
+    return _recipe(lambda random: islice(inner(random), number))
+
+
+def take_until(waits: float | Iterable[float] | Waits, total: float) -> Recipe:
+    """`waits` until together they have reached `total` seconds; the last may go beyond (Finagle's takeUntil)."""
+    inner = recipe("waits", waits)
+    return _recipe(lambda random: backoff_schedules.take_until(inner(random), total))
+
+
+def concat(*waits: float | Iterable[float] | Waits) -> Recipe:
+    """One after the other, each until it is used up: `concat(take(0.1, 3), exponential(1.0))`."""
+    parts = [recipe(f"waits[{n}]", part) for n, part in enumerate(waits)]
+    return _recipe(lambda random: chain.from_iterable(part(random) for part in parts))
+
+
+def recipe(field: str, value: float | Iterable[float] | Waits) -> Waits:
+    """What `backoff=` was given, as a recipe. Raises ValueError for what is none."""
+    if callable(value):
+        return value
+    if isinstance(value, Iterable):
+        waits = tuple(
+            checks.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(islice(value, _MOST + 1))
+        )
+        if len(waits) > _MOST:
+            raise ValueError(f"{field}={value!r}: expected an end; give an endless series as a function of the dice")
+        return lambda random: iter(waits)
+    delay = checks.seconds(field, value, zero=True)
+    return lambda random: repeat(delay)
+
+
+def runs(
+    field: str, value: float | Iterable[float] | Recipe | Callable[[], Iterator[float]]
+) -> backoff_schedules.Backoff:
+    """The same for those who keep no dice: a function is called for each new run as it stands."""
+    if callable(value):
+        return value
+    made = recipe(field, value)
+    return lambda: made(SYSTEM.random)
+
+
+def _recipe(waits: Waits) -> Recipe:
+    waits(_never)  # arguments without sense are refused here, and not when something has failed
+
+    def made(random: Random = SYSTEM.random, /) -> Iterator[float]:
+        return waits(random)
+
+    return made
+
+
+def _never() -> float:
+    return 0.0

@@ -1,0 +1,197 @@
+"""How long to wait the next time? Every schedule that the anchors know, as endless generators of seconds.
+
+Chance comes from outside: `random` is a uniform draw from [0, 1). Call the function again to start over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf, sqrt, tanh
+from typing import TypeAlias
+
+from ..shell import checks
+
+Random: TypeAlias = Callable[[], float]
+Backoff: TypeAlias = Callable[[], Iterator[float]]  # what policies take: called once for each new run of waits
+
+
+def constant(delay: float) -> Iterator[float]:
+    """The same wait for ever."""
+    checks.seconds("delay", delay, zero=True)
+    return linear(delay, 0.0)
+
+
+def linear(start: float, step: float, maximum: float = inf) -> Iterator[float]:
+    """start, start + step, start + 2·step … but at most `maximum`."""
+    _bounds(start, maximum, zero=True)
+    checks.seconds("step", step, zero=True)
+    return _endless(lambda n: min(maximum, start + n * step))
+
+
+def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
+    """start, start·factor, start·factor² … but at most `maximum`."""
+    _bounds(start, maximum, zero=True)
+    checks.number("factor", factor, least=1.0)
+    return _endless(lambda n: min(maximum, start * _power(factor, n)) if start else 0.0)
+
+
+def equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
+    """start, then between start·2^(k-1) and twice that for k = 1, 2 …; `maximum` for ever once that is reached.
+
+    After Finagle's Backoff.equalJittered: half of each wait is sure, the other half is chance.
+    """
+    _bounds(start, maximum)
+    return _equal_jittered(start, maximum, random)
+
+
+def _equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
+    delay, half = start, start
+    while delay < maximum:
+        yield delay
+        delay = half + random() * half if half < maximum else maximum
+        half *= 2.0
+    while True:
+        yield maximum
+
+
+def decorrelated(start: float, maximum: float, random: Random) -> Iterator[float]:
+    """start, then between the last wait and three times that, but at most `maximum` (after Finagle)."""
+    _bounds(start, maximum)
+    return _decorrelated(start, maximum, random)
+
+
+def _decorrelated(delay: float, maximum: float, random: Random) -> Iterator[float]:
+    while True:
+        yield delay
+        delay += random() * (min(3.0 * delay, maximum) - delay)
+
+
+def exponential_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
+    """start, then chance times the last wait times 2^attempt; `maximum` for ever once that could reach it.
+
+    After Finagle's exponentialJittered, with its peculiarity: each wait is drawn from the one before it, so a small
+    draw makes the next ones small too.
+    """
+    _bounds(start, maximum)
+    return _exponential_jittered(start, maximum, random)
+
+
+def _exponential_jittered(delay: float, maximum: float, random: Random) -> Iterator[float]:
+    attempt = 1
+    while delay < maximum:
+        yield delay
+        most = delay * _power(2.0, attempt)
+        delay = maximum if most >= maximum else random() * most
+        attempt += 1
+    while True:
+        yield maximum
+
+
+def full_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
+    """Between 0 and start·2^n, but at most `maximum` (the "full jitter" of Envoy and AWS)."""
+    _bounds(start, maximum)
+    return _endless(lambda n: random() * min(maximum, start * _power(2.0, n)))
+
+
+def tower(start: float, maximum: float, jitter: float, random: Random) -> Iterator[float]:
+    """start·2^n, at most `maximum`, plus up to start·jitter (after tower's ExponentialBackoff)."""
+    _bounds(start, maximum)
+    checks.ratio("jitter", jitter, zero=True, above_one=True)
+    return _endless(lambda n: min(maximum, start * _power(2.0, n)) + random() * start * jitter)
+
+
+def uniform(low: float, high: float, random: Random) -> Iterator[float]:
+    """Anywhere between `low` and `high` (failsafe's random delay)."""
+    checks.seconds("low", low, zero=True)
+    checks.number("high", high, least=low)
+    return _endless(lambda n: low + random() * (high - low))
+
+
+def spread(delays: Iterator[float], random: Random, share: float = 0.25, seconds: float = 0.0) -> Iterator[float]:
+    """Each wait moved by at most `share` of itself and `seconds`, up or down, never below 0.
+
+    A quarter is Polly's jitter for constant and linear waits; failsafe has either (jitter factor, jitter).
+    """
+    checks.ratio("share", share, zero=True)
+    checks.seconds("seconds", seconds, zero=True)
+    return (max(0.0, delay + (2.0 * random() - 1.0) * (delay * share + seconds)) for delay in delays)
+
+
+def polly_exponential(delay: float, random: Random, maximum: float = inf) -> Iterator[float]:
+    """Polly v8's decorrelated exponential jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
+    _bounds(delay, maximum, zero=True)
+    return _polly_exponential(delay, random, maximum)
+
+
+def _polly_exponential(delay: float, random: Random, maximum: float) -> Iterator[float]:
+    before = 0.0
+    for n in range(1000):
+        at = n + random()
+        reached = 2.0**at * tanh(sqrt(4.0 * at))
+        yield min(maximum, (reached - before) / 1.4 * delay)
+        before = reached
+    while True:  # beyond what a float can hold
+        yield maximum if delay else 0.0
+
+
+def resilience4j_exponential(start: float = 0.5, factor: float = 1.5, maximum: float = inf) -> Iterator[float]:
+    """start·factor^n with every step truncated to whole milliseconds, as resilience4j's IntervalFunction does."""
+    _bounds(start, maximum)
+    checks.number("factor", factor, least=1.0)
+    return _milliseconds(start, factor, maximum)
+
+
+def _milliseconds(start: float, factor: float, maximum: float) -> Iterator[float]:
+    delay = round(start * 1000)
+    while True:
+        yield min(maximum, delay / 1000)
+        delay = int(min(delay * factor, 2.0**53))
+
+
+def resilience4j_randomized(delays: Iterator[float], random: Random, factor: float = 0.5) -> Iterator[float]:
+    """Each wait between (1 - factor) and (1 + factor) of itself, in whole milliseconds, at least 1 (resilience4j)."""
+    checks.ratio("factor", factor, zero=True)
+    return (_randomized(round(delay * 1000), factor, random()) / 1000 for delay in delays)
+
+
+def _randomized(delay: int, factor: float, draw: float) -> int:
+    low, high = delay * (1.0 - factor), delay * (1.0 + factor)
+    return int(max(1.0, low + draw * (high - low + 1.0)))
+
+
+def take_until(delays: Iterator[float], total: float) -> Iterator[float]:
+    """Waits until together they have reached `total` seconds; the last one may go beyond (Finagle's takeUntil)."""
+    checks.seconds("total", total, zero=True)
+    return _until(delays, total)
+
+
+def _until(delays: Iterator[float], total: float) -> Iterator[float]:
+    spent = 0.0
+    while spent < total:
+        delay = next(delays, None)
+        if delay is None:
+            return
+        spent += delay
+        yield delay
+
+
+def _endless(delay: Callable[[int], float]) -> Iterator[float]:
+    n = 0
+    while True:
+        yield delay(n)
+        n += 1
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return inf
+
+
+def _bounds(start: float, maximum: float, *, zero: bool = False) -> None:
+    """With `zero` nothing may grow from nothing, and the maximum cut off even the start (Polly)."""
+    checks.seconds("start", start, zero=zero)
+    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= (0.0 if zero else start):
+        wanted = "seconds, 0 or more" if zero else f"seconds, at least start={start!r}"
+        raise ValueError(f"maximum={maximum!r}: expected {wanted}")

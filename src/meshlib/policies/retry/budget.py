@@ -1,0 +1,244 @@
+"""How many retries can we afford? Three answers, all asked the same way.
+
+Retries of everybody at once turn a short failure into a long one. So a call deposits a little, a retry (or a hedge)
+withdraws a lot, and when the balance is gone, calls fail as they would without retries.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from math import inf
+from threading import Lock
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+from ...events import Port
+from ..shell import checks
+from ..statistics.outcome_window import value
+
+_SLICES = 10  # of the sliding sum, as in Finagle and tower
+
+
+class Budget:
+    """What retries and hedges ask. Give one object to several policies and they share what it holds.
+
+    A call: `deposit`, then for each attempt too many `withdraw`. A budget that `follows` is told more: `heard` after
+    each attempt, `give_back` when an attempt paid for is over, `finished` when the call is.
+    """
+
+    follows: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        self.name = checks.name(name)
+        self.port = Port()
+
+    def deposit(self, now: float) -> None:
+        """A logical call begins."""
+
+    def withdraw(self, now: float) -> bool:
+        """Pay for one more attempt. False: there is not enough, and nothing was taken."""
+        raise NotImplementedError
+
+    def balance(self, now: float) -> int:
+        """How many more attempts could be paid for right now."""
+        raise NotImplementedError
+
+    def heard(self, failed: bool) -> None:
+        """An attempt ended; `failed` only if another attempt might have helped."""
+
+    def give_back(self) -> None:
+        """An attempt that was paid for is over."""
+
+    def finished(self) -> None:
+        """The logical call is over."""
+
+
+def checked(field: str, budget: Budget | None) -> Budget | None:
+    """`budget`, if it is one (or like one) or None. Raises ValueError."""
+    if budget is not None and (isinstance(budget, type) or not hasattr(budget, "withdraw")):
+        raise ValueError(f"{field}={budget!r}: expected a budget, such as RetryBudget(ratio=0.2), or None")
+    return budget
+
+
+class RetryBudget(Budget):
+    """Retries up to `ratio` of the calls of the last `ttl` seconds, and `min_per_second` besides.
+
+    Finagle's arithmetic, in whole tokens: a call deposits 1000, a retry withdraws floor(1000 / ratio); the reserve is
+    min_per_second · ttl · that. What was deposited or withdrawn is forgotten after `ttl`, which is how the reserve
+    refills. With `ratio=0` a deposit is worth nothing and a retry costs 1. Defaults: Finagle's, Linkerd's and tower's.
+
+    `ratio` 0 to 1000 (0.2: one retry for five calls; above 1: several per call), `ttl` 1 to 60 seconds. Raises
+    ValueError for other values.
+    """
+
+    def __init__(
+        self, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0, name: str = "retries"
+    ) -> None:
+        super().__init__(name)
+        self.ratio = checks.ratio("ratio", ratio, zero=True, above_one=True)
+        if self.ratio > 1000:
+            raise ValueError(f"ratio={ratio!r}: expected a ratio from 0 to 1000")
+        self.min_per_second = checks.number("min_per_second", min_per_second, least=0.0)
+        self.ttl = checks.number("ttl", ttl, least=1.0)
+        if self.ttl > 60:
+            raise ValueError(f"ttl={ttl!r}: expected seconds from 1 to 60")
+        self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
+        self._reserve = int(self.min_per_second * self.ttl * self._cost)
+        self._slice = self.ttl / _SLICES
+        self._lock = Lock()
+        # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
+        self._deposits = count()
+        self.step = self._deposits.__next__  # before `plain_until` (monotonic seconds) a deposit is this alone
+        self._seen = 0  # deposits that belong to older slices
+        self._withdrawn = 0
+        self.plain_until = -inf
+        self._rolled = 0.0
+        # The slices before it, and the next one to be overwritten.
+        self._past = [0] * (_SLICES - 1)
+        self._next = 0
+        self._sum = 0
+
+    @classmethod
+    def shared(cls, name: str, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0) -> RetryBudget:
+        """The budget of this name: the same object for everybody who asks, as long as somebody holds it.
+
+        Raises ValueError if it is there with other settings.
+        """
+        wanted = cls(ratio, min_per_second=min_per_second, ttl=ttl, name=name)
+        with _sharing:
+            budget = _shared.setdefault(name, wanted)
+        if (budget.ratio, budget.min_per_second, budget.ttl) != (ratio, min_per_second, ttl):
+            has = f"ratio={budget.ratio}, min_per_second={budget.min_per_second}, ttl={budget.ttl}"
+            raise ValueError(f"name={name!r}: expected the settings under which it is shared already, {has}")
+        return budget
+
+    def deposit(self, now: float) -> None:
+        if now >= self.plain_until:
+            with self._lock:
+                self._roll(now)
+        next(self._deposits)
+
+    def withdraw(self, now: float) -> bool:
+        with self._lock:
+            if self._tokens(now) < self._cost:
+                return False
+            self._withdrawn += self._cost
+            return True
+
+    def balance(self, now: float) -> int:
+        with self._lock:
+            return max(0, self._tokens(now) // self._cost)  # below 0 when deposits expire before withdrawals
+
+    def _tokens(self, now: float) -> int:
+        self._roll(now)
+        return self._sum + self._current() + self._reserve
+
+    def _current(self) -> int:
+        return (value(self._deposits) - self._seen) * self._worth - self._withdrawn
+
+    def _roll(self, now: float) -> None:
+        """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
+        if now < self.plain_until:
+            return
+        past, size = self._past, _SLICES - 1
+        if self.plain_until > -inf:
+            seen = value(self._deposits)
+            past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
+            self._next = (self._next + 1) % size
+            # A hair is added because (0.9 - 0.0) / 0.3 shall be 3, in floats too.
+            for _ in range(min(int((now - self._rolled) / self._slice + 1e-9) - 1, size)):
+                past[self._next] = 0
+                self._next = (self._next + 1) % size
+            self._sum = sum(past)
+            self._seen = seen
+            self._withdrawn = 0
+        self._rolled = now
+        self.plain_until = now + self._slice - 1e-9
+
+
+_shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()
+_sharing = Lock()
+
+
+class ConcurrencyBudget(Budget):
+    """Retries in flight up to `ratio` of the calls in flight, but always `minimum` of them.
+
+    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3). No time is involved. failsafe-go's has
+    the same numbers and counts otherwise, which `among_all` chooses: the share is one of everything in flight, retries
+    included, and one more is paid as long as it has not been passed. Raises ValueError for values without sense.
+    """
+
+    follows = True
+
+    def __init__(self, ratio: float = 0.2, *, minimum: int = 3, among_all: bool = False, name: str = "retries") -> None:
+        super().__init__(name)
+        self.ratio = checks.ratio("ratio", ratio, zero=True)
+        self.among_all = among_all
+        self.minimum = checks.count("minimum", minimum, least=0)
+        self.calls = 0
+        self.retries = 0
+        self._lock = Lock()
+
+    def deposit(self, now: float) -> None:
+        with self._lock:
+            self.calls += 1
+
+    def withdraw(self, now: float) -> bool:
+        with self._lock:
+            if self._left() < 1:
+                return False
+            self.retries += 1
+            return True
+
+    def balance(self, now: float) -> int:
+        with self._lock:
+            return max(0, self._left())
+
+    def _left(self) -> int:
+        most = int(self.ratio * self.calls)
+        if self.among_all:  # retries / (calls + retries) ≤ ratio, and then one more
+            most = self.retries + 1 if self.ratio == 1.0 else int(self.ratio * self.calls / (1 - self.ratio) + 1e-9) + 1
+        return max(self.minimum, most) - self.retries
+
+    def give_back(self) -> None:
+        with self._lock:
+            self.retries -= 1
+
+    def finished(self) -> None:
+        with self._lock:
+            self.calls -= 1
+
+
+class TokenBudget(Budget):
+    """A failure costs one token, a success earns `ratio` of one; at half of `maximum` or less, nothing is retried.
+
+    After gRPC's retry throttling (A6), where `ratio` counts to three decimals and one budget serves one server name.
+    Raises ValueError for values without sense.
+    """
+
+    follows = True
+
+    def __init__(self, maximum: int = 10, *, ratio: float = 0.1, name: str = "retries") -> None:
+        super().__init__(name)
+        self.maximum = checks.count("maximum", maximum)
+        if maximum > 1000:
+            raise ValueError(f"maximum={maximum!r}: expected a whole number from 1 to 1000")
+        self.ratio = checks.ratio("ratio", ratio, above_one=True)
+        self._earned = max(1, int(self.ratio * 1000))
+        self._thousandths = maximum * 1000
+        self._lock = Lock()
+
+    @property
+    def tokens(self) -> float:
+        return self._thousandths / 1000
+
+    def withdraw(self, now: float) -> bool:
+        return self._thousandths > self.maximum * 500
+
+    def balance(self, now: float) -> int:
+        return max(0, -(-(self._thousandths - self.maximum * 500) // 1000))
+
+    def heard(self, failed: bool) -> None:
+        change = -1000 if failed else self._earned
+        with self._lock:
+            self._thousandths = max(0, min(self.maximum * 1000, self._thousandths + change))

@@ -1,0 +1,183 @@
+"""Gates: policies that are asked before a call and told after it. They never wait and never call twice.
+
+A subclass has two decisions, `enter` and `leave`. Everything through which a gate can be used stands here once: as a
+layer of a pipeline (`wrap`, `wrap_async`), as a decorator (`gate(fn)`), and as a context manager (`with gate:`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from math import inf
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ...call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
+from ...events import Listener, Port
+from ...runtime import SYSTEM, Runtime
+from ..deadline.deadline import current
+from . import checks
+from .gate_wrappers import NO_CALL, guard, layer
+from .with_blocks import Blocks, place
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Gate:
+    """Asked before (`enter`), told after (`leave`). One object may guard functions, pipelines and clients at once.
+
+    What the shells may know without asking:
+    `admits`: `enter` would admit and change nothing; its permit is then `generation`.
+    `quiet`: `leave(…, SUCCESS, …)` would change nothing, for any permit.
+    `heard`, `plain_until`, `slow_call`: a success of the permit `heard`, before `plain_until` (monotonic seconds) and
+    no longer than `slow_call`, is counted by `step()` alone.
+    A `timed` gate is told how long the call took.
+    """
+
+    # What the shells look at has slots: quicker than a dictionary, more so where a subclass has many attributes.
+    __slots__ = (
+        "_blocks", "admits", "classify", "generation", "heard", "name", "plain_until", "port", "quiet", "runtime",
+        "slow_call", "step",
+    )  # fmt: skip
+    tier = "cluster"
+    timed: bool = False
+    judges: bool = False
+    """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
+    measures: bool = False
+    """Whether it learns from how long answers take: then nothing that waits or repeats belongs inside of it."""
+    asks_call: bool = False
+    """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
+
+    def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
+        self.name = checks.name(name)
+        self.classify = checks.function("classify", classify, "the call, the result and the error")
+        self.runtime = runtime
+        self.port = Port()
+        self.admits = False
+        self.quiet = False
+        self.generation = 0
+        self.heard = -1
+        self.plain_until = -inf
+        self.slow_call = inf
+        self.step: Callable[[], object] = int
+        self._blocks = Blocks()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    def enter(self, now: float) -> int:
+        """Admit one call: the permit to give back with `leave`. Raises `Rejected`."""
+        raise NotImplementedError
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
+        """Hear how the call ended that got `permit`; `took` is its seconds (only told to `timed` gates)."""
+        raise NotImplementedError
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event of this gate from now on; the function returned ends that."""
+        return self.port.subscribe(listener)
+
+    # --- as a layer of a pipeline ----------------------------------------------------------------------------------
+
+    def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
+        return layer(step, self, run, self.classify or classify)
+
+    def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        return layer(step, self, run, self.classify or classify, "await ")
+
+    # A classifier that raises itself has said nothing, and the permit comes back all the same.
+    def _judged(
+        self,
+        permit: int,
+        make_classifier: Classifier,
+        call: Call,
+        result: object,
+        error: BaseException | None,
+        now: Callable[[], float],
+        start: float,
+    ) -> None:
+        verdict = IGNORED
+        try:
+            if error is None or isinstance(error, Exception):
+                verdict = make_classifier(call, result, error)
+            elif _too_late(call, error, now()):
+                verdict = FAILURE
+        finally:
+            end = now()
+            self.leave(permit, verdict, end, end - start if self.timed else 0.0)
+
+    def _end(self, permit: int, verdict: Verdict, now: Callable[[], float], start: float) -> None:
+        end = now()
+        self.leave(permit, verdict, end, end - start if self.timed else 0.0)
+
+    # --- as a decorator --------------------------------------------------------------------------------------------
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
+        return guard(fn, self, self.runtime, self.classify or raised)
+
+    async def _enter_async(self, run: Runtime) -> int:
+        return self.enter(run.now())
+
+    def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
+        """Lines of `gate_wrappers`'s template that this kind of gate writes in its own way.
+
+        `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait, and
+        `args` those of the guarded function.
+        """
+        return {}
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        """What those lines speak of."""
+        return {}
+
+    # --- as a context manager --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> None:
+        now = self.runtime.now()
+        self._note(place(), self.enter(now), now)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._go_out(place(), error)
+
+    def __aenter__(self) -> Awaitable[None]:
+        now = self.runtime.now()
+        self._note(place(), self.enter(now), now)
+        return _READY
+
+    def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> Awaitable[None]:
+        self._go_out(place(), error)
+        return _READY
+
+    def _note(self, frame: int, permit: int, now: float) -> None:
+        self._blocks.begin(frame, permit, now)
+
+    def _go_out(self, frame: int, error: BaseException | None) -> None:
+        permit, start = self._blocks.end(frame)
+        if error is None:
+            self._end(permit, SUCCESS, self.runtime.now, start)
+        else:
+            self._judged(permit, self.classify or raised, NO_CALL, None, error, self.runtime.now, start)
+
+
+def _too_late(call: Call, error: BaseException, now: float) -> bool:
+    """Whether a cancellation came because the server let the call's own deadline pass; any other is nobody's failure.
+
+    Without a pipeline nothing travels that could know the deadline: then it is the one in force where we stand. Event
+    loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return False
+    due = call.deadline if call.deadline < inf else current()
+    return due < inf and now >= due - 0.002
+
+
+class _Ready:
+    """An awaitable that is done: `async with gate:` has nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Any:
+        return iter(())
+
+
+_READY = _Ready()

@@ -1,0 +1,1 @@
+"""Sliding counts, outcome windows, histograms and moving averages. Pure: time and values are arguments."""

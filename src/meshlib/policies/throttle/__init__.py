@@ -1,0 +1,1 @@
+"""Client-side throttling: send less to a server that refuses or fails."""

@@ -1,0 +1,288 @@
+"""Client-side throttling: when a server refuses or fails, send less, by chance, before it must refuse again.
+
+Three ways to know the share of calls to shed, each a pure object, and the gate `Throttle` over any of them:
+
+    SreThrottle        (requests − k · accepts) / (requests + 1) over two minutes           Google SRE book, ch. 21
+    FailureThrottle    (calls − successes / 0.9) / (calls + 1) over a minute, at most 0.9   failsafe-go
+    NackThrottle       1 − average of "not nacked" / 0.5, at most 0.75                      Finagle NackAdmissionFilter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, inf
+from threading import RLock
+from typing import Any, Protocol
+
+from ...call import IGNORED, SUCCESS, Classifier, Verdict
+from ...errors import Throttled
+from ...events import CallRejected
+from ...runtime import SYSTEM, Runtime
+from .._under_way import UnderWay
+from ..shell import checks
+from ..shell.classifiers import Errors, make_classifier
+from ..shell.gate import Gate
+from ..statistics.sliding_counts import SlidingCounts
+from .nack import http_nack, nacks
+
+__all__ = ["FailureThrottle", "NackThrottle", "Shedding", "SreThrottle", "Throttle", "ThrottleMetrics", "http_nack"]
+
+
+UNSEEN = -1  # the permit of a call that was not seen to begin
+
+_AT_LEAST_EVERY = 1.0  # seconds: a call that comes so long after the last one let through is never shed
+
+
+class Shedding(Protocol):
+    """How much to shed. A call asks; then it either begins, and `record` or `forget` ends it, or is refused."""
+
+    def probability(self, now: float) -> float:
+        """The share of calls to refuse now, from 0 to 1."""
+
+    def ask(self, now: float) -> float:
+        """The same, for one call that comes now."""
+
+    def begin(self, now: float) -> int:
+        """That call is sent. Its permit, for `record` or `forget`."""
+
+    def refuse(self, now: float) -> None:
+        """That call is refused here."""
+
+    def record(self, accepted: bool, now: float, permit: int = UNSEEN) -> None:
+        """One call came back: the server took it (True), or refused it or failed (False)."""
+
+    def forget(self, now: float, permit: int = UNSEEN) -> None:
+        """One call that was sent came back without evidence: as if it had never been."""
+
+
+class SreThrottle:
+    """max(0, (requests − k · accepts) / (requests + 1)), over the last `window` seconds in `slices` of the clock.
+
+    requests are the calls that came back, those that were refused here, and those that are overdue: under way for more
+    than 1 s and three times the usual (10 s, as long as fewer than ten calls have come back). A call on its way says
+    nothing yet, so a burst is no reason to shed; a server that takes calls and never answers is. accepts are those that
+    the server took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner.
+    At most `most`, and nothing below `minimum` requests. Raises ValueError for values without sense.
+    """
+
+    def __init__(
+        self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 10
+    ) -> None:
+        self.k = checks.number("k", k, least=1.0)
+        self.most = checks.ratio("most", most)
+        self.minimum = checks.count("minimum", minimum, least=0)
+        self.counts = SlidingCounts(window, slices)
+        self._under_way = UnderWay()
+        self.begin, self._end = self._under_way.begin, self._under_way.end
+
+    def ask(self, now: float) -> float:
+        counts = self.counts
+        if now >= counts.turns:
+            counts.turn(now)
+        if now >= self._under_way.turns:
+            counts.first += self._under_way.turn(now)
+        requests = counts.first
+        over = requests - self.k * counts.second
+        return 0.0 if over <= 0.0 or requests < self.minimum else min(self.most, over / (requests + 1))
+
+    probability = ask
+
+    def refuse(self, now: float) -> None:
+        self.counts.add(now, 1, 0)
+
+    def record(self, accepted: bool, now: float, permit: int = UNSEEN) -> None:
+        counts = self.counts
+        if now >= counts.turns:
+            counts.turn(now)
+        if permit < 0 or self._end(permit, now, accepted):  # else it was overdue, and is counted already
+            counts.first += 1
+        if accepted:
+            counts.second += 1
+
+    def forget(self, now: float, permit: int = UNSEEN) -> None:
+        if permit >= 0 and not self._end(permit, now, False):
+            self.counts.add(now, -1, 0)
+
+
+class FailureThrottle:
+    """min(most, max(0, calls − successes / threshold) / (calls + 1)), over the last `window` seconds in `slices`.
+
+    calls are those that came back; what was refused here is not counted. `threshold` is the share of successes that is
+    good enough. Below `minimum` calls nothing is shed. Defaults are failsafe-go's: 0.9, 0.9, 1 minute in 20, 0.
+    Raises ValueError for values without sense.
+    """
+
+    def __init__(
+        self, *, threshold: float = 0.9, most: float = 0.9, window: float = 60.0, slices: int = 20, minimum: int = 0
+    ) -> None:
+        self.threshold = checks.ratio("threshold", threshold)
+        self.most = checks.ratio("most", most)
+        self.minimum = checks.count("minimum", minimum, least=0)
+        self.counts = SlidingCounts(window, slices)
+
+    def probability(self, now: float) -> float:
+        calls, successes = self.counts.totals(now)
+        if calls < self.minimum:
+            return 0.0
+        return min(self.most, max(0.0, calls - successes / self.threshold) / (calls + 1))
+
+    ask = probability
+
+    def begin(self, now: float) -> int:
+        """Nothing, as `refuse` and `forget`: a call is counted when it comes back."""
+        return 0
+
+    def refuse(self, now: float) -> None: ...
+
+    def record(self, accepted: bool, now: float, permit: int = 0) -> None:
+        self.counts.add(now, 1, accepted)
+
+    def forget(self, now: float, permit: int = 0) -> None: ...
+
+
+class NackThrottle:
+    """1 − average / (1 − threshold), at most `most`; the average is that of 1 for a call taken and 0 for one nacked.
+
+    It starts at 1 and forgets with exp(−dt / window). While fewer than `minimum_rate` calls a second come (counted over
+    one second, the current call included), a nack counts as taken, so that a rare call is never shed. `start` is when
+    the average began (default: with the gate, or the first call, whichever was earlier). Defaults are Finagle's: 2 min,
+    0.5, 0.75, 5 a second. Raises ValueError for values without sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float = 120.0,
+        threshold: float = 0.5,
+        most: float = 0.75,
+        minimum_rate: float = 5.0,
+        start: float | None = None,
+    ) -> None:
+        self.window = checks.seconds("window", window)
+        self.threshold = checks.ratio("threshold", threshold)
+        if self.threshold >= 1.0:
+            raise ValueError(f"threshold={threshold!r}: expected a ratio above 0 and below 1")
+        self.most = checks.ratio("most", most)
+        self.minimum_rate = checks.number("minimum_rate", minimum_rate, least=0.0)
+        self.average = 1.0
+        self.last = None if start is None else checks.number("start", start)  # when the average was moved last
+        self.counts = SlidingCounts(1.0, 10)
+        self._begun = False
+
+    def probability(self, now: float) -> float:
+        enough = 1.0 - self.threshold
+        return 0.0 if self.average >= enough else min(self.most, 1.0 - self.average / enough)
+
+    def ask(self, now: float) -> float:
+        if not self._begun:
+            self._begun = True
+            if self.last is None or self.last > now:  # the gate was made by another clock than it is driven by
+                self.last = now
+        self.counts.add(now, 1, 0)
+        return self.probability(now)
+
+    def begin(self, now: float) -> int:
+        """Nothing, as `refuse` and `forget`: only an answer moves the average."""
+        return 0
+
+    def refuse(self, now: float) -> None: ...
+
+    def record(self, accepted: bool, now: float, permit: int = 0) -> None:
+        if not accepted and self.minimum_rate and self.counts.totals(now)[0] < self.minimum_rate:
+            accepted = True
+        last = now if self.last is None else self.last
+        weight = exp(-max(0.0, now - last) / self.window)
+        self.average = self.average * weight + accepted * (1.0 - weight)
+        self.last = max(last, now)
+
+    def forget(self, now: float, permit: int = 0) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleMetrics:
+    """A throttle at one moment."""
+
+    probability: float
+    rejected: int
+
+
+class Throttle(Gate):
+    """Sheds calls by chance, before they are sent, as `by` says (default `SreThrottle()`); refuses with `Throttled`.
+
+    However much is shed, one call a second goes through: without it nothing would tell that the server is well again.
+
+    What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
+    server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
+    `failures`, `ignore`, `failure_result` or one `classify` define them. A cancelled call is evidence of nothing.
+    `chance` draws from [0, 1). Raises ValueError for values without sense.
+    """
+
+    judges = True
+
+    def __init__(
+        self,
+        by: Shedding | None = None,
+        *,
+        nack: Callable[[object], bool] | None = None,
+        failures: Errors | None = None,
+        ignore: Errors | None = None,
+        failure_result: Callable[[object], bool] | None = None,
+        chance: Callable[[], float] | None = None,
+        name: str = "throttle",
+        classify: Classifier | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        chosen = make_classifier(classify, failures=failures, ignore=ignore, failure_result=failure_result)
+        if nack is not None:
+            if chosen is not None:
+                raise ValueError("nack: expected alone; it says itself what counts")
+            chosen = nacks(nack)
+        super().__init__(name, classify=chosen, runtime=runtime)
+        self.by = (
+            SreThrottle() if by is None else checks.like("by", by, "refuse", "a throttle, such as SreThrottle(k=2.0)")
+        )
+        if isinstance(self.by, NackThrottle) and self.by.last is None:
+            self.by.last = runtime.now()
+        self.chance = runtime.random if chance is None else checks.function("chance", chance, "nothing")
+        self._ask, self._begin, self._record = self.by.ask, self.by.begin, self.by.record
+        self._lock = RLock()
+        self._sent = -inf  # when the last call was let through
+        self._rejected = 0
+
+    def enter(self, now: float) -> int:
+        """Admit one call, or raise `Throttled`."""
+        with self._lock:
+            probability = self._ask(now)
+            if probability <= 0.0 or now - self._sent >= _AT_LEAST_EVERY or self.chance() >= probability:
+                self._sent = now
+                return self._begin(now)
+            self.by.refuse(now)
+            self._rejected += 1
+        error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
+        if self.port.listeners:
+            self.port.send(CallRejected(self.name, str(error)))
+        raise error
+
+    def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
+        """Hear whether the server took the call. IGNORED is as if it had never been asked."""
+        with self._lock:
+            if verdict is IGNORED:
+                self.by.forget(now, permit)
+            else:
+                self._record(verdict is SUCCESS, now, permit)
+
+    def _names(self, is_async: bool) -> dict[str, Any]:
+        now = self.runtime.now
+
+        def later(permit: int, start: float) -> Callable[[Verdict], None]:
+            with self._lock:  # a streamed answer may take as long as it likes: the server has answered
+                self.by.forget(now(), permit)
+            return lambda verdict: self.leave(UNSEEN, verdict, now())
+
+        return {"_later": later}
+
+    def metrics(self, now: float | None = None) -> ThrottleMetrics:
+        """Everything at one moment, for a live view. `now` defaults to the clock."""
+        with self._lock:
+            return ThrottleMetrics(self.by.probability(self.runtime.now() if now is None else now), self._rejected)

@@ -1,0 +1,174 @@
+"""How does an exchange over one connection end, and what becomes of the connection?
+
+A connection is fresh, at rest in its pool, busy with one exchange, or over. It leaves "busy" in exactly one of two
+ways: the whole response was read and nothing was left over, and then it may rest; or anything else happened (error,
+time-out, cancellation, surplus bytes), and then it is closed. There is no third way, so nothing can poison a pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final
+
+from meshlib.wire.exchange_timer import ExchangeTimer
+from meshlib.wire.h1_errors import ReadError, RemoteProtocolError, WireError
+from meshlib.wire.raw_response import RawResponse
+from meshlib.wire.response_reader import Reader
+
+# What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet;
+# one whose request waits in an outbox.
+REST: Final = 0
+BUSY: Final = 1
+USUAL: Final = 2
+HELD: Final = 3
+
+
+class Stale(Exception):
+    """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
+
+
+class ExchangeEnd(ExchangeTimer):
+    """What a connection knows, and how it ends what `Connection` has begun.
+
+    `rested(self)` is called when it can take another exchange, `closed(self)` once when it never will; whoever catches
+    `Stale` has been spared `closed` and keeps the place in the pool.
+    """
+
+    __slots__ = (
+        "_asked", "_busy", "_closed", "_early", "_early_eof", "_error", "_first", "_heard", "_held_back", "_keep",
+        "_paused", "_read", "_replayable", "_rested", "_sent", "_streaming", "_used", "_waiter",
+        "open", "over", "place", "reader", "retires", "transport",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rested: Callable[[Any], None],
+        closed: Callable[[Any], None],
+    ) -> None:
+        super().__init__(loop)
+        self._rested = rested
+        self._closed = closed
+        self.reader = Reader()
+        self._waiter: asyncio.Future[RawResponse] | None = None  # to be told of what comes next
+        self._asked: asyncio.Future[RawResponse] | None = (
+            None  # the last waiter of this exchange, told or not, till its end
+        )
+        self._busy = REST
+        self._heard = self._sent = False
+        self._used = self._keep = self._replayable = False
+        self._read: float | None = None  # seconds for each wait for bytes
+        self._first = True  # whether this is the connection's first exchange
+        self._paused = False  # the transport has not yet taken the whole request
+        self._streaming = False
+        self._held_back = False  # we read nothing, because a stream's reader is behind
+        self._early: list[bytes] = []  # what the server said before it was asked
+        self._early_eof = False
+        self._error: BaseException | None = None
+        self.retires: float | None = None  # the loop's time from which on it is too old for another exchange
+        self.open = True  # False from the moment we decided to close
+        self.over = False  # True when the transport has let go of the socket
+        self.place = False  # whether it still counts against the pool's limit, though closed
+        self.transport: asyncio.Transport
+
+    # An exchange comes to its end.
+
+    def _finish(self) -> None:
+        """The response is complete, and so is the request."""
+        reader = self.reader
+        answer = reader.answer
+        assert answer is not None
+        if self._streaming:
+            answer.source = self, reader
+            self.reader = Reader()  # the other one stays with the stream, which may not have taken all of it
+        else:
+            answer.body = reader.take()
+            answer.source = self
+            reader.answer = None  # an idle connection keeps no body alive
+        self._answer(answer, reader.reusable and not self._early_eof)
+
+    def _answer(self, answer: RawResponse, reusable: bool) -> None:
+        """Rest, or close; and let who waits have the answer."""
+        waiter, self._waiter = self._waiter, None
+        self._asked = None
+        self._busy = REST
+        self.by = inf
+        if reusable and self._keep and not self.transport.is_closing():
+            self._rested(self)
+        else:
+            self.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(answer)
+
+    def _ended(self, error: WireError | None) -> None:
+        """The server's side is at its end: properly (None), or by an error."""
+        if self.reader.complete:
+            self._finish()
+            return
+        try:
+            if error is None and self.reader.eof():
+                self._finish()
+                return
+        except RemoteProtocolError as complaint:
+            error = complaint
+        assert error is not None
+        waiter = self._waiter
+        if (
+            not (self._first or self._heard)
+            and (self._replayable or not self._sent)
+            and waiter is not None
+            and not waiter.done()
+        ):
+            self._stale(waiter)
+        else:
+            self.fail(error)
+
+    def _stale(self, waiter: asyncio.Future[RawResponse]) -> None:
+        """It was dead before the request came: whoever waits may send it over another connection, in this place."""
+        waiter.set_exception(Stale())
+        self._cut()
+        self.place = True
+
+    # Somebody ends it.
+
+    def abandon(self, waiter: asyncio.Future[RawResponse]) -> None:
+        """Nobody waits for this exchange any more. Does nothing if it has ended meanwhile.
+
+        The head of a streamed answer is no end, though the waiter may have been told of it in this very turn.
+        """
+        if self._asked is waiter:
+            waiter.cancel()
+            self.close()
+        elif self.place and not self.open:
+            self.place = False
+            self._closed(self)
+
+    def close(self) -> None:
+        """Close at once, whatever is going on."""
+        if self.open:
+            self._cut()
+            self._closed(self)
+
+    def fail(self, error: WireError) -> None:
+        """End the exchange, if there is one, with `error`; and the connection."""
+        if self._busy:
+            self._busy = REST
+            error.sent = self._sent
+            waiter, self._waiter = self._waiter, None
+            if waiter is None:
+                self._error = error
+            elif not waiter.done():
+                waiter.set_exception(error)
+        self.close()
+
+    def _cut(self) -> None:
+        self.open = False
+        self._busy = REST
+        waiter, self._waiter = self._waiter, None
+        self._asked = None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(ReadError("the connection was closed", sent=self._sent))
+        self.disarm()
+        self.transport.abort()

@@ -1,0 +1,270 @@
+"""How does one exchange travel over one connection? HTTP/1.1 on an asyncio transport.
+
+How it ends, and what that means for the connection, is in `exchange_end`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final, cast
+
+from meshlib.wire.exchange_end import BUSY, HELD, USUAL, ExchangeEnd
+from meshlib.wire.h1_errors import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
+from meshlib.wire.raw_response import RawResponse
+from meshlib.wire.write_batch import WriteBatch
+
+ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
+AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
+HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
+
+
+class Connection(ExchangeEnd, asyncio.Protocol):
+    """One connection to one server."""
+
+    __slots__ = ("_poll",)
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rested: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        super().__init__(loop, rested, closed)
+        self._poll: select.poll | None = None
+
+    # Exchanges.
+
+    def exchange(
+        self,
+        head: bytes,
+        body: bytes,
+        method: bytes,
+        read: float | None,
+        write: float | None,
+        replayable: bool,
+        keep: bool,
+        streaming: bool,
+        left: float = inf,
+        outbox: WriteBatch | None = None,
+    ) -> asyncio.Future[RawResponse]:
+        """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
+
+        All of it must be over in `left` seconds. With an `outbox`, which is for bodies up to `ONE_WRITE`, the request
+        may go out a little later.
+        """
+        reader = self.reader
+        if reader.fresh and method == reader.method:
+            reader.request = head
+        else:
+            reader.begin(head, method)
+        self._waiter = self._asked = waiter = self.loop.create_future()
+        self._busy = BUSY
+        self._heard = False
+        self._read = read
+        self._replayable = replayable
+        self._keep = keep
+        self._streaming = streaming
+        if len(body) > ONE_WRITE:
+            self._write(head, body)
+        elif outbox is None or not self._used:
+            self._write(head + body if body else head)
+        else:
+            self._sent = False
+            self._busy = HELD
+            outbox.put(self, waiter, head + body if body else head, write)
+        seconds = write if self._paused else read
+        now = self._time()
+        self.by = by = now + left
+        self._due = due = by if seconds is None or seconds >= left else now + seconds
+        if due < self._armed:
+            self._arm(due)
+        if self._used:
+            self._first = False
+        else:
+            self._used = True
+            if self._early or self._early_eof or self.over:
+                self._catch_up()
+                return waiter
+        if self._busy == BUSY and not (streaming or self._paused or reader.not_as_get):
+            self._busy = USUAL
+        return waiter
+
+    def post(self, waiter: asyncio.Future[RawResponse], data: bytes, write: float | None) -> None:
+        """The request that an outbox has held back goes out now, if anybody still waits for its answer."""
+        if self._asked is not waiter or waiter.done():
+            return
+        if not self._replayable and self.readable():
+            self._stale(waiter)
+            return
+        self._write(data)
+        self._busy = BUSY if self._paused or self._streaming or self.reader.not_as_get else USUAL
+        if self._paused:
+            self.limit(write)
+
+    def _write(self, *pieces: bytes) -> None:
+        transport = self.transport
+        try:
+            for piece in pieces:
+                transport.write(piece)
+            # The first write goes to the socket at once; if that is refused, it closes the transport instead.
+            self._sent = not transport.is_closing()
+        except RuntimeError:  # uvloop, when the socket is closed already
+            self._sent = False
+
+    def patience(self, read: float | None) -> None:
+        """Streaming: how long each wait for bytes may last from now on, in seconds."""
+        self._read = read
+
+    def more(self) -> asyncio.Future[RawResponse]:
+        """Streaming: the future is done when there may be more in the reader. Raises what ended the exchange."""
+        self._waiter = self._asked = waiter = self.loop.create_future()
+        if self._busy:
+            self.limit(self._read)
+            if self._held_back:
+                self._held_back = False
+                self.transport.resume_reading()
+        else:
+            waiter.set_exception(self._error or ReadError("the connection was closed", sent=True))
+        return waiter
+
+    def readable(self) -> bool:
+        """Whether the idle socket has something to read, which can only be its end: asks the kernel, not the loop."""
+        if self._poll is None:
+            socket = self.transport.get_extra_info("socket")
+            if not hasattr(select, "poll"):
+                return bool(select.select([socket], [], [], 0)[0])
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def _hand_out(self) -> None:
+        """Streaming: tell who waits that something came."""
+        reader = self.reader
+        waiter = self._waiter
+        if waiter is None:
+            self._hold_back()
+        elif reader.answer is None:
+            self.limit(self._read)
+        else:
+            self._waiter = None
+            self.limit(None)  # the time that the stream's reader takes does not count
+            reader.answer.source = self, reader
+            if not waiter.done():
+                waiter.set_result(reader.answer)
+
+    def _hold_back(self) -> None:
+        if self._streaming and self.reader.held > HELD_BACK:
+            self._held_back = True
+            self.transport.pause_reading()
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
+        # asyncio asks for 256 KiB at each read, which the C library maps and unmaps each time: 10 to 20 µs.
+        if getattr(transport, "max_size", 0) > AT_ONCE:
+            transport.max_size = AT_ONCE  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        if self._busy == USUAL:
+            # Nothing of the answer has come, nobody wants it piecemeal, and the request is out: if this is all of it,
+            # and its head is the last one over again, the reader has nothing to find out.
+            known = self.reader.known
+            if known is not None and len(data) == known.size and data.startswith(known.bytes):
+                self._answer(RawResponse(known.head, data[len(known.bytes) :], self), known.reusable)
+                return
+            self._busy = BUSY
+        elif self._busy == HELD:
+            # It came before the request has left, so it is not its answer: the server is giving the connection up.
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                self._stale(waiter)
+            else:
+                self.close()
+            return
+        elif not self._busy:
+            if self._used:
+                self.close()  # nobody asked
+            else:
+                self._early.append(data)
+            return
+        self._heard = True
+        try:
+            complete = self.reader.feed(data)
+        except RemoteProtocolError as error:
+            self.fail(error)
+            return
+        if self._paused:  # an early answer counts when the request is out, as in httpcore
+            self._hold_back()
+            return
+        if complete:
+            self._finish()
+        elif self._streaming:
+            self._hand_out()
+        else:
+            answer = self.reader.answer
+            if answer is not None and not answer.heard:
+                answer.heard = monotonic()
+            self.limit(self._read)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.loop.call_soon(self._written)  # asyncio's transport breaks when it is closed from within this call
+
+    def _written(self) -> None:
+        if not self._busy or self._paused:
+            return
+        if self.reader.complete:
+            self._finish()
+        elif self._early_eof:
+            self._ended(None)
+        else:
+            self.limit(self._read)
+            if self._streaming:
+                self._hand_out()
+
+    def eof_received(self) -> bool:
+        """True keeps our side open: to send what is left of a request, or the first one."""
+        half_open = self.transport.get_extra_info("ssl_object") is None
+        if self._busy and not self._paused:
+            self._ended(None)
+        elif self._busy or not self._used:
+            self._early_eof = True
+            return half_open
+        else:
+            self.close()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over = True
+        if self._busy:
+            self._ended(None if exc is None else ReadError(str(exc)))
+        elif self._used:
+            self.close()
+        else:
+            self._error = exc
+
+    def _catch_up(self) -> None:
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        if self._busy and self.over:
+            self._ended(None if self._error is None else ReadError(str(self._error)))
+        elif self._busy and self._early_eof and not self._paused:
+            self._ended(None)
+
+    def expired(self) -> None:
+        if not self._busy:
+            self.close()
+        elif self._paused:
+            self.fail(WriteTimeout("the request was not taken in time"))
+        else:
+            self.fail(ReadTimeout("no answer in time"))

@@ -1,0 +1,473 @@
+"""Retry: what is tried again, after how long, and why it stops."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tenacity
+
+from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, raised
+from meshlib.errors import BulkheadFull, DeadlineExceeded
+from meshlib.events import BudgetExhausted, Event, RetryGivenUp, RetrySpent
+from meshlib.pipeline import Pipeline
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.deadline.deadline import deadline
+from meshlib.policies.retry import backoff
+from meshlib.policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
+from meshlib.policies.retry.retry import Retry, RetryDecision
+from meshlib.testing import ManualClock
+
+
+class Asked(Exception):
+    """A server's "come back later"."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class Script:
+    """Answers in turn; exceptions are raised, the last one is repeated."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = answers
+        self.calls = 0
+
+    def __call__(self, *args: Any) -> Any:
+        answer = self.answers[min(self.calls, len(self.answers) - 1)]
+        self.calls += 1
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def notes(error: pytest.ExceptionInfo[BaseException]) -> list[str]:
+    return getattr(error.value, "__notes__", [])
+
+
+def run(policy: Retry, script: Script, clock: ManualClock, **pipeline: Any) -> Any:
+    return Pipeline(policy, runtime=clock, **pipeline).over(script)(Call("request"))
+
+
+# --- what is tried again ---------------------------------------------------------------------------------------------
+
+
+def test_a_passing_failure_is_tried_again() -> None:
+    clock, script = ManualClock(), Script(OSError(), OSError(), "ok")
+    assert run(Retry(3, backoff=0.1), script, clock) == "ok"
+    assert (script.calls, clock.slept) == (3, [0.1, 0.1])
+
+
+def test_giving_up_raises_the_last_error_with_a_note() -> None:
+    last = OSError("last")
+    script = Script(OSError("first"), OSError("second"), last)
+    with pytest.raises(OSError) as error:
+        run(Retry(3), script, ManualClock())
+    assert error.value is last
+    assert notes(error) == ["gave up after 3 attempts: no attempts left"]
+
+
+def test_notes_do_not_pile_up_on_an_error_that_is_raised_again_and_again() -> None:
+    script, error = Script(OSError()), OSError()
+    script.answers = (error,)
+    for _ in range(3):
+        with pytest.raises(OSError):
+            run(Retry(2, backoff=0), script, ManualClock())
+    assert error.__notes__ == ["gave up after 2 attempts: no attempts left"]
+
+
+def test_only_what_on_claims_is_tried_again() -> None:
+    for on in (OSError, (OSError, KeyError), lambda error: isinstance(error, OSError)):
+        script = Script(OSError(), ValueError("no"))
+        with pytest.raises(ValueError, match="no") as error:
+            run(Retry(5, on=on), script, ManualClock())
+        assert (script.calls, notes(error)) == (2, [])
+
+
+def test_on_cannot_overrule_a_final_verdict() -> None:
+    for verdict in (FATAL, IGNORED, SUCCESS):
+        script = Script(OSError())
+        with pytest.raises(OSError):
+            run(Retry(5, on=OSError), script, ManualClock(), classify=lambda *_, verdict=verdict: verdict)
+        assert script.calls == 1
+
+
+def test_a_result_may_be_worth_another_try() -> None:
+    script = Script(503, 503, 200)
+    assert run(Retry(3, retry_result=lambda result: result == 503), script, ManualClock()) == 200
+
+
+def test_the_last_bad_result_is_returned_as_it_is() -> None:
+    thrown: list[object] = []
+    retry = Retry(2, retry_result=lambda result: result >= 500, discard=thrown.append)
+    assert run(retry, Script(503, 502), ManualClock()) == 502
+    assert thrown == [503]
+
+
+def test_a_result_that_the_classifier_calls_a_failure_is_tried_again() -> None:
+    def classify(call: Call, result: object, error: BaseException | None) -> Any:
+        return FAILURE if result == 503 else raised(call, result, error)
+
+    assert run(Retry(3), Script(503, 200), ManualClock(), classify=classify) == 200
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, SystemExit])
+def test_no_cancellation_is_tried_again(error: type[BaseException]) -> None:
+    script = Script(error())
+    with pytest.raises(error):
+        run(Retry(3), script, ManualClock())
+    assert script.calls == 1
+
+
+def test_what_may_not_be_sent_twice_is_not() -> None:
+    script = Script(OSError())
+    with pytest.raises(OSError) as error:
+        Pipeline(Retry(3), runtime=ManualClock()).over(script)(Call("POST", replayable=False))
+    assert (script.calls, notes(error)) == (1, ["gave up after 1 attempt: it may not be sent twice"])
+
+
+def test_what_never_left_may_be_sent_again_even_so() -> None:
+    class Refused(OSError):
+        sent = False
+
+    for retry, error in ((Retry(2), Refused()), (Retry(2, unsent=lambda e: isinstance(e, KeyError)), KeyError())):
+        script = Script(error, "ok")
+        assert Pipeline(retry, runtime=ManualClock()).over(script)(Call("POST", replayable=False)) == "ok"
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_breaker_is_not_waited_for() -> None:
+    clock, breaker = ManualClock(), CircuitBreaker("users")
+    breaker.force_open()
+    with pytest.raises(Exception, match="users") as error:
+        Pipeline(Retry(3), breaker, runtime=clock)(lambda: 1)()
+    assert (clock.slept, notes(error)) == ([], [])
+
+
+def test_a_refusal_is_tried_again_at_once_where_another_way_exists() -> None:
+    clock, script = ManualClock(), Script(BulkheadFull("v1", retry_after=9.0), "ok")
+    assert run(Retry(3, rejections=True), script, clock) == "ok"
+    assert clock.slept == []
+
+
+def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
+    script = Script(OSError())
+    breaker = CircuitBreaker("users", consecutive_failures=2)
+    with pytest.raises(Exception, match="breaker open"):
+        Pipeline(Retry(9), breaker, runtime=ManualClock())(script.__call__)()
+    assert script.calls == 2
+
+
+# --- when ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("waits", "slept"),
+    [
+        (0.5, [0.5, 0.5, 0.5]),
+        ([0.1, 0.2, 0.3, 9.0], [0.1, 0.2, 0.3]),
+        (backoff.constant(0.2), [0.2, 0.2, 0.2]),
+        (backoff.linear(0.1, 0.1), [0.1, 0.2, 0.3]),
+        (backoff.exponential(0.1, maximum=0.3), [0.1, 0.2, 0.3]),
+        (backoff.full_jitter(0.1, 1.0), [0.05, 0.1, 0.2]),
+        (backoff.equal_jitter(0.1, 1.0), [0.1, 0.15, 0.3]),
+        (backoff.decorrelated_jitter(0.1, 1.0), [0.1, 0.2, 0.4]),
+    ],
+)
+def test_it_waits_as_the_backoff_says(waits: Any, slept: list[float]) -> None:
+    clock = ManualClock()
+    with pytest.raises(OSError):
+        run(Retry(4, backoff=waits), Script(OSError()), clock)
+    assert clock.slept == pytest.approx(slept)
+
+
+def test_every_call_begins_its_backoff_anew() -> None:
+    clock, retry = ManualClock(), Retry(3, backoff=backoff.exponential(0.1))
+    for _ in range(2):
+        with pytest.raises(OSError):
+            run(retry, Script(OSError()), clock)
+    assert clock.slept == [0.1, 0.2, 0.1, 0.2]
+
+
+def test_it_stops_when_the_waits_are_used_up() -> None:
+    script = Script(OSError())
+    with pytest.raises(OSError) as error:
+        run(Retry(None, backoff=[0.1, 0.1]), script, ManualClock())
+    assert (script.calls, notes(error)) == (3, ["gave up after 3 attempts: no waits left"])
+
+
+def test_the_server_may_ask_for_a_longer_wait() -> None:
+    clock = ManualClock()
+    assert run(Retry(3, backoff=1.0), Script(Asked(2.5), Asked(0.1), "ok"), clock) == "ok"
+    assert clock.slept == [2.5, 1.0]
+
+
+def test_a_wait_asked_for_by_a_result_is_kept_too() -> None:
+    clock = ManualClock()
+    retry = Retry(3, retry_result=lambda r: r == "busy", retry_after=lambda outcome: 7.0 if outcome == "busy" else None)
+    assert run(retry, Script("busy", "ok"), clock) == "ok"
+    assert clock.slept == [7.0]
+
+
+class Answer:
+    """What httpx, requests and aiohttp have in common."""
+
+    def __init__(self, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Refused(Exception):
+    """As `raise_for_status` raises it."""
+
+    def __init__(self, response: Answer) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry_After": " 3 "}, 3.0),
+        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:52 GMT"}, 7.0),
+        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 1.0),
+        ({"Retry_After": "soon"}, 1.0),
+        ({"Retry_After": "\u0663"}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
+    headers: dict[str, str], waits: float
+) -> None:
+    for outcome in (Refused(Answer(**headers)), Answer(**headers)):
+        clock = ManualClock()
+        retry = Retry(3, backoff=1.0, retry_result=lambda result: isinstance(result, Answer))
+        assert run(retry, Script(outcome, "ok"), clock) == "ok"
+        assert clock.slept == [waits]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"), [(61.0, "the server asks to wait 61 s"), (-1.0, "the server asks not to come back")]
+)
+def test_rather_give_up_than_come_early(asked: float, why: str) -> None:
+    clock = ManualClock()
+    with pytest.raises(Asked) as error:
+        run(Retry(3), Script(Asked(asked)), clock)
+    assert (clock.slept, notes(error)) == ([], [f"gave up after 1 attempt: {why}"])
+
+
+def test_it_never_waits_past_the_deadline() -> None:
+    clock, script = ManualClock(), Script(OSError())
+    with deadline(1.0, runtime=clock), pytest.raises(OSError) as error:
+        Pipeline(Retry(9, backoff=0.4), runtime=clock)(script.__call__)()
+    assert clock.slept == [0.4, 0.4]
+    assert notes(error) == ["gave up after 3 attempts: the deadline is too near"]
+
+
+def test_nothing_is_begun_after_the_deadline() -> None:
+    clock, script = ManualClock(), Script("ok")
+    with deadline(1.0, runtime=clock):
+        clock.advance(1.0)
+        with pytest.raises(DeadlineExceeded) as error:
+            Pipeline(Retry(), runtime=clock)(script.__call__)()
+    assert (script.calls, error.value.sent) == (0, False)
+
+
+# --- means -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_costs_no_more_than_the_budget() -> None:
+    clock, script, calls = ManualClock(), Script(OSError()), 2000
+    call = Pipeline(Retry(3, backoff=0.0), runtime=clock)(script.__call__)
+    for _ in range(calls):
+        clock.advance(0.001)
+        with pytest.raises(OSError):
+            call()
+    assert calls * 1.2 <= script.calls <= calls * 1.2 + 101
+
+
+def test_an_empty_budget_says_so() -> None:
+    budget = RetryBudget(0.0, min_per_second=0.0, name="shop")
+    heard: list[Event] = []
+    budget.port.subscribe(heard.append)
+    with pytest.raises(OSError) as error:
+        run(Retry(3, budget=budget), Script(OSError()), ManualClock())
+    assert notes(error) == ["gave up after 1 attempt: budget spent"]
+    assert [(type(event), event.name) for event in heard] == [(BudgetExhausted, "shop")]
+
+
+def test_one_deposit_per_call_and_one_withdrawal_per_retry() -> None:
+    clock, budget = ManualClock(), RetryBudget(1.0, min_per_second=0.0)
+    assert run(Retry(3, budget=budget), Script("ok"), clock) == "ok"
+    assert run(Retry(3, budget=budget), Script(OSError(), "ok"), clock) == "ok"
+    assert budget.balance(clock.now()) == 1
+
+
+@pytest.mark.parametrize("last", ["ok", OSError(), KeyboardInterrupt()])
+def test_a_budget_of_retries_in_flight_returns_to_zero(last: Any) -> None:
+    budget = ConcurrencyBudget()
+    try:
+        run(Retry(4, budget=budget), Script(OSError(), OSError(), last), ManualClock())
+    except BaseException:
+        pass
+    assert (budget.calls, budget.retries) == (0, 0)
+
+
+def test_a_budget_of_tokens_hears_every_attempt() -> None:
+    budget = TokenBudget(10, ratio=0.5)
+    run(Retry(4, budget=budget), Script(OSError(), OSError(), "ok"), ManualClock())
+    assert budget.tokens == 8.5
+
+
+def test_events_tell_each_retry_and_the_end() -> None:
+    retry, heard = Retry(2, backoff=0.1, name="users"), list[Event]()
+    retry.subscribe(heard.append)
+    with pytest.raises(OSError):
+        run(retry, Script(OSError()), ManualClock())
+    spent, given_up = heard
+    assert isinstance(spent, RetrySpent)
+    assert (spent.attempt, spent.delay) == (1, 0.1)
+    assert isinstance(given_up, RetryGivenUp)
+    assert (given_up.attempt, given_up.reason) == (2, "no attempts left")
+
+
+def test_the_decision_can_be_driven_by_hand() -> None:
+    tries = RetryDecision(Retry(3, backoff=[0.1, 0.2]), raised, lambda: 0.5, 0.0)
+    delays = [tries.next_delay(Call("x"), None, OSError(), now) for now in (0.0, 1.0, 2.0)]
+    assert (delays, tries.reason) == ([0.1, 0.2, None], "no attempts left")
+
+
+def test_attempts_are_numbered() -> None:
+    seen: list[int] = []
+
+    def step(call: Call) -> None:
+        seen.append(call.attempt)
+        raise OSError
+
+    with pytest.raises(OSError):
+        Pipeline(Retry(3), runtime=ManualClock()).over(step)(Call("x"))
+    assert seen == [1, 2, 3]
+
+
+def test_a_failed_call_leaves_no_cycle_behind() -> None:
+    class Big:
+        pass
+
+    big = Big()
+    gone = weakref.ref(big)
+
+    def work(big: Big) -> None:
+        raise OSError
+
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            Pipeline(Retry(2), runtime=ManualClock())(work)(big)
+        except OSError:
+            pass
+        del big
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# --- tenacity --------------------------------------------------------------------------------------------------------
+
+
+def test_tenacitys_objects_stand_in() -> None:
+    clock, script = ManualClock(), Script(KeyError(), KeyError(), KeyError(), "ok")
+    retry = Retry(
+        stop=tenacity.stop_after_attempt(5),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=0.3),
+        retry=tenacity.retry_if_exception_type(KeyError),
+    )
+    assert run(retry, script, clock) == "ok"
+    assert clock.slept == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_tenacitys_clock_is_ours() -> None:
+    for stop in (tenacity.stop_after_delay(1.0), tenacity.stop_before_delay(1.3)):
+        script = Script(OSError())
+        with pytest.raises(OSError):
+            run(Retry(stop=stop, wait=tenacity.wait_fixed(0.4)), script, ManualClock())
+        assert script.calls == 4
+
+
+def test_tenacity_may_judge_results() -> None:
+    script = Script(None, None, 1)
+    assert run(Retry(retry=tenacity.retry_if_result(lambda result: result is None)), script, ManualClock()) == 1
+
+
+def test_tenacity_is_asked_only_after_a_failure() -> None:
+    def never(state: object) -> Any:
+        raise AssertionError("asked")
+
+    assert run(Retry(stop=never, wait=never), Script("ok"), ManualClock()) == "ok"
+
+    asked: list[object] = []
+
+    class IfOSError(tenacity.retry_if_exception_type):
+        def __call__(self, state: tenacity.RetryCallState) -> bool:
+            asked.append(state.outcome)
+            return super().__call__(state)
+
+    script = Script(OSError(), "ok")
+    assert run(Retry(retry=IfOSError(OSError), backoff=0), script, ManualClock()) == "ok"
+    assert len(asked) == 1, "what only judges exceptions has nothing to say of a result"
+    unless = tenacity.retry_unless_exception_type(ValueError)
+    with pytest.raises(ValueError, match="enough"):
+        run(Retry(retry=unless, backoff=0), Script("again", ValueError("enough")), ManualClock())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Retry(0),
+        lambda: Retry(-1),
+        lambda: Retry(True),
+        lambda: Retry(backoff=-1.0),
+        lambda: Retry(backoff=float("nan")),
+        lambda: Retry(backoff=[0.1, -0.1]),
+        lambda: Retry(retry_after_max=-1.0),
+        lambda: Retry(on=3),  # type: ignore[arg-type]
+        lambda: Retry(5, stop=tenacity.stop_never),
+        lambda: Retry(stop=3),  # type: ignore[arg-type]
+        lambda: Retry(name=""),
+    ],
+)
+def test_nonsense_is_refused(make: Callable[[], Retry]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
+# --- async -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_async_functions_are_retried_alike() -> None:
+    clock, script = ManualClock(), Script(OSError(), 503, "ok")
+    thrown: list[object] = []
+
+    async def close(result: object) -> None:
+        thrown.append(result)
+
+    async def ask(user: int) -> Any:
+        return script()
+
+    retry = Retry(3, backoff=[0.1, 0.2], retry_result=lambda result: result == 503, discard=close)
+    assert await Pipeline(retry, runtime=clock)(ask)(7) == "ok"
+    assert (clock.slept, thrown) == ([0.1, 0.2], [503])
+
+
+def test_a_last_result_that_is_no_good_may_become_an_error() -> None:
+    retry = Retry(3, backoff=0, retry_result=lambda result: result < 0, spent=lambda result: LookupError(result))
+    answers = iter([-1, -2, -3])
+    with pytest.raises(LookupError, match="-3"):
+        retry(lambda: next(answers))()
+    assert retry(lambda: 1)() == 1

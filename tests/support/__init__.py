@@ -1,0 +1,1 @@
+"""What tests share: scripted peers, servers on loopback, the kinds of clients."""
