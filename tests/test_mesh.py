@@ -11,6 +11,8 @@ import pytest
 
 from meshlib import Mesh, Snapshot
 from meshlib.events import Event, SnapshotPublished
+from meshlib.routing.request import Random, RouteRequest
+from meshlib.routing.split import Split
 from meshlib.routing.table import RouteTable, Service
 
 
@@ -111,6 +113,48 @@ def test_a_reader_never_sees_half_a_change() -> None:
     for reader in readers:
         reader.join()
     assert not torn
+
+
+def fate(mesh: Mesh, host: str) -> str:
+    decision = mesh.current.routes.resolve(RouteRequest(host), lambda: 0.5)
+    return "out" if decision is None else decision.cluster or "refused"
+
+
+def test_a_name_that_was_a_service_stays_known_whatever_is_published_then() -> None:
+    mesh = Mesh(Snapshot(routes=RouteTable([Service("first", default=Split("a"))])))
+    users = RouteTable([Service("users", default=Split("a"))])
+    mesh.publish(lambda now: replace(now, routes=users))
+    mesh.publish(lambda now: Snapshot())
+    for _ in range(3):
+        assert (fate(mesh, "users"), fate(mesh, "first"), fate(mesh, "elsewhere")) == ("refused", "refused", "out")
+        mesh.publish(lambda now: Snapshot())
+    mesh.publish(lambda now: replace(now, routes=users))
+    assert (fate(mesh, "users"), fate(mesh, "first")) == ("a", "refused")
+    with pytest.raises(ZeroDivisionError):
+        mesh.publish(lambda now: Snapshot(version=1 // 0))
+    assert (fate(mesh, "users"), fate(mesh, "first")) == ("a", "refused")
+
+
+def test_a_stand_in_for_the_route_table_makes_the_mesh_forget_nothing() -> None:
+    class StandIn:
+        def resolve(self, request: RouteRequest, random: Random) -> None: ...
+
+    mesh = Mesh(Snapshot(routes=RouteTable([Service("users", default=Split("a"))])))
+    mesh.publish(lambda now: replace(now, routes=StandIn()))  # type: ignore[arg-type]
+    mesh.publish(lambda now: Snapshot())
+    assert fate(mesh, "users") == "refused"
+
+
+def test_fresh_names_with_each_of_a_thousand_pictures_cost_bounded_memory() -> None:
+    mesh = Mesh()
+    for number in range(1_000):
+        names = [f"preview-{number}-{one}.example.com" for one in range(50)]
+        table = RouteTable([Service("preview", hosts=names, default=Split("a"))])
+        mesh.publish(lambda now, table=table: replace(now, routes=table))
+    former = mesh.current.routes._former
+    assert former.full and not former.hosts.entries
+    assert (fate(mesh, "preview-999-9.example.com"), fate(mesh, "preview-0-0.example.com")) == ("a", "refused")
+    assert fate(mesh, "elsewhere") == "refused"
 
 
 @pytest.mark.anyio

@@ -145,6 +145,7 @@ class Mesh:
         self.doors: dict[Any, Any] = {}
         """What the doors (`http`, `grpc`) keep for all clients of this mesh."""
         self._publishing = RLock()
+        self._routes = self.current.routes  # the last table: what was a service stays known from one to the next
         self._waiting: set[TaskParking] = set()
         self._closers: list[Callable[[], None]] = []
         self._pipelines: dict[str, Pipeline] = {}
@@ -211,9 +212,10 @@ class Mesh:
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.
 
-        If `change` raises, nothing has happened. The new picture gets the next version, whatever it says itself. Where
-        something that `change` sets off (a listener) publishes too, that one goes first, and `change` is asked again;
-        RuntimeError if that never ends.
+        If `change` raises, nothing has happened. The new picture gets the next version, whatever it says itself, and
+        its routes remember the hosts that have been services of this mesh (`RouteTable.after`). Where something that
+        `change` sets off (a listener) publishes too, that one goes first, and `change` is asked again; RuntimeError if
+        that never ends.
         """
         with self._publishing:
             for _ in range(_ROUNDS):
@@ -223,6 +225,9 @@ class Mesh:
                     break
             else:
                 raise RuntimeError(f"{self.name}: each change publishes another one: expected `change` to return one")
+            if isinstance(new.routes, RouteTable):  # else: a stand-in, which decides by itself
+                self._routes = new.routes.after(self._routes)
+                new = replace(new, routes=self._routes)
             new = replace(new, version=old.version + 1)
             self.current = new
             waiting, self._waiting = self._waiting, set()

@@ -48,6 +48,7 @@ def test_every_error_of_one_reading_is_said(tmp_path: Path, capsys: pytest.Captu
         (GOOD + "  \n", None),
         (GOOD.replace("{a: {endpoints: [h:1]}}", "{a: {endpoints: [h:1]}, b: {endpoints: [h:2]}}"), "no service leads"),
         (GOOD.replace("{a: {}}", "{a: {timeout: 1s, per_try_timeout: 1s}}"), "can never end a try"),
+        (GOOD + "egress: [b, A.]\n", "egress.hosts[1]: a never goes out: service 'a' takes it"),
     ],
 )
 def test_what_makes_no_sense_is_a_warning(

@@ -145,6 +145,21 @@ def test_unknown_hosts_are_told() -> None:
     ]
 
 
+def test_hosts_that_go_out_or_were_services_are_told() -> None:
+    listed = RouteTable(
+        [Service("any", hosts=["*.any"], routes=[Route(outside=True)])], outside=["x"], unknown="closed"
+    )
+    assert told(listed, host="x") == ["no service has the host 'x': egress lists it, so it goes straight out"]
+    assert told(listed, host="a.any")[-1] == "=> straight out, past the mesh"
+    for unknown in (None, "closed", Service("egress", routes=[Route(outside=True)])):
+        table = RouteTable([Service("any", hosts=["users*"], routes=[Route(outside=True)])], unknown=unknown)
+        for host in ("users", "users2", "a"):
+            before = RouteTable([Service(host, default=Split("x"))])
+            refused = told(table.after(before), host=host)
+            assert refused[0] == f"host {host!r} would go straight out, as one that the mesh does not know"
+            assert refused[1].startswith(f"refused: was a name of service {host!r}") and len(refused) == 2
+
+
 def test_an_explanation_is_plain_data_too() -> None:
     data = explain(TABLE, RouteRequest("users"), lambda: 0.5).to_json()
     assert (data["cluster"], data["rule"], data["draws"]) == ("users-v1", "(default)", [0.5])

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
-from ..routing.dtab_router import DtabRouter
+from ..routing.hosts import pattern
 from ..routing.match import Match, Text
 from ..routing.route import Route
 from ..routing.split import Destination, KeyKind, Split, Sticky, StickyKey
@@ -15,7 +15,7 @@ from ..routing.table import RouteTable, Service
 from ..routing.url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 from .build_dtab import dtab_router
 from .document import Document, Place
-from .models import MeshModel, ServiceModel
+from .models import EgressModel, MeshModel, ServiceModel
 from .route_models import ArmModel, HeaderEditModel, KeyModel, MatchModel, PathModel, RouteModel, StickyModel, TextModel
 
 RoutePolicies: TypeAlias = Mapping[int, Any]  # by the place of the rule
@@ -23,6 +23,7 @@ NO_POLICIES: RoutePolicies = MappingProxyType({})
 NONE: Mapping[str, Any] = MappingProxyType({})
 EGRESS = "egress"
 REFUSED = "egress is refused, and no service has this name"
+UNLISTED = "egress does not list this name, and no service has it"
 
 
 def route_table(
@@ -41,14 +42,27 @@ def route_table(
         kept.get(name) or _service(document, ("services", name), service, policies.get(name, NO_POLICIES))
         for name, service in model.services.items()
     ]
-    unknown: Service | DtabRouter | str | None = REFUSED if model.egress == "refuse" else None
-    if isinstance(model.egress, ServiceModel):
-        unknown = _service(document, (EGRESS,), model.egress, policies.get(EGRESS, NO_POLICIES))
-    unknown = dtab_router(document, model, names) or unknown
+    egress = model.egress
+    outside = egress.hosts if isinstance(egress, EgressModel) else ()
+    for index, host in enumerate(outside):
+        try:
+            pattern(host)
+        except ValueError as error:
+            raise document.error((EGRESS, "hosts", index), str(error).removeprefix("hosts: ")) from None
+    unknown = dtab_router(document, model, names) or _unknown(document, egress, policies.get(EGRESS, NO_POLICIES))
     try:
-        return RouteTable(services, unknown=unknown)
+        return RouteTable(services, unknown=unknown, outside=outside)
     except ValueError as error:
         raise document.error(("services",), str(error)) from None
+
+
+def _unknown(document: Document, egress: EgressModel | str, policies: RoutePolicies) -> Service | str | None:
+    """What becomes of a host that no service takes, and that egress does not list."""
+    if not isinstance(egress, EgressModel):
+        return REFUSED if egress == "refuse" else None
+    if egress.has_rules:
+        return _service(document, (EGRESS,), egress, policies)
+    return None if egress.otherwise == "allow" else UNLISTED
 
 
 def clusters_of(service: ServiceModel) -> Mapping[Place, str]:

@@ -92,6 +92,8 @@ class _Writer:
         for name, service in self._table.services.items():
             yield self._virtual_host(service, list(service.hosts), self._model.services[name])
         unknown = self._table.unknown
+        if self._table.outside:
+            self.say("hosts that egress lists go straight out of the client; Envoy knows nothing of them")
         if isinstance(unknown, Service) and isinstance(self._model.egress, ServiceModel):
             yield self._virtual_host(unknown, ["*"], self._model.egress)
         elif unknown is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..mesh import Mesh
+from ..routing.table import RouteTable
 from .build import Builder
 from .build_routes import clusters_of
 from .document import Document, Place, dotted
@@ -32,11 +33,11 @@ def lint(path: Path) -> list[Finding]:
             loaded, report = manifests.loaded, manifests.report.findings
         else:
             loaded = load(path)
-        Builder(Mesh()).snapshot(loaded)  # what only constructors see is wrong as well
+        table = Builder(Mesh()).snapshot(loaded).routes  # what only constructors see is wrong as well
     except ConfigError as error:
         found = [Finding(error.file or str(path), error.line or 1, "error", f"{error.where}: {error.expected}")]
         return found + [_from_note(note, str(path)) for note in getattr(error, "__notes__", ())]
-    senseless = [] if report or loaded.document.file == MANIFESTS else list(_warnings(loaded))
+    senseless = [] if report or loaded.document.file == MANIFESTS else list(_warnings(loaded, table))
     return sorted([*report, *senseless], key=lambda finding: (finding.file, finding.line))
 
 
@@ -46,7 +47,7 @@ def _from_note(note: str, file: str) -> Finding:
     return Finding(file, int(place) if place.isdigit() else 1, "error", message or note)
 
 
-def _warnings(loaded: Loaded) -> Iterator[Finding]:
+def _warnings(loaded: Loaded, table: RouteTable) -> Iterator[Finding]:
     document, model = loaded.document, loaded.model
     for name, service in model.services.items():
         yield from _splits(document, name, service)
@@ -58,6 +59,11 @@ def _warnings(loaded: Loaded) -> Iterator[Finding]:
         if not loaded.endpoints[name]:
             yield _warn(document, ("clusters", name), "has no endpoints: every call to it is refused")
     yield from _unnamed(document, model)
+    for index, host in enumerate(table.outside):
+        taker = table.service(host)
+        if taker is not None:
+            message = f"{host} never goes out: service {taker.name!r} takes it"
+            yield _warn(document, ("egress", "hosts", index), message)
 
 
 def _splits(document: Document, name: str, service: ServiceModel) -> Iterator[Finding]:

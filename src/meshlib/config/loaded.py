@@ -11,7 +11,7 @@ from .build_clusters import check_cluster
 from .build_routes import EGRESS, clusters_of
 from .document import Document, Place
 from .endpoint_files import NOBODY, endpoint
-from .models import ClusterModel, MeshModel, ServiceModel
+from .models import ClusterModel, EgressModel, MeshModel, ServiceModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Loaded:
 
 def services_of(model: MeshModel) -> dict[str, ServiceModel]:
     """The services by name, and among them those for hosts beyond the mesh: by rules, and by the dtab."""
-    egress = {EGRESS: model.egress} if isinstance(model.egress, ServiceModel) else {}
+    egress = {EGRESS: model.egress} if isinstance(model.egress, EgressModel) and model.egress.has_rules else {}
     named = {} if model.dtab is None else {ANY: model.dtab.policies}
     if model.dtab is not None:
         named |= {one.prefix: one.policies for one in model.dtab.names}
@@ -63,8 +63,6 @@ def check(document: Document, model: MeshModel, before: Loaded | None = None) ->
             if route.policies is not None and route.policies not in model.services:
                 expected = f"no such service; expected one of {_names(model.services)}"
                 raise document.error((*base, "routes", index, "policies"), expected)
-        if beyond and not service.routes and not service.split:
-            raise document.error(base, "expected allow, refuse, or rules with routes or a split")
         if beyond and EGRESS in model.services:
             raise document.error(("services", EGRESS), "this name is taken by the rules under egress")
         if not beyond and not service.split and not service.routes and name not in model.clusters:

@@ -13,7 +13,7 @@ clusters:
     breaker: {failure_rate: 50%, window: 10s, minimum_calls: 20, cooldown: 5s}
   users-v2:
     endpoints_from: {file: endpoints.yaml, labels: {version: v2}}
-egress: allow                           # hosts that no service has; or refuse, or rules: {routes: […]}
+egress: allow                           # hosts that no service has; or refuse, {hosts: […]}, or rules: {routes: […]}
 """
 
 from __future__ import annotations
@@ -142,6 +142,43 @@ class ServiceModel(Model):
         return self
 
 
+class EgressModel(ServiceModel):
+    """Hosts that no service takes. `hosts` (names and wildcards) go straight out, though they were services before;
+    the others by the rules, or where there are none as `otherwise` says: left out, they are refused."""
+
+    otherwise: Literal["allow", "refuse"] | None = None
+
+    @model_validator(mode="after")
+    def _hosts_or_rules(self) -> EgressModel:
+        if not self.hosts and not self.has_rules:
+            raise ValueError("expected allow, refuse, hosts, or rules with routes or a split")
+        if self.otherwise is not None and self.has_rules:
+            raise ValueError(
+                f"otherwise={self.otherwise!r}: expected with hosts alone, for rules decide about the others"
+            )
+        return self
+
+    @property
+    def has_rules(self) -> bool:
+        return bool(self.routes or self.split)
+
+
+def _hosts(value: Any) -> Any:
+    """`egress: [api.example.com]` is short for `egress: {hosts: [api.example.com]}`."""
+    return {"hosts": value} if isinstance(value, list) else value
+
+
+def _egress_kind(value: Any) -> str:
+    return "EgressModel" if isinstance(value, EgressModel | dict) else "WordModel"
+
+
+Egress = Annotated[
+    Annotated[EgressModel, Tag("EgressModel")] | Annotated[Literal["allow", "refuse"], Tag("WordModel")],
+    Discriminator(_egress_kind),
+    BeforeValidator(_hosts),
+]
+
+
 class PipelineModel(Model):
     """The policies of a function under `@resilient(name)`, outermost first. What is left out is not there."""
 
@@ -221,6 +258,6 @@ class MeshModel(Model):
     clusters: dict[str, ClusterModel] = Field(default_factory=dict)
     pipelines: dict[str, PipelineModel] = Field(default_factory=dict)
     rollouts: dict[str, RolloutModel] = Field(default_factory=dict)
-    egress: Literal["allow", "refuse"] | ServiceModel = "allow"
+    egress: Egress = "allow"
     dtab: DtabModel | None = None
     labels: dict[str, str] = Field(default_factory=dict)

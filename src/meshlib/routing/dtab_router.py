@@ -50,6 +50,8 @@ class DtabRouter:
 
     __slots__ = ("_bound", "announce", "clusters", "identifiers", "interpreter", "override", "policies", "sticky")
 
+    within = True  # see `Resolver`
+
     def __init__(
         self,
         interpreter: Interpreter,

@@ -74,9 +74,14 @@ def explain(table: RouteTable, request: RouteRequest, random: Random) -> Explana
     decision = table.resolve(request, recorded)
     service = table.service(request.host)
     steps: list[Step] = []
-    if service is not None:
+    if decision is not None and decision.refused is not None and decision.refused == table.was_service(request.host):
+        service = None
+        steps.append(Step(f"host {request.host!r} would go straight out, as one that the mesh does not know"))
+    elif service is not None:
         pattern = "" if service.hosts == (service.name,) else f" (its hosts: {', '.join(service.hosts)})"
         steps.append(Step(f"host {request.host!r} is service {service.name!r}{pattern}"))
+    elif table.leads_outside(request.host):
+        steps.append(Step(f"no service has the host {request.host!r}: egress lists it, so it goes straight out"))
     elif table.unknown is None or isinstance(table.unknown, str):
         fate = "it goes straight out" if table.unknown is None else f"refused: {table.unknown}"
         steps.append(Step(f"no service has the host {request.host!r}: {fate}"))
@@ -195,6 +200,8 @@ def _outcome(decision: Decision) -> str:
     route = decision.route
     if decision.refused is not None:
         return f"refused: {decision.refused}"
+    if route.outside:
+        return "=> straight out, past the mesh"
     if route.redirect is not None:
         return f"=> answered with a redirect ({route.redirect.status})"
     return f"=> answered directly with {route.direct.status}" if route.direct else f"=> cluster {decision.cluster}"

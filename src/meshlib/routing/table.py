@@ -1,20 +1,19 @@
-"""Which service is this host, and what do its rules decide? The compiled table, immutable and replaced whole.
-
-Hosts are found as Envoy finds them: the exact name, then the longest suffix wildcard (`*.example.com`), then the
-longest prefix wildcard (`users.*`), then `*`. A name with a port is first looked up with it, then without.
-Letter case and a trailing dot do not count.
-"""
+"""Route table: which service is this host, and what do its rules decide? Immutable and replaced whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import Protocol
 
+from .former import NONE
+from .hosts import HostMap, folded, pattern
 from .index import PathIndex
 from .request import Random, RouteRequest, host_and_port
 from .route import Decision, Matcher, Route, decisions
 from .split import Chooser, Split
+from .text_match import Text
 
 NO_ROUTE = Route(name="(no rule matched)", to=Split("(none)"))
 
@@ -27,7 +26,9 @@ class Service:
     request that no rule takes is refused.
     """
 
-    __slots__ = ("default", "hosts", "name", "resolve", "routes")
+    __slots__ = ("default", "hosts", "name", "outside", "resolve", "routes")
+
+    within = False  # see `Resolver`
 
     def __init__(
         self,
@@ -40,12 +41,11 @@ class Service:
         if not name:
             raise ValueError("name: '' found, expected the name of a service")
         self.name = name
-        self.hosts = tuple(_folded(host) for host in hosts) or (_folded(name),)
-        for host in self.hosts:
-            if "*" in host[1:-1] or (host.startswith("*") and host.endswith("*") and host != "*") or not host:
-                raise ValueError(f"hosts: {host!r} found, expected a name with at most one * at its begin or end")
+        self.hosts = tuple(pattern(host) for host in hosts) or (pattern(name),)
         self.routes = tuple(routes)
         self.default = Route(name="(default)", to=default) if isinstance(default, Split) else default
+        rules = self.routes if self.default is None else (*self.routes, self.default)
+        self.outside = bool(rules) and all(rule.outside for rule in rules)  # then its hosts are beyond the mesh
         self.resolve: Chooser[Decision] = self._compiled()
 
     def clusters(self) -> frozenset[str]:
@@ -89,100 +89,128 @@ class Resolver(Protocol):
     @property
     def resolve(self) -> Callable[[RouteRequest, Random], Decision]: ...
 
+    @property
+    def within(self) -> bool:
+        """Whether it gives names to what is in the mesh (a dtab), or rules for what is beyond it."""
+
 
 class RouteTable:
     """All services. `resolve` is one dictionary look-up, then that service's own compiled function.
 
     `unknown` decides about hosts that the mesh does not know: None lets them go straight out (`resolve` answers
-    None), a string refuses them with that reason, a `Service` applies its rules, a `DtabRouter` its dtab.
+    None), a string refuses them with that reason, a `Service` applies its rules, a `DtabRouter` its dtab. Hosts under
+    `outside` (names and wildcards) go straight out before it is asked.
+
+    Hosts that were services of an earlier table (`after`) do not go straight out, unless they are under `outside`, or
+    a service of that very name or a rule for that host leads there.
     """
 
-    __slots__ = ("_any_host", "_exact", "_prefixes", "_suffixes", "services", "unknown")
+    __slots__ = ("_exact", "_former", "_hosts", "_outside", "_served", "outside", "services", "unknown")
 
-    def __init__(self, services: Iterable[Service] = (), *, unknown: Resolver | str | None = None) -> None:
+    def __init__(
+        self,
+        services: Iterable[Service] = (),
+        *,
+        unknown: Resolver | str | None = None,
+        outside: Iterable[str] = (),
+    ) -> None:
         found: dict[str, Service] = {}
-        exact: dict[str, Chooser[Decision]] = {}
-        prefixes: dict[str, Chooser[Decision]] = {}
-        suffixes: dict[str, Chooser[Decision]] = {}
-        owner: dict[str, str] = {}
+        hosts: dict[str, Service] = {}
         for service in services:
             if service.name in found:
                 raise ValueError(f"services: {service.name!r} found twice, expected each name once")
             found[service.name] = service
             for host in service.hosts:
-                if host in owner:
-                    raise ValueError(f"hosts: {host!r} found in {owner[host]!r} and {service.name!r}, expected it once")
-                owner[host] = service.name
-                if host.startswith("*"):
-                    suffixes[host[1:]] = service.resolve
-                elif host.endswith("*"):
-                    prefixes[host[:-1]] = service.resolve
-                else:
-                    exact[host] = service.resolve
+                if host in hosts:
+                    other = hosts[host].name
+                    raise ValueError(f"hosts: {host!r} found in {other!r} and {service.name!r}, expected it once")
+                hosts[host] = service
         self.services: Mapping[str, Service] = MappingProxyType(found)
         self.unknown = unknown
-        self._exact = exact
-        self._any_host = suffixes.pop("", None)
-        self._suffixes = _by_length(suffixes)
-        self._prefixes = _by_length(prefixes)
+        self.outside = tuple(pattern(host) for host in outside)
+        self._outside = HostMap(dict.fromkeys(self.outside, True))
+        self._hosts = HostMap(hosts)
+        self._exact = {host: service.resolve for host, service in hosts.items() if "*" not in host}
+        self._served = {host: service.name for host, service in hosts.items() if not service.outside}
+        self._former = NONE
 
     def resolve(self, request: RouteRequest, random: Random) -> Decision | None:
         """Decide about one request with at most one draw from `random`; None: the mesh does not know the host."""
         choose = self._exact.get(request.host)
         if choose is not None:
             return choose(request, random)
-        service = self._find(_folded(request.host))
-        return None if service is None else service(request, random)
+        service = self._hosts.find(request.host)
+        if service is None:
+            return self._beyond(request, random)
+        decision = service.resolve(request, random)
+        return self._kept_in(decision, request.host, service.hosts) if decision.route.outside else decision
+
+    def _beyond(self, request: RouteRequest, random: Random) -> Decision | None:
+        """Decide about a host that no service takes."""
+        host, unknown = request.host, self.unknown
+        if self.leads_outside(host):
+            return None
+        if unknown is not None and not isinstance(unknown, str):
+            decision = unknown.resolve(request, random)
+            return decision if unknown.within and decision.cluster is not None else self._kept_in(decision, host)
+        reason = self.was_service(host)
+        if reason is None and unknown is not None:
+            reason = f"{host_and_port(host)[0]}: {unknown}"
+        return None if reason is None else _refused(host, reason)
+
+    def _kept_in(self, decision: Decision, host: str, named: Collection[str] = ()) -> Decision:
+        """The decision, or the refusal of a host that was a service and is not among those that may go out.
+
+        It may if it is `named`, listed, or if the rule that decided names it.
+        """
+        reason = self.was_service(host)
+        if reason is None or self.leads_outside(host) or _names_host(decision, host):
+            return decision
+        whole = folded(host)
+        return decision if whole in named or host_and_port(whole)[0] in named else _refused(host, reason)
 
     def service(self, host: str) -> Service | None:
         """The service that takes this host. Egress rules for unknown hosts do not count."""
-        choose = self._service(_folded(host))
-        return next((service for service in self.services.values() if service.resolve is choose), None)
+        return self._hosts.find(host)
 
-    def _service(self, host: str) -> Chooser[Decision] | None:
-        return self._exact.get(host) or self._lookup(host_and_port(host)[0])
+    def leads_outside(self, host: str) -> bool:
+        """Whether a host that no service takes is among those that go straight out."""
+        return bool(self.outside) and self._outside.find(host) is not None
 
-    def _find(self, host: str) -> Chooser[Decision] | None:
-        choose = self._service(host)
-        if choose is not None:
-            return choose
-        if self.unknown is None:
-            return None
-        if not isinstance(self.unknown, str):
-            return self.unknown.resolve
-        bare = host_and_port(host)[0]
-        refused = Decision(bare, None, route=NO_ROUTE, refused=f"{bare}: {self.unknown}")
-        return lambda request, random: refused
+    def was_service(self, host: str) -> str | None:
+        """Why a host is refused that an earlier table had a service for, and what to do about it; None if none had."""
+        return None if self._former is NONE else self._former.reason(host)
 
-    def _lookup(self, host: str) -> Chooser[Decision] | None:
-        choose = self._exact.get(host)
-        if choose is not None:
-            return choose
-        for length, endings in self._suffixes:
-            # A wildcard stands for at least one character, except that `*` alone takes everything.
-            choose = endings.get(host[-length:]) if length < len(host) else None
-            if choose is not None:
-                return choose
-        for length, beginnings in self._prefixes:
-            choose = beginnings.get(host[:length]) if length < len(host) else None
-            if choose is not None:
-                return choose
-        return self._any_host
+    def after(self, before: RouteTable) -> RouteTable:
+        """The same table as the successor of `before`: it remembers the hosts that were services until now."""
+        if self is before:
+            return self
+        by_dtab = (before._former.by_dtab or _is_dtab(before.unknown)) and not _is_dtab(self.unknown)
+        former = before._former.after(before._served, self._served, by_dtab=by_dtab)
+        if former is self._former:
+            return self
+        table = copy(self)
+        table._former = former
+        return table
 
     def replacing(self, *services: Service) -> RouteTable:
         """The same table with these services changed or added."""
-        return RouteTable(
-            {**self.services, **{service.name: service for service in services}}.values(), unknown=self.unknown
-        )
+        changed = {**self.services, **{service.name: service for service in services}}
+        return RouteTable(changed.values(), unknown=self.unknown, outside=self.outside).after(self)
 
     def __repr__(self) -> str:
         return f"RouteTable({len(self.services)} services)"
 
 
-def _folded(host: str) -> str:
-    return host.lower().rstrip(".")
+def _is_dtab(unknown: Resolver | str | None) -> bool:
+    return unknown is not None and not isinstance(unknown, str) and unknown.within
 
 
-def _by_length(table: dict[str, Chooser[Decision]]) -> list[tuple[int, dict[str, Chooser[Decision]]]]:
-    lengths = sorted({len(text) for text in table}, reverse=True)
-    return [(length, {text: choose for text, choose in table.items() if len(text) == length}) for length in lengths]
+def _refused(host: str, reason: str) -> Decision:
+    return Decision(host_and_port(host)[0], None, route=NO_ROUTE, refused=reason)
+
+
+def _names_host(decision: Decision, host: str) -> bool:
+    """Whether the rule that took a request names its host, by itself or by a pattern."""
+    named: Iterable[Text] = getattr(decision.matched, "hosts", ())
+    return any(text.kind != "present" and not text.invert and text.test(host) for text in named)
