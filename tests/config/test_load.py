@@ -73,8 +73,8 @@ def test_prometheus_json_is_read_as_endpoints(folder: Path) -> None:
     assert [e.address for e in load(folder).current.clusters["users-v2"].balancer.endpoints] == ["10.1.1.1:9"]
 
 
-def test_an_empty_file_is_a_mesh_that_knows_nobody(tmp_path: Path) -> None:
-    (tmp_path / "mesh.yaml").write_text("")
+def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("services: {}\n")
     assert dict(load(tmp_path).current.services) == {}
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from ..config.build_routes import route_table
+from ..config.emptied import refuse_emptied
 from ..config.load import load_text
 from ..discovery.etcd_store import EtcdStore
 from ..discovery.file_store import FileStore
@@ -71,7 +72,7 @@ def get(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def put(routes: RouteStore, options: argparse.Namespace) -> int:
     text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
-    checked(text, options.file)
+    checked(text, options.file, routes.get())
     entry = routes.put(text, expected=options.expected)
     print(f"{routes.name}: revision {entry.revision}")
     return 0
@@ -112,16 +113,22 @@ def diff(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def rollback(routes: RouteStore, options: argparse.Namespace) -> int:
     now, then = _present(routes), _before(routes, options.revision)
-    checked(then.text, f"{routes.name}@{then.revision}")
+    checked(then.text, f"{routes.name}@{then.revision}", now)
     entry = routes.put(then.text, expected=now.revision)
     print(f"{routes.name}: revision {entry.revision}, the text of {then.revision}")
     return 0
 
 
-def checked(text: str, file: str) -> None:
-    """Raise `ConfigError` if `text` could not be used."""
+def checked(text: str, file: str, before: Entry | None) -> None:
+    """Raise `ConfigError` if `text` could not be used, or would be refused after the text of `before`."""
     loaded = load_text(text, file, said=lambda finding: print(finding, file=sys.stderr))
     route_table(loaded.document, loaded.model)
+    if before is not None:
+        try:
+            known = load_text(before.text, before.revision)
+        except ConfigError:
+            return  # no process has it
+        refuse_emptied(known, loaded)
 
 
 def _present(routes: RouteStore) -> Entry:

@@ -73,8 +73,14 @@ def _text(path: Path) -> str:
 
 
 def read_all(path: Path) -> list[Document]:
-    """The documents of a file, which `---` sets apart; empty ones are left out. Raises `ConfigError`."""
-    return [document for document in parse_all(_text(path), str(path)) if document.data is not None]
+    """The documents of a file, which `---` sets apart; empty ones are left out.
+
+    Raises `ConfigError`, also for a file without a single sign: it was truncated. Comments alone are no documents.
+    """
+    text = _text(path)
+    if not text.strip("\ufeff \t\r\n"):
+        raise ConfigError(WHOLE, "is empty: write what it means, or delete the file", file=str(path))
+    return [document for document in parse_all(text, str(path)) if document.data is not None]
 
 
 def parse(text: str, file: str) -> Document:

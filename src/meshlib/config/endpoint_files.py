@@ -24,7 +24,9 @@ def endpoints_of(document: Document, known: Mapping[str, Endpoint] = NOBODY) -> 
     {targets: [...], labels: {...}}; both kinds may stand in one list. Those of `known` (by address) that are still
     what they were are the same objects.
     """
-    data = document.data if document.data is not None else []
+    data = document.data
+    if data is None:  # a file of zero bytes was truncated; it does not say that there are none
+        raise document.error((), "says nothing: expected a list of endpoints; write `[]` if there are none")
     if not isinstance(data, list):
         raise document.error((), f"expected a list of endpoints, found {type(data).__name__}")
     found: list[Endpoint] = []

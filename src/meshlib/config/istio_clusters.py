@@ -38,6 +38,7 @@ class Entry:
     endpoints: list[tuple[str, dict[str, int], dict[str, Any]]]  # address, ports by name, what an endpoint may have
     names: dict[int, str]
     selector: dict[str, str] = field(default_factory=dict)
+    listed: bool = False  # who is behind it stands here, and nowhere in DNS
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def service_entry(known: Known, draft: Draft, spec: Node, namespace: str) -> Non
         if name in known.entries:
             spec.say("hosts", f"{host!r} has an entry already, from elsewhere: this one is not used")
             continue
-        known.entries[name] = Entry(ports, endpoints, names, labels)
+        known.entries[name] = Entry(ports, endpoints, names, labels, resolution == "STATIC" or bool(labels))
         draft.service(name, spec)
 
 
@@ -176,7 +177,7 @@ def _endpoints(
             there = ports.get(entry.names.get(number, ""), target) if entry is not None else target
             at = (address, 0) if address.startswith("unix:") else (address, there)
             found.append(Endpoint(*at, **more))
-    if not places and not labels:
+    if not places and not labels and not (entry is not None and entry.listed):
         found.append(Endpoint(host, target))  # its name, as DNS knows it
     return found
 

@@ -1,4 +1,7 @@
-"""Reading mesh.yaml, now and again: a file that makes no sense is refused, and the last good picture stays."""
+"""Loader: reads mesh.yaml, now and again. What makes no sense, or empties the mesh unsaid, is refused.
+
+Then the last good picture stays.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from pydantic import ValidationError
 
 from ..balancing import Endpoint
 from ..balancing.subset import subset_or
-from ..discovery.file_watch import FileWatch, Stamp, stamp
+from ..discovery.file_watch import AGAIN, FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from .build import Builder
 from .document import Document, parse, parse_all, read
+from .emptied import refuse_emptied
 from .endpoint_files import NOBODY, copy_of, endpoints_of
 from .errors import first_error
 from .loaded import Loaded, check, static_endpoints
@@ -40,7 +44,7 @@ def mesh_from_file(
     reader = Reader(mesh, path, **manifests)
     reader.load()
     if watch:
-        watcher = FileWatch(reader.seen, reader.reload)
+        watcher = FileWatch(reader.seen, reader.changed)
         mesh.on_close(watcher.close)
     return mesh
 
@@ -84,7 +88,9 @@ def load_text(
 
 def check_text(document: Document, before: Loaded | None = None) -> MeshModel:
     """The model of a text, checked by itself alone. Raises `ConfigError`."""
-    data = document.data if document.data is not None else {}
+    data = document.data
+    if data is None:
+        raise document.error((), "says nothing: expected services and clusters; write `services: {}` if there are none")
     if not isinstance(data, dict):
         raise document.error((), f"expected services and clusters, found {type(data).__name__}")
     if "apiVersion" in data or "routers" in data:
@@ -190,6 +196,22 @@ class Reader:
         """`load`, but an error is told and swallowed: the last good picture stays."""
         attempt(self._mesh, self._name, self.load)
 
+    def changed(self, sleep: Callable[[float], object] = SYSTEM.sleep) -> None:
+        """`reload` for a watch. A file that was cut short or makes no sense may be half written: it is judged as it is
+        after `AGAIN` seconds."""
+        try:
+            if not self._cut_short():
+                return self.load()
+        except Exception:
+            pass  # the second look tells it, if it is still there
+        sleep(AGAIN)
+        return self.reload()
+
+    def _cut_short(self) -> bool:
+        """Whether a file is gone, or shorter than when it was read last."""
+        lengths = [(then[1], stamp(path)) for path, then in self._seen.items() if then is not None]
+        return any(now is None or now[1] < length for length, now in lengths)
+
 
 class ManifestReader:
     """Reads manifests again and again, and logs each thing that does nothing here once."""
@@ -209,7 +231,9 @@ class ManifestReader:
 
 
 def show(mesh: Mesh, builder: Builder, loaded: Loaded) -> None:
-    """Publish what was read."""
+    """Publish what was read. Raises `ConfigError` if it cannot be used, or would empty the mesh without saying so."""
+    if builder.loaded is not None:
+        refuse_emptied(builder.loaded, loaded)
     mesh.publish(lambda old: builder.snapshot(loaded))
     mesh.labels = dict(loaded.model.labels)
     builder.look_after()

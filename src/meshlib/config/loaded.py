@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..balancing import Endpoint
 from ..http.engine.async_engine import ANY
@@ -16,11 +17,15 @@ from .models import ClusterModel, EgressModel, MeshModel, ServiceModel
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything that one reading of the files brought: the checked model, and each cluster's endpoints."""
+    """Everything that one reading of the files brought: the checked model, and each cluster's endpoints.
+
+    `manifests` has each file of manifests that was read, and whether it says anything.
+    """
 
     document: Document
     model: MeshModel
     endpoints: Mapping[str, Sequence[Endpoint]]
+    manifests: Mapping[Path, bool] = field(default_factory=dict)
 
     def known(self, cluster: str) -> dict[str, Endpoint]:
         """The endpoints of a cluster by address."""

@@ -28,6 +28,7 @@ from .istio_retry import DEFAULT
 from .loaded import Loaded, check
 from .models import EndpointModel, MeshModel
 from .node import ConfigReport, Node
+from .plain_yaml import WHOLE
 
 Addresses = Mapping[str, Iterable[Endpoint | str | Mapping[str, Any]]]
 # What manifests are full of, and what no client would ever miss.
@@ -52,10 +53,11 @@ class Manifests:
     endpoints: dict[str, Sequence[Endpoint]]
     report: ConfigReport
     seen: dict[Path, Stamp] = field(default_factory=dict)
+    files: dict[Path, bool] = field(default_factory=dict)  # each file that was read: does it say anything?
 
     @property
     def loaded(self) -> Loaded:
-        return Loaded(self.document, self.model, self.endpoints)
+        return Loaded(self.document, self.model, self.endpoints, self.files)
 
     def mesh(self, *, name: str = "mesh", runtime: Runtime = SYSTEM) -> Mesh:
         """A mesh of these manifests. It does not watch them; `Mesh.from_file` does."""
@@ -132,14 +134,21 @@ def read_manifests(
     """
     paths, seen = list(paths), {} if seen is None else seen
     seen |= {folder: stamp(folder) for folder in _folders(paths)}  # a file that appears there is news
+    files: dict[Path, bool] = {}
 
     def documents() -> Iterator[tuple[Document, Path]]:
         for path in files_of(paths):
             seen[path] = stamp(path)
-            yield from ((document, path.parent) for document in read_all(path))
+            found = read_all(path)
+            files[path] = bool(found)
+            yield from ((document, path.parent) for document in found)
+        if not any(files.values()):
+            raise ConfigError(WHOLE, "says nothing: expected manifests", file=os.fspath(paths[0]))
 
     how: dict[str, Any] = {"strict": strict, "endpoints": endpoints, "namespace": namespace, "gateways": gateways}
-    return amount_to(documents(), seen, home=home, **how)
+    found = amount_to(documents(), seen, home=home, **how)
+    found.files = files
+    return found
 
 
 def is_manifest(text: str) -> bool:

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .file_watch import FileWatch, stamp
+from ..runtime import SYSTEM
+from .file_watch import AGAIN, FileWatch, stamp
 from .store import Changed, Conflict, Entry, StoreAway, Told
 
 KEPT = 50
@@ -65,22 +66,29 @@ class FileStore:
 
     def watch(self, changed: Changed, told: Told = lambda problem: None) -> Callable[[], None]:
         last: str | None = None
+        length = 0  # of the text that was passed on last
         away = False
         seen = {self.path: stamp(self.path)}
 
-        def look() -> None:
-            nonlocal last, away
+        def read() -> tuple[Entry | None, str | None]:
             seen[self.path] = stamp(self.path)
             try:
                 entry = self.get()
-                problem = f"{self.name}: there is no file" if entry is None else None
             except StoreAway as error:
-                entry, problem = None, str(error)
+                return None, str(error)
+            return entry, f"{self.name}: there is no file" if entry is None else None
+
+        def look() -> None:
+            nonlocal last, length, away
+            entry, problem = read()
+            if (0 if entry is None else len(entry.text)) < length:  # it may be half written
+                SYSTEM.sleep(AGAIN)
+                entry, problem = read()
             if problem is not None or away:
                 away = problem is not None
                 told(problem)
             if entry is not None and entry.revision != last:
-                last = entry.revision
+                last, length = entry.revision, len(entry.text)
                 changed(entry)
 
         look()

@@ -18,6 +18,7 @@ from ..native import threads_are_greenlets
 
 QUIET = 50  # milliseconds without a change before one is told: writers need a moment
 PAUSE = 0.25  # seconds between two looks where changes are not reported
+AGAIN = 0.2  # seconds until a reader looks once more at a file that may be half written
 _log = logging.getLogger("meshlib")
 
 
