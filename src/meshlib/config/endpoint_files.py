@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..balancing import Endpoint
 from ..balancing.endpoint import NO_LABELS
 from .document import Document, Place
-from .errors import first_error
+from .errors import first_error, shown
 from .models import EndpointModel
 
 _ONE = TypeAdapter(EndpointModel)
@@ -73,20 +73,20 @@ def split_address(address: str) -> tuple[str, int]:
         return address, 0
     host, _, port = address.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"expected host:port or unix:/path, found {address!r}")
+    if not host or not (port.isascii() and port.isdigit() and len(port) < 10 and 0 < int(port) < 65536):
+        raise ValueError(f"expected host:port or unix:/path, found {shown(address)}")
     return host, int(port)
 
 
 def _group(document: Document, index: int, item: Mapping[str, Any], known: Mapping[str, Endpoint]) -> list[Endpoint]:
     targets, labels = item["targets"], item.get("labels") or {}
     if not isinstance(targets, list):
-        raise document.error((index, "targets"), f"expected a list of host:port, found {targets!r}")
+        raise document.error((index, "targets"), f"expected a list of host:port, found {shown(targets)}")
     unknown = set(item) - {"targets", "labels"}
     if unknown:
         raise document.error((index, sorted(unknown)[0]), "unknown key; expected targets and labels")
     if not isinstance(labels, Mapping):
-        raise document.error((index, "labels"), f"expected names and values, found {labels!r}")
+        raise document.error((index, "labels"), f"expected names and values, found {shown(labels)}")
     texts = {str(name): str(value) for name, value in labels.items()}
     return [_at(document, (index, "targets", at), target, known, texts) for at, target in enumerate(targets)]
 
@@ -96,7 +96,7 @@ def _at(
 ) -> Endpoint:
     """Without a model: there is but one text to be checked."""
     if not isinstance(address, str):
-        raise document.error(place, f"expected host:port, found {address!r}")
+        raise document.error(place, f"expected host:port, found {shown(address)}")
     try:
         return _made(address, 1.0, labels, labels.get("zone", ""), 0, known)
     except ValueError as error:

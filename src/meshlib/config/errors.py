@@ -33,6 +33,13 @@ _EXPECTED = {
     "union_tag_invalid": "expected one of {expected_tags}",
     "value_error": "{error}",
 }
+LONGEST_SHOWN = 500  # characters of what was found: more of it would hide what was expected
+
+
+def shown(value: object) -> str:
+    """What was found, as an error shows it: the beginning, and how long the whole is."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
 def first_error(
@@ -56,7 +63,7 @@ def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseM
         return document.error(place, "missing")
     words = _EXPECTED.get(problem["type"])
     expected = words.format(**problem.get("ctx", {})) if words else str(problem["msg"])
-    found = "" if isinstance(problem["input"], dict) else f", found {problem['input']!r}"
+    found = "" if isinstance(problem["input"], dict) else f", found {shown(problem['input'])}"
     return document.error(place, f"{expected[0].lower()}{expected[1:]}{found}")
 
 

@@ -208,7 +208,7 @@ def _what(draft: Draft, node: Node, namespace: str, *, grpc: bool) -> dict[str, 
         }
     retry = node.node("retry")
     if retry is not None:
-        codes = [int(code) for code in retry.texts("codes") if code.isdigit()]
+        codes = [int(code) for code in retry.texts("codes") if code.isascii() and code.isdigit() and len(code) < 10]
         backoff = retry.seconds("backoff", 0.025) or 0.0
         attempts = retry.count("attempts", 1) or 0
         found["retry"] = {"attempts": attempts + 1, "statuses": codes, "backoff": backoff, "backoff_max": 10 * backoff}

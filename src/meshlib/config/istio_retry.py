@@ -26,7 +26,7 @@ def retry_of(node: Node) -> dict[str, Any]:
     for word in words:
         if word in STATUSES:
             statuses |= set(STATUSES[word])
-        elif word.isdigit() and 100 <= int(word) <= 599:
+        elif word.isascii() and word.isdigit() and len(word) < 10 and 100 <= int(word) <= 599:
             statuses.add(int(word))
         elif word in OF_GRPC:
             node.say("retryOn", f"{word!r} is a status of gRPC, which HTTP calls do not have")

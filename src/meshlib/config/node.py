@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .document import Document, Place, dotted
+from .errors import shown
 from .values import duration, ratio
 
 
@@ -33,6 +34,7 @@ class ConfigReport:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        self._known: set[Finding] = set()
 
     def add(self, document: Document, place: Place, message: str) -> None:
         nearest = place
@@ -40,7 +42,8 @@ class ConfigReport:
             nearest = nearest[:-1]
         line = document.lines.get(nearest, 1)
         finding = Finding(document.file, line, "warning", f"{title(document)}: {dotted(place)}: {message}")
-        if finding not in self.findings:
+        if finding not in self._known:
+            self._known.add(finding)
             self.findings.append(finding)
 
     def refuse(self) -> None:
@@ -81,7 +84,7 @@ class Node:
         for step in place:
             data = data[step]
         if not isinstance(data, Mapping):
-            raise document.error(place, f"expected names and values, found {data!r}")
+            raise document.error(place, f"expected names and values, found {shown(data)}")
         self.document = document
         self.place = place
         self.report = report
@@ -108,7 +111,7 @@ class Node:
     def text(self, key: str, default: str | None = None) -> str | None:
         found = self.value(key)
         if isinstance(found, Mapping | list):
-            raise self.error(key, f"expected a text, found {found!r}")
+            raise self.error(key, f"expected a text, found {shown(found)}")
         if isinstance(found, bool):
             return "true" if found else "false"
         return default if found is None else str(found)
@@ -129,14 +132,14 @@ class Node:
         try:
             return float(found)
         except (TypeError, ValueError, OverflowError):
-            raise self.error(key, f"expected a number, found {found!r}") from None
+            raise self.error(key, f"expected a number, found {shown(found)}") from None
 
     def count(self, key: str, default: int | None = None) -> int | None:
         found = self.number(key)
         if found is None:
             return default
         if found != found or found in (float("inf"), -float("inf")) or found != int(found):
-            raise self.error(key, f"expected a whole number, found {found!r}")
+            raise self.error(key, f"expected a whole number, found {shown(found)}")
         return int(found)
 
     def seconds(self, key: str, default: float | None = None) -> float | None:
@@ -152,14 +155,14 @@ class Node:
         try:
             return float(read(found))
         except ValueError as error:
-            raise self.error(key, f"{error}, found {found!r}") from None
+            raise self.error(key, f"{error}, found {shown(found)}") from None
         except (TypeError, OverflowError):
-            raise self.error(key, f"expected a number, found {found!r}") from None
+            raise self.error(key, f"expected a number, found {shown(found)}") from None
 
     def texts(self, key: str) -> list[str]:
         found = self.value(key, [])
         if not isinstance(found, list) or any(isinstance(one, Mapping | list) for one in found):
-            raise self.error(key, f"expected a list of texts, found {found!r}")
+            raise self.error(key, f"expected a list of texts, found {shown(found)}")
         return [str(one) for one in found]
 
     def strings(self, key: str) -> dict[str, str]:
@@ -175,7 +178,7 @@ class Node:
     def nodes(self, key: str) -> list[Node]:
         found = self.value(key, [])
         if not isinstance(found, list):
-            raise self.error(key, f"expected a list, found {found!r}")
+            raise self.error(key, f"expected a list, found {shown(found)}")
         return [self._child((*self.place, key, index)) for index in range(len(found))]
 
     def _child(self, place: Place) -> Node:

@@ -20,6 +20,7 @@ from ..errors import ConfigError
 
 Place: TypeAlias = tuple[str | int, ...]
 DEEPEST = 60
+LONGEST_NUMBER = 1000  # characters. To read digits takes quadratic time, and Python writes no more than 4,300 of them
 MOST_COPIED = 200_000  # places that aliases may add: ten lines of them can stand for more than any memory holds
 WHOLE = "(the whole file)"
 TOO_DEEP = "too deep or too large"
@@ -255,6 +256,9 @@ class _Reading:
         make = _MADE.get(tag)
         if make is None:
             return event.value
+        if len(event.value) > LONGEST_NUMBER:
+            kind, size = tag.removeprefix(_TAG), len(event.value)
+            raise _Wrong(event, f"not YAML: no {kind} of {size} characters (at most {LONGEST_NUMBER}; quote a text)")
         try:
             return make(yaml.ScalarNode(tag, event.value))
         except (ValueError, KeyError, OverflowError):

@@ -15,8 +15,7 @@ class Model(BaseModel):
 
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
-_WHOLE = re.compile(rf"(?:{_PART.pattern} *)+")  # asked first: searching a long text for parts takes its length squared
+_part = re.compile(r" *(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)").match
 
 
 def duration(value: Any) -> Any:
@@ -26,9 +25,15 @@ def duration(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if _WHOLE.fullmatch(text) is None:
-        raise ValueError("expected a time, such as 250ms, 2s or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    found: list[float] = []
+    at = 0
+    while at < len(text) or not found:
+        part = _part(text, at)
+        if part is None:
+            raise ValueError("expected a time, such as 250ms, 2s or 1m30s")
+        found.append(float(part[1]) * _UNITS[part[2]])
+        at = part.end()
+    return sum(found)
 
 
 def ratio(value: Any) -> Any:

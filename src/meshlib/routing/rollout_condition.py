@@ -19,6 +19,7 @@ NAMES = ("success_rate", "failure_rate", "requests", "rps", "p50", "p90", "p95",
 _DEEPEST = 30
 _UNITS = {"": 1.0, "%": 0.01, "ms": 0.001, "s": 1.0, "m": 60.0}
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_BLANKS = re.compile(r"\s*")
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_]\w*)|(\d+(?:\.\d*)?|\.\d+)([A-Za-z%]*)|(<=|>=|<|>|\(|\)))", re.ASCII)
 
 
@@ -60,12 +61,12 @@ class _Reader:
         self.advance()
 
     def advance(self) -> None:
-        rest = self.text[self.end :]
-        self.at = self.end + len(rest) - len(rest.lstrip())
+        blanks = _BLANKS.match(self.text, self.end)
+        self.at = self.end if blanks is None else blanks.end()
         self.token = _TOKEN.match(self.text, self.end)
         if self.token is not None:
             self.end = self.token.end()
-        elif rest.strip():
+        elif self.at < len(self.text):
             self.refuse("a name, a number, a comparison or a parenthesis")
 
     def refuse(self, expected: str) -> NoReturn:
