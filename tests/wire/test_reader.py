@@ -145,3 +145,14 @@ def test_agrees_with_h11_on_generated_responses(seed: int) -> None:
 @given(st.lists(st.binary(max_size=30), max_size=5), st.booleans())
 def test_agrees_with_h11_on_any_bytes(pieces: list[bytes], closing: bool) -> None:
     fuzz_wire.agree([b"HTTP/1.1 200 OK\r\n", *[p for p in pieces if p]], b"GET", closing=closing, extra=[])
+
+
+def test_a_head_in_small_pieces_is_looked_at_twice_and_not_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 KB that came byte by byte were searched from the start with each byte: two seconds of work."""
+    looks: list[int] = []
+    theirs = Reader._feed_head
+    monkeypatch.setattr(Reader, "_feed_head", lambda self, data: looks.append(len(data)) or theirs(self, data))
+    whole = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 5000 + b"\r\nContent-Length: 2\r\n\r\nok"
+    reader = reading(*(whole[at : at + 1] for at in range(len(whole))))
+    assert reader.complete and reader.take() == b"ok"
+    assert looks == [1, len(whole) - 2]

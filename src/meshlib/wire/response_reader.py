@@ -24,9 +24,11 @@ SLICE: Final = 64 * 1024  # bytes that httpcore reads at once: h11 measures its 
 LONGEST_KNOWN: Final = 2 * 1024  # bytes of the last head that a connection remembers
 
 _status = re.compile(rb"(HTTP/1\.[01]) ([2-9][0-9][0-9])(?: ([\t -~]*))?\r\n").match
+# The blanks are possessive: an empty value would otherwise stand between any two of them, and each way would be tried.
 _fields = re.compile(
-    rb"(?m)^([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|)[ \t]*\r\n"
+    rb"(?m)^([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*+([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|)[ \t]*+\r\n"
 ).findall
+_head_end = re.compile(rb"\n\r?\n").search
 _chunk = re.compile(rb"([0-9a-fA-F]{1,15})\r\n").match
 _REMARKABLE = frozenset({b"content-encoding", b"location", b"set-cookie2"})
 _NOT_AS_GET = frozenset({b"HEAD", b"CONNECT"})  # methods that change where the response ends
@@ -43,7 +45,7 @@ class Reader:
     """
 
     __slots__ = (
-        "_buffer", "_left", "_length", "_road", "_state",
+        "_buffer", "_left", "_length", "_part", "_road", "_state",
         "answer", "fresh", "held", "known", "method", "not_as_get", "parts", "request", "reusable",
     )  # fmt: skip
 
@@ -60,6 +62,7 @@ class Reader:
         self.fresh = True  # nothing has come since `begin`
         self._state = _HEAD
         self._buffer = b""
+        self._part: bytearray | None = None  # of a head, when it comes in pieces
         self.answer: RawResponse | None = None
         self.parts: list[bytes] = []
         self.held = 0
@@ -80,7 +83,7 @@ class Reader:
         state = self._state
         if state == _HEAD:
             self.fresh = False
-            return self._feed_head(self._buffer + data if self._buffer else data)
+            return self._feed_head(data) if self._part is None else self._feed_part(self._part, data)
         if state == _LENGTH:
             return self._feed_length(data)
         if state == _CHUNKS:
@@ -184,8 +187,16 @@ class Reader:
         """The head is not plain, or not whole. Wait for more only while nothing speaks against a plain one."""
         if len(data) >= SLICE or data[0] < 0x21 or b"\n\n" in data or b"\n\r\n" in data:
             return self._hand_over(data)
-        self._buffer = data
+        self._part = bytearray(data)
         return False
+
+    def _feed_part(self, part: bytearray, data: bytes) -> bool:
+        """Another piece of a head. Until its end is there only what is new is looked at, however small the pieces."""
+        new = max(0, len(part) - 2)
+        part += data
+        if len(part) < SLICE and _head_end(part, new) is None:
+            return False
+        return self._feed_head(bytes(part))
 
     def _feed_length(self, data: bytes) -> bool:
         left = self._left - len(data)
