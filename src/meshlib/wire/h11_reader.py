@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from meshlib.wire.h1_errors import RemoteProtocolError
+from meshlib.wire.head_guard import HeadGuard
 from meshlib.wire.raw_response import RawResponse, ResponseHead
 from meshlib.wire.response_reader import SLICE
 
@@ -23,7 +24,7 @@ class H11Road:
     it was read already.
     """
 
-    __slots__ = ("_h11",)
+    __slots__ = ("_guard", "_h11")
 
     def __init__(self, request: bytes, method: bytes, so_far: bytes) -> None:
         self._h11 = parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
@@ -32,7 +33,10 @@ class H11Road:
         target = b"host:80" if method == b"CONNECT" else b"/"
         parser.send(h11.Request(method=method or b"GET", target=target, headers=[(b"Host", b"host"), *telling]))
         parser.send(h11.EndOfMessage())
+        self._guard = HeadGuard()
+        self._guard.expect(method)
         if so_far:
+            self._guard.expect_chunks()
             parser.receive_data(so_far)
             parser.next_event()
 
@@ -40,7 +44,9 @@ class H11Road:
         """Take bytes from the server, or b"" for its end, and give what they say to `reader`; True when the response is
         complete. Raises RemoteProtocolError."""
         for start in range(0, len(data) or 1, SLICE):
-            self._h11.receive_data(data[start : start + SLICE])
+            piece = data[start : start + SLICE]
+            self._guard.received(piece)
+            self._h11.receive_data(piece)
             if self._pump(reader):
                 if start + SLICE < len(data):
                     reader.reusable = False

@@ -20,6 +20,7 @@ from ..engine.async_engine import AsyncEngine
 from ..engine.exchange import Attempt
 from ..engine.sync_engine import SyncEngine
 from ..family import Family
+from ..transports.guarded_network import guarded
 from ..transports.httpx_pools import let_others_run, running_loop
 from ..transports.httpx_transport import carry, carry_sync
 from .client_state import Sending, client_state_of, sending
@@ -59,6 +60,9 @@ class AsyncMeshed:
             if door.lane is not None and not overridden(door.family, type(self)):
                 door.lean = FastPath(door, door.lane, type(self))
             return transport
+
+        def _init_proxy_transport(self, *args: Any, **settings: Any) -> Any:
+            return guarded(super()._init_proxy_transport(*args, **settings), self._family.lib)
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             door = client_state_of(self)
@@ -188,6 +192,9 @@ class SyncMeshed:
             transport = super()._init_transport(**settings)
             client_state_of(self).remember(settings, transport, lib.HTTPTransport)
             return transport
+
+        def _init_proxy_transport(self, *args: Any, **settings: Any) -> Any:
+            return guarded(super()._init_proxy_transport(*args, **settings), self._family.lib)
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             door = client_state_of(self)

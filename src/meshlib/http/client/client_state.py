@@ -17,6 +17,7 @@ from ...parking import Parking
 from ..engine.async_engine import Engine
 from ..engine.exchange import Attempt, Exchange, Road
 from ..family import Family
+from ..transports.guarded_network import guarded
 from ..transports.httpx_pools import LeakSweeper, Limit, Pools
 from ..transports.httpx_tls_names import pooled, proxied, tunnels
 
@@ -163,11 +164,12 @@ class ClientState:
             keepalive_expiry=limits.keepalive_expiry,
         )
         given = {name: value for name, value in settings.items() if name != "transport"} | {"limits": ours}
-        self.default = transport
+        self.default = guarded(transport, lib)
         leaky = lib.__name__ == "httpx" and kind is lib.AsyncHTTPTransport
 
         def make(uds: str | None, _name: str) -> Any:
-            return LeakSweeper(kind(**given, uds=uds), self.family) if leaky else kind(**given, uds=uds)
+            made = guarded(kind(**given, uds=uds), lib)
+            return LeakSweeper(made, self.family) if leaky else made
 
         self.pools = Pools(make)
         return ours

@@ -12,6 +12,7 @@ from copy import copy
 from typing import Any
 
 from ..family import Family
+from .guarded_network import guarded
 from .httpx_pools import LeakSweeper, Pools
 
 
@@ -35,7 +36,7 @@ def tunnels(transport: Any, family: Family) -> Pools:
     told = old and proxied(transport)
 
     def make(_path: str | None, name: str) -> Any:
-        twin = _twin(transport, name if told else "")
+        twin = guarded(_twin(transport, name if told else ""), family.lib)
         return LeakSweeper(twin, family) if old and type(transport) is family.lib.AsyncHTTPTransport else twin
 
     return Pools(make)
