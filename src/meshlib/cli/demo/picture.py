@@ -13,7 +13,7 @@ from rich.terminal_theme import MONOKAI
 
 from .view import WIDTH
 
-_FONT_FACES = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
+_FONT_FACES = re.compile(r"@font-face \{\{[^{}]*\}\}\s*")
 
 
 def draw(file: Path, pictures: Iterable[RenderableType | None]) -> None:
