@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_layers import ROWS, SOURCE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -50,3 +51,22 @@ def test_pictures_show_what_the_policies_do_today(monkeypatch: pytest.MonkeyPatc
     for name, draw in pictures.PICTURES.items():
         drawn = (ROOT / "docs" / "img" / f"{name}.svg").read_text(encoding="utf-8")
         assert draw() == drawn, f"docs/img/{name}.svg: run `python docs/pictures.py`"
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    named = sorted(set(re.findall(r"`([\w/]+\.py)`", ARCHITECTURE)))
+    assert len(named) > 40
+    assert [path for path in named if not (SOURCE / path).exists() and not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_rooms_is_that_of_the_layer_test() -> None:
+    """One row a line, without the rooms that do not exist yet."""
+    shown = re.findall(r"^\| \d+ \| (.*) \|$", ARCHITECTURE, re.MULTILINE)
+    rows = [[room for room in row if (SOURCE / room).is_dir() or (SOURCE / f"{room}.py").exists()] for row in ROWS]
+    wanted = [", ".join(f"`{room}`" for room in row) for row in rows if row]
+    assert shown == wanted, "docs/architecture.md, `Who may import whom`: the rows are now\n" + "\n".join(
+        f"| {number} | {row} |" for number, row in enumerate(wanted, 1)
+    )
