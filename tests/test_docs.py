@@ -13,7 +13,7 @@ import pytest
 from test_layers import ROWS, SOURCE
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "llms.txt", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```python[ ]*(?P<mark>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)")
 
@@ -51,6 +51,12 @@ def test_pictures_show_what_the_policies_do_today(monkeypatch: pytest.MonkeyPatc
     for name, draw in pictures.PICTURES.items():
         drawn = (ROOT / "docs" / "img" / f"{name}.svg").read_text(encoding="utf-8")
         assert draw() == drawn, f"docs/img/{name}.svg: run `python docs/pictures.py`"
+
+
+def test_the_table_of_contents_has_every_page() -> None:
+    listed = re.findall(r"^ +- (?:.*: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    there = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents]
+    assert sorted(listed) == sorted(there)
 
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
