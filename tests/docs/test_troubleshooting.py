@@ -33,8 +33,9 @@ BUILTIN = {
     "ImportError",
 }  # a ValueError says what to do: `field=value: expected …`
 SAYS = {"reason", "why", "detail", "refused", "expected", "message", "problem"}  # parameters that a user will read
-HELD = {"why", "reason", "_sentence", "REFUSED"}  # attributes and variables in which such a text waits
-RETURNS = {"senseless", "_too_short", "says"}  # functions that answer with one
+# attributes, variables and constants in which such a text waits
+HELD = {"why", "reason", "expected", "_sentence", "REFUSED", "UNLISTED"}
+RETURNS = {"senseless", "_too_short", "says", "_lost", "_were"}  # functions that answer with one
 SELF_EXPLAINING = {"say", "without_meaning", "refuse"}  # manifests' fields that do nothing here; "… expected but …"
 Texts = dict[str, str]
 
@@ -42,7 +43,7 @@ Texts = dict[str, str]
 def plain(text: str) -> str:
     """A text with `<>` for what varies, so that the source's and the page's can be compared."""
     text = re.sub(r"`[^`]*`|'[^']*'", "<>", text)
-    text = re.sub(r"<[^<>]*>", "<>", text)
+    text = re.sub(r"(<[^<>]*>)+", "<>", text)
     return re.sub(r"\s+", " ", text).strip(" ;:,.…").lower()
 
 
@@ -138,7 +139,10 @@ def texts() -> Texts:
                 if any(getattr(one, "attr", getattr(one, "id", "")) in HELD for one in targets):
                     said.append(node.value)
             elif isinstance(node, ast.FunctionDef) and node.name in RETURNS:
-                said += [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
+                answers = [
+                    one for one in ast.walk(node) if isinstance(one, ast.Return | ast.Yield) and one.value is not None
+                ]
+                said += [part for one in answers for part in getattr(one.value, "elts", [one.value])]
             for expression in said:
                 for text in alternatives(expression):
                     text = re.sub(r"%[a-z]", "<>", text)
