@@ -14,7 +14,7 @@ from test_layers import ROWS, SOURCE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "llms.txt", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^```python[ ]*(?P<mark>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(?P<mark><!-- no-run -->\n)?```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)")
 
 
@@ -24,12 +24,12 @@ def name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page run one after the other in one namespace; ```` ```python no-run ```` is left out."""
+    """The blocks of a page run one after the other in one namespace; one after `<!-- no-run -->` is left out."""
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
     space: dict[str, object] = {"__name__": "__docs__"}
     for block in BLOCK.finditer(text):
-        if "no-run" in block["mark"]:
+        if block["mark"]:
             continue
         line = text[: block.start("code")].count("\n")
         code = compile("\n" * line + block["code"], str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -37,6 +37,14 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             asyncio.run(eval(code, space))
         else:
             exec(code, space)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_site_reads_every_fence(page: Path) -> None:
+    """Behind ```` ```python no-run ```` the site took the rest of the page for code."""
+    fences = re.findall(r"^```.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    odd = [fence for fence in fences if not re.fullmatch(r"```[\w-]*", fence)]
+    assert not odd, f"{odd}: only a language may stand there; `<!-- no-run -->` goes on the line before"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
