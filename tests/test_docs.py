@@ -70,10 +70,24 @@ def test_the_table_of_contents_has_every_page() -> None:
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
+THERE = [path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")]
+
+
 def test_every_file_that_the_architecture_names_is_there() -> None:
     named = sorted(set(re.findall(r"`([\w/]+\.py)`", ARCHITECTURE)))
     assert len(named) > 40
-    assert [path for path in named if not (SOURCE / path).exists() and not (ROOT / path).exists()] == []
+    assert [path for path in named if path not in THERE and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "adr").glob("*.md")], ids=name)
+def test_files_that_are_named_by_the_end_of_their_path_are_there(page: Path) -> None:
+    named = re.findall(r"`([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+    ends = [
+        path
+        for path in named
+        if not (ROOT / path).exists() and not any(f"/{one}".endswith(f"/{path}") for one in THERE)
+    ]
+    assert ends == []
 
 
 def test_the_table_of_rooms_is_that_of_the_layer_test() -> None:
