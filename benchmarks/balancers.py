@@ -16,7 +16,7 @@ from time import perf_counter
 
 import _harness as harness
 
-from meshlib.balancing import NAMES, Endpoint, carry, make
+from meshlib.balancing import NAMES, Endpoint, carry_over, make_balancer
 from meshlib.call import SUCCESS
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -49,7 +49,7 @@ def plain_call() -> float:
 
 def measure(name: str, size: int, repeats: int) -> dict[str, float]:
     members, random = fleet(size), Random(1).random
-    balancer = make(name, "bench", members)
+    balancer = make_balancer(name, "bench", members)
     for step, member in enumerate(members):
         member.leave(member.enter(1.0 + step * 1e-4), SUCCESS, 2.0 + step * 1e-4, 0.1)
     keyed = name in ("ring_hash", "maglev")
@@ -67,7 +67,7 @@ def measure(name: str, size: int, repeats: int) -> dict[str, float]:
     def updates(times: int) -> None:
         for step in range(times):
             changed = [*balancer.endpoints[:-1], Endpoint("10.9.9.9", 1 + step)]
-            balancer.update(carry(balancer.endpoints, changed))
+            balancer.update(carry_over(balancer.endpoints, changed))
 
     times = 300 if name.endswith("scan") else 20_000
     return {
@@ -80,7 +80,7 @@ def measure(name: str, size: int, repeats: int) -> dict[str, float]:
 def bytes_each(size: int = 10_000) -> float:
     tracemalloc.start()
     members = fleet(size)
-    balancer = make("default", "bench", members)
+    balancer = make_balancer("default", "bench", members)
     for member in members:
         permits = [member.enter(1.0 + member.port) for _ in range(3)]
         for permit in permits:

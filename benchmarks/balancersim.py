@@ -16,7 +16,7 @@ from typing import Any
 
 import _harness as harness
 
-from meshlib.balancing import ClusterHealth, Endpoint, LoadReport, make
+from meshlib.balancing import ClusterHealth, Endpoint, LoadReport, make_balancer
 from meshlib.balancing.aperture import overlaps, width
 from meshlib.sim import Client, Delay, Score, Sharing, World, arrivals
 
@@ -55,7 +55,9 @@ class Fleet:
         for member, server in zip(members, servers, strict=True):
             member.carrier = server
         # The known algorithms are shown as they are known: without failure accrual.
-        balancer = make(algorithm, "demo", members, ward=ClusterHealth(failures=5 if algorithm == "default" else 0))
+        balancer = make_balancer(
+            algorithm, "demo", members, ward=ClusterHealth(failures=5 if algorithm == "default" else 0)
+        )
 
         def tell(endpoint: Endpoint, server: Any, now: float) -> None:
             balancer.reported(endpoint, LoadReport(now, in_flight=server.pending, latency=server.latency), now)

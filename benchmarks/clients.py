@@ -52,17 +52,19 @@ FLOOR, OURS, AIOHTTP = "rawproto+deadline", "MeshClient", "aiohttp"
 def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
     """A mesh with all that a mesh file switches on by default, and a deadline."""
     from meshlib import CircuitBreaker, Cluster, Endpoint, Mesh, Service, Snapshot
-    from meshlib.balancing import ClusterHealth, make
+    from meshlib.balancing import ClusterHealth, make_balancer
     from meshlib.http.engine.service_pipeline import service_pipeline
     from meshlib.policies.retry.budget import RetryBudget
     from meshlib.routing.split import Split
     from meshlib.routing.table import RouteTable
-    from meshlib.routing.table import Service as Routed
+    from meshlib.routing.table import ServiceRoutes as Routed
 
     made = Mesh()
     endpoints = [Endpoint(host, port) for host, port in zip(hosts or ["127.0.0.1"] * len(ports), ports, strict=True)]
     cluster = Cluster(
-        "bench", make("default", "bench", endpoints, ward=ClusterHealth("bench")), [CircuitBreaker(name="bench")]
+        "bench",
+        make_balancer("default", "bench", endpoints, ward=ClusterHealth("bench")),
+        [CircuitBreaker(name="bench")],
     )
     budget = RetryBudget(name="bench")
     pipeline = service_pipeline("bench", made.runtime, timeout=5.0, per_try_timeout=2.0, budget=budget)
@@ -77,7 +79,7 @@ def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
 
 
 def meshed(*, fast: bool = True, metrics: bool = False, two: bool = False) -> Any:
-    async def make(ports: list[int], post: bool) -> tuple[Once, Once]:
+    async def make_balancer(ports: list[int], post: bool) -> tuple[Once, Once]:
         from meshlib import MeshClient
 
         if two:
@@ -90,7 +92,7 @@ def meshed(*, fast: bool = True, metrics: bool = False, two: bool = False) -> An
         url = "http://bench/json"
         return (lambda: client.post(url, json=DATA)) if post else (lambda: client.get(url)), client.aclose
 
-    return make
+    return make_balancer
 
 
 async def rawproto(ports: list[int], post: bool) -> tuple[Once, Once]:
@@ -115,7 +117,7 @@ async def aiohttp(ports: list[int], post: bool) -> tuple[Once, Once]:
 
 
 def httpx_like(name: str) -> Any:
-    async def make(ports: list[int], post: bool) -> tuple[Once, Once]:
+    async def make_balancer(ports: list[int], post: bool) -> tuple[Once, Once]:
         lib = importlib.import_module("httpx" if name == "httpx-aiohttp" else name)
         unlimited = lib.Limits(max_connections=None, max_keepalive_connections=None)
         if name == "httpx-aiohttp":
@@ -127,7 +129,7 @@ def httpx_like(name: str) -> Any:
         url = f"http://127.0.0.1:{ports[0]}/json"
         return (lambda: client.post(url, json=DATA)) if post else (lambda: client.get(url)), client.aclose
 
-    return make
+    return make_balancer
 
 
 async def niquests(ports: list[int], post: bool) -> tuple[Once, Once]:

@@ -23,7 +23,7 @@ from random import random
 import _harness as harness
 
 from meshlib import Mesh
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.match import Match, PrefixPath, RegexPath, TemplatePath
@@ -32,7 +32,7 @@ from meshlib.routing.path import Path as Name
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split, Sticky, StickyKey
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 SERVICES, RULES = 200, 1_000
 
@@ -60,14 +60,14 @@ def rule(number: int) -> Route:
     )
 
 
-def services(rules_each: int) -> list[Service]:
+def services(rules_each: int) -> list[ServiceRoutes]:
     return [
-        Service(f"service-{n}", routes=[rule(number) for number in range(rules_each)], default=Split("v1"))
+        ServiceRoutes(f"service-{n}", routes=[rule(number) for number in range(rules_each)], default=Split("v1"))
         for n in range(SERVICES)
     ]
 
 
-def special(name: str, service: Service, request: RouteRequest) -> tuple[str, RouteTable, RouteRequest]:
+def special(name: str, service: ServiceRoutes, request: RouteRequest) -> tuple[str, RouteTable, RouteRequest]:
     return name, RouteTable([service]), request
 
 
@@ -76,24 +76,28 @@ def cases() -> list[tuple[str, RouteTable, RouteRequest]]:
     by_user = Sticky(StickyKey("key"))
     user = RouteRequest("users", path="/api/v1/resource-7/x", key="user-7")
     many = RouteTable(services(RULES // SERVICES))
-    big = Service("big", routes=[rule(number) for number in range(RULES)], default=Split("v1"))
+    big = ServiceRoutes("big", routes=[rule(number) for number in range(RULES)], default=Split("v1"))
     fs = Name.read("/#/io.l5d.fs")
     dtab = DtabRouter(Interpreter("/svc => /#/io.l5d.fs", namers=[(fs, SourceNamer(fs, {"users": "users"}))]))
     regex = Route(match=Match(path=RegexPath("/api/v[0-9]+/resource-[a-z0-9]+/.*")), to=Split("v2"))
     template = Route(match=Match(path=TemplatePath("/api/{version}/{resource}/**")), to=Split("v2"))
-    wild = Service("wild", hosts=["*.users.internal"], default=Split({"v1": 90, "v2": 10}))
+    wild = ServiceRoutes("wild", hosts=["*.users.internal"], default=Split({"v1": 90, "v2": 10}))
     return [
-        special("one cluster", Service("users", default=Split("v1")), user),
-        special("split by chance", Service("users", default=Split({"v1": 90, "v2": 10})), user),
-        special("split of 5 by chance", Service("users", default=Split({f"v{n}": n + 1 for n in range(5)})), user),
-        special("sticky split of 2", Service("users", default=Split({"v1": 90, "v2": 10}, sticky=by_user)), user),
-        special("sticky split of 3", Service("users", default=Split({"a": 8, "b": 1, "c": 1}, sticky=by_user)), user),
+        special("one cluster", ServiceRoutes("users", default=Split("v1")), user),
+        special("split by chance", ServiceRoutes("users", default=Split({"v1": 90, "v2": 10})), user),
+        special(
+            "split of 5 by chance", ServiceRoutes("users", default=Split({f"v{n}": n + 1 for n in range(5)})), user
+        ),
+        special("sticky split of 2", ServiceRoutes("users", default=Split({"v1": 90, "v2": 10}, sticky=by_user)), user),
+        special(
+            "sticky split of 3", ServiceRoutes("users", default=Split({"a": 8, "b": 1, "c": 1}, sticky=by_user)), user
+        ),
         special("host by wildcard", wild, RouteRequest("eu.users.internal:8080")),
         ("1,000 rules over 200 services", many, RouteRequest("service-77", path="/api/v1/resource-4/x")),
         ("1,000 rules over 200 services, default", many, RouteRequest("service-77", path="/other")),
         special("1,000 rules in one service, the last", big, RouteRequest("big", path="/api/v0/resource-999/x")),
-        special("a regular expression", Service("users", routes=[regex]), user),
-        special("a template", Service("users", routes=[template]), user),
+        special("a regular expression", ServiceRoutes("users", routes=[regex]), user),
+        special("a template", ServiceRoutes("users", routes=[template]), user),
         ("a dtab", RouteTable(unknown=dtab), user),
     ]
 
@@ -115,7 +119,9 @@ def reload_times(rounds: int) -> dict[str, list[float]]:
             lambda: RouteTable(services(RULES // SERVICES)), calls=1, rounds=rounds
         ),
         "the same with one service changed": measured(
-            lambda: table.replacing(Service("service-7", routes=changed, default=Split("v1"))), calls=1, rounds=rounds
+            lambda: table.replacing(ServiceRoutes("service-7", routes=changed, default=Split("v1"))),
+            calls=1,
+            rounds=rounds,
         ),
     }
 
@@ -159,7 +165,7 @@ def reloads(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "mesh.yaml"
             file.write_text(text(0))
-            reader = Reader(Mesh(), file)
+            reader = MeshReader(Mesh(), file)
             reader.load()
             took[name], waited[name] = [], []
             for turn in range(1, rounds + 1):

@@ -86,7 +86,7 @@ def pick_ns(mesh: Any, seconds: float) -> tuple[float, float]:
 
 def update_ms(mesh: Any) -> float:
     """One endpoint replaced, everything else as it was; all of it blocks."""
-    from meshlib.balancing import Endpoint, carry
+    from meshlib.balancing import Endpoint, carry_over
 
     balancer = mesh.current.clusters["s0"].balancer
     times = []
@@ -94,7 +94,7 @@ def update_ms(mesh: Any) -> float:
         members = [Endpoint(one.host, one.port, ward=one.ward) for one in balancer.endpoints[:-1]]
         members.append(Endpoint("10.99.99.99", 9000 + turn))
         begin = time.perf_counter()
-        balancer.update(carry(balancer.endpoints, members))
+        balancer.update(carry_over(balancer.endpoints, members))
         times.append(time.perf_counter() - begin)
     return median(times) * 1e3
 

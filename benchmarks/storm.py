@@ -27,7 +27,7 @@ from typing import Any
 import _harness as harness
 
 from meshlib import CircuitBreaker, Hedge, Pipeline, Retry, RetryBudget, Throttle
-from meshlib.balancing import ClusterHealth, Endpoint, make
+from meshlib.balancing import ClusterHealth, Endpoint, make_balancer
 from meshlib.call import FAILURE, IGNORED, SUCCESS, Call
 from meshlib.policies.throttle.throttle import SreThrottle
 from meshlib.runtime import Expired
@@ -213,7 +213,7 @@ class Storm:
         endpoints = [Endpoint("server", port, ward=ward) for port in range(1, SERVERS + 1)]
         for endpoint, server in zip(endpoints, self.servers, strict=True):
             endpoint.carrier = server
-        balancer = make(self.balancer, "storm", endpoints, ward=ward)
+        balancer = make_balancer(self.balancer, "storm", endpoints, ward=ward)
         loop, sent = self.loop, self.tally.sent
 
         async def ask(call: Call) -> None:

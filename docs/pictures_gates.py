@@ -18,7 +18,7 @@ from meshlib.errors import DeadlineExceeded, Throttled
 from meshlib.policies.breaker.accrual import Accrual, ConsecutiveFailures
 from meshlib.policies.breaker.fail_fast import FailFast
 from meshlib.policies.concurrency.bulkhead import Bulkhead
-from meshlib.policies.concurrency.limit_algorithms import AIMD, Gradient2, Limit, Vegas, Windowed
+from meshlib.policies.concurrency.limit_algorithms import AIMD, Gradient2, Limit, Vegas, WindowedLimit
 from meshlib.policies.concurrency.thresholds import Pool, RetryBudgetLimit, Thresholds
 from meshlib.policies.deadline.deadline_admission import DeadlineAdmission
 from meshlib.policies.rate.rate_limit import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
@@ -56,7 +56,7 @@ def adaptive_limit() -> str:
     kinds: list[tuple[str, Limit, str]] = [
         ("AIMD", AIMD(initial=20, min_limit=1, timeout=0.1), ORANGE),
         ("Vegas", Vegas(initial=20, random=Random(1).random), GREEN),
-        ("Gradient2, 0.1 s windows", Windowed(Gradient2(min_limit=1), min_window=0.1, max_window=0.1), BLUE),
+        ("Gradient2, 0.1 s windows", WindowedLimit(Gradient2(min_limit=1), min_window=0.1, max_window=0.1), BLUE),
     ]
     canvas = Canvas((0, 60), (0, 100))
     canvas.line([(0, 40), (20, 40), (20, 15), (40, 15), (40, 40), (60, 40)], GREY, dash="4 3")

@@ -13,7 +13,7 @@ from meshlib import Mesh, Snapshot
 from meshlib.events import Event, SnapshotPublished
 from meshlib.routing.request import Random, RouteRequest
 from meshlib.routing.split import Split
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 
 def test_publishing_counts_versions_and_keeps_the_old_picture_as_it_was() -> None:
@@ -107,7 +107,7 @@ def test_a_reader_never_sees_half_a_change() -> None:
     for reader in readers:
         reader.start()
     for version in range(1, 300):
-        table = RouteTable([Service(f"s{n}", default=None) for n in range(version)])
+        table = RouteTable([ServiceRoutes(f"s{n}", default=None) for n in range(version)])
         mesh.publish(lambda now, table=table: replace(now, routes=table))
     done.set()
     for reader in readers:
@@ -121,8 +121,8 @@ def fate(mesh: Mesh, host: str) -> str:
 
 
 def test_a_name_that_was_a_service_stays_known_whatever_is_published_then() -> None:
-    mesh = Mesh(Snapshot(routes=RouteTable([Service("first", default=Split("a"))])))
-    users = RouteTable([Service("users", default=Split("a"))])
+    mesh = Mesh(Snapshot(routes=RouteTable([ServiceRoutes("first", default=Split("a"))])))
+    users = RouteTable([ServiceRoutes("users", default=Split("a"))])
     mesh.publish(lambda now: replace(now, routes=users))
     mesh.publish(lambda now: Snapshot())
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_a_stand_in_for_the_route_table_makes_the_mesh_forget_nothing() -> None:
     class StandIn:
         def resolve(self, request: RouteRequest, random: Random) -> None: ...
 
-    mesh = Mesh(Snapshot(routes=RouteTable([Service("users", default=Split("a"))])))
+    mesh = Mesh(Snapshot(routes=RouteTable([ServiceRoutes("users", default=Split("a"))])))
     mesh.publish(lambda now: replace(now, routes=StandIn()))  # type: ignore[arg-type]
     mesh.publish(lambda now: Snapshot())
     assert fate(mesh, "users") == "refused"
@@ -149,7 +149,7 @@ def test_fresh_names_with_each_of_a_thousand_pictures_cost_bounded_memory() -> N
     mesh = Mesh()
     for number in range(1_000):
         names = [f"preview-{number}-{one}.example.com" for one in range(50)]
-        table = RouteTable([Service("preview", hosts=names, default=Split("a"))])
+        table = RouteTable([ServiceRoutes("preview", hosts=names, default=Split("a"))])
         mesh.publish(lambda now, table=table: replace(now, routes=table))
     former = mesh.current.routes._former
     assert former.full and not former.hosts.entries

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
@@ -255,7 +255,7 @@ def test_a_function_is_guarded_by_the_pipeline_that_mesh_yaml_names_and_a_reload
     file = tmp_path / "mesh.yaml"
     file.write_text("pipelines: {reports: {breaker: {failure_rate: null, consecutive_failures: 1}}}\n")
     mesh = Mesh(name="mesh")
-    reader = Reader(mesh, file)
+    reader = MeshReader(mesh, file)
     reader.load()
     calls: list[int] = []
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.balancing import NAMES, ClusterHealth, Endpoint, LoadReport, make
+from meshlib.balancing import NAMES, ClusterHealth, Endpoint, LoadReport, make_balancer
 from meshlib.balancing.least_loaded import LeastLoaded
 from meshlib.balancing.peak_ewma import PeakEwma
 from meshlib.balancing.reported_weights import report_weight, strides
@@ -35,13 +35,13 @@ def kill(endpoint: Endpoint, now: float) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_cluster_refuses(name: str) -> None:
     with pytest.raises(NoEndpoint, match="it has no endpoints"):
-        make(name, "users").pick(Random(1).random, 0.0)
+        make_balancer(name, "users").pick(Random(1).random, 0.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_endpoint_gets_everything_even_when_ill(name: str) -> None:
     (only,) = members = endpoints(1)
-    balancer, random = make(name, "users", members), Random(1).random
+    balancer, random = make_balancer(name, "users", members), Random(1).random
     assert balancer.pick(random, 1.0) is only
     kill(only, 1.0)
     assert balancer.pick(random, 1.1) is only
@@ -50,7 +50,7 @@ def test_a_single_endpoint_gets_everything_even_when_ill(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_without_panic_a_cluster_of_ill_ones_refuses_and_says_until_when(name: str) -> None:
     members = endpoints(1, 1)
-    balancer = make(name, "users", members, panic=0.0)
+    balancer = make_balancer(name, "users", members, panic=0.0)
     for member in members:
         kill(member, 1.0)
     with pytest.raises(NoEndpoint, match="ill") as refused:
@@ -63,7 +63,7 @@ def test_without_panic_a_cluster_of_ill_ones_refuses_and_says_until_when(name: s
 @settings(max_examples=25, deadline=None)
 def test_picks_avoid_the_ill_unless_panicking(name: str, n: int, ill: set[int], seed: int) -> None:
     members, random = endpoints(*[1.0] * n), Random(seed).random
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     sick = [members[index] for index in ill if index < n]
     for member in sick:
         kill(member, 1.0)
@@ -75,7 +75,7 @@ def test_picks_avoid_the_ill_unless_panicking(name: str, n: int, ill: set[int], 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_tried_already_is_avoided(name: str) -> None:
     members, random = endpoints(1, 1, 1, 1, 1), Random(3).random
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     for step in range(200):
         assert balancer.pick(random, 1.0, key=step * 2**56, avoid=members[:2]) not in members[:2]
 
@@ -83,7 +83,7 @@ def test_what_was_tried_already_is_avoided(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"pick_first", "aperture"}))
 def test_nobody_starves(name: str) -> None:
     members, random = endpoints(1, 1, 1, 1, 1), Random(4).random
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     picks: Counter[Endpoint] = Counter()
     for step in range(5000):
         now = 1.0 + step * 0.02
@@ -99,7 +99,7 @@ def test_nobody_starves(name: str) -> None:
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 5), (3, 1, 1, 1)])
 def test_weights_are_respected_within_one_percent(name: str, weights: tuple[float, ...]) -> None:
     members, random = endpoints(*weights), Random(5).random
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     picks: Counter[Endpoint] = Counter()
     for step in range(60_000):
         now = 1.0 + step * 0.02
@@ -112,15 +112,15 @@ def test_weights_are_respected_within_one_percent(name: str, weights: tuple[floa
 
 def test_round_robin_is_smooth() -> None:
     a, b, c = members = endpoints(5, 1, 1)
-    balancer = make("round_robin", "users", members)
+    balancer = make_balancer("round_robin", "users", members)
     turns = [balancer.pick(Random(1).random, 0.0) for _ in range(7)]
     assert Counter(turns) == {a: 5, b: 1, c: 1}
-    assert make("round_robin", "users", endpoints(1, 1)).pick(Random(1).random, 0.0).port == 1
+    assert make_balancer("round_robin", "users", endpoints(1, 1)).pick(Random(1).random, 0.0).port == 1
 
 
 @pytest.mark.parametrize("name", sorted(HASHED))
 def test_the_same_key_finds_the_same_endpoint(name: str) -> None:
-    balancer, random = make(name, "users", endpoints(*[1.0] * 10)), Random(6).random
+    balancer, random = make_balancer(name, "users", endpoints(*[1.0] * 10)), Random(6).random
     keys = [Random(seed).getrandbits(64) for seed in range(50)]
     assert [balancer.pick(random, 0.0, key=key) for key in keys] == [
         balancer.pick(random, 9.0, key=key) for key in keys
@@ -132,7 +132,7 @@ def test_the_same_key_finds_the_same_endpoint(name: str) -> None:
 @pytest.mark.parametrize(("name", "most"), [("ring_hash", 0.2), ("maglev", 0.16)])
 def test_few_keys_move_when_one_of_ten_leaves(name: str, most: float) -> None:
     members, random = endpoints(*[1.0] * 10), Random(7)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(4000)]
     before = [balancer.pick(random.random, 0.0, key=key) for key in keys]
     balancer.update(members[:-1])
@@ -143,7 +143,7 @@ def test_few_keys_move_when_one_of_ten_leaves(name: str, most: float) -> None:
 @pytest.mark.parametrize("name", sorted(HASHED))
 def test_only_the_keys_of_an_ill_endpoint_move_and_they_come_back(name: str) -> None:
     members, random = endpoints(*[1.0] * 10), Random(7)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(2000)]
     before = [balancer.pick(random.random, 1.0, key=key) for key in keys]
     kill(members[0], 1.0)
@@ -155,7 +155,7 @@ def test_only_the_keys_of_an_ill_endpoint_move_and_they_come_back(name: str) -> 
 
 def test_bounded_loads_move_the_keys_of_a_crowded_endpoint_on() -> None:
     members = endpoints(1, 1, 1, 1)
-    balancer, random = make("ring_hash", "users", members, bound=1.25), Random(8).random
+    balancer, random = make_balancer("ring_hash", "users", members, bound=1.25), Random(8).random
     picks: Counter[Endpoint] = Counter()
     for _ in range(100):
         chosen = balancer.pick(random, 0.0, key=42)
@@ -166,9 +166,9 @@ def test_bounded_loads_move_the_keys_of_a_crowded_endpoint_on() -> None:
 
 def test_algorithms_can_be_swapped_without_losing_calls_in_flight() -> None:
     members = endpoints(1, 1)
-    first = make("round_robin", "users", members)
+    first = make_balancer("round_robin", "users", members)
     members[0].enter(1.0)
-    second = make("default", "users", first.endpoints, ward=first.ward)
+    second = make_balancer("default", "users", first.endpoints, ward=first.ward)
     assert [member.pending for member in second.endpoints] == [1, 0]
 
 
@@ -199,7 +199,7 @@ def test_least_loaded_takes_the_first_on_a_tie_and_the_emptier_otherwise() -> No
 
 def test_pick_first_stays_until_the_first_is_ill() -> None:
     members, random = endpoints(1, 1, 1), Random(9).random
-    balancer = make("pick_first", "users", members)
+    balancer = make_balancer("pick_first", "users", members)
     assert {balancer.pick(random, 1.0) for _ in range(9)} == {members[0]}
     kill(members[0], 1.0)
     assert {balancer.pick(random, 1.1) for _ in range(9)} == {members[1]}
@@ -215,7 +215,7 @@ def test_report_weights_are_those_of_a58() -> None:
 
 def test_reported_weights_share_by_report_after_the_blackout() -> None:
     members, random = endpoints(1, 1), Random(10).random
-    balancer = make("reported_weights", "users", members, blackout=10.0)
+    balancer = make_balancer("reported_weights", "users", members, blackout=10.0)
     for now in (0.0, 11.0):
         balancer.reported(members[0], LoadReport(now, qps=300.0, utilization=1.0), now)
         balancer.reported(members[1], LoadReport(now, qps=100.0, utilization=1.0), now)
@@ -227,7 +227,7 @@ def test_reported_weights_share_by_report_after_the_blackout() -> None:
 
 def test_newcomers_start_slowly() -> None:
     members, random = endpoints(1, 1, 1), Random(11).random
-    balancer = make("random", "users", members[:2], slow_start=10.0)
+    balancer = make_balancer("random", "users", members[:2], slow_start=10.0)
     balancer.update(members)
     picks = Counter(balancer.pick(random, 1.0) for _ in range(6000))
     assert picks[members[2]] / 6000 < 0.06
@@ -237,7 +237,7 @@ def test_newcomers_start_slowly() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"balancer='rr': expected one of default, round_robin"):
-        make("rr")
+        make_balancer("rr")
 
 
 @pytest.mark.parametrize("name", ["default", "least_loaded", "peak_ewma", "round_robin", "random", "maglev"])
@@ -253,7 +253,7 @@ def test_a_pick_looks_at_a_few_however_many_there_are(name: str) -> None:
             return super().__getattribute__(attribute)
 
     members: list[Endpoint] = [Watched("a", port) for port in range(1, 2001)]
-    balancer, random = make(name, "users", members), Random(12).random
+    balancer, random = make_balancer(name, "users", members), Random(12).random
     balancer.pick(random, 1.0)
     looks = 0
     for _ in range(100):
@@ -263,13 +263,13 @@ def test_a_pick_looks_at_a_few_however_many_there_are(name: str) -> None:
 
 def test_membership_of_the_ward_is_shared() -> None:
     ward, members = ClusterHealth("users"), endpoints(1, 1)
-    make("default", "users", members, ward=ward)
+    make_balancer("default", "users", members, ward=ward)
     assert all(member.ward is ward for member in members)
 
 
 def test_a_weight_of_zero_means_only_if_nobody_else_is_left() -> None:
     members, random = endpoints(0, 1, 1, 1, 1), Random(13).random
-    balancer = make("default", "users", members)
+    balancer = make_balancer("default", "users", members)
     assert balancer.endpoints == tuple(members)
     assert all(balancer.pick(random, 1.0) is not members[0] for _ in range(200))
     balancer.update(members[:1])

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from meshlib.balancing import Balancer, ClusterHealth, Endpoint, make
+from meshlib.balancing import Balancer, ClusterHealth, Endpoint, make_balancer
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import NoEndpoint
 from meshlib.events import EndpointEjected, EndpointProbed, EndpointRestored, Event
@@ -42,7 +42,7 @@ def test_address_is_the_identity() -> None:
 
 def test_no_endpoints_is_refused_with_a_sentence() -> None:
     with pytest.raises(NoEndpoint, match="users: it has no endpoints"):
-        make("default", "users").pick(Random(1).random, 0.0)
+        make_balancer("default", "users").pick(Random(1).random, 0.0)
 
 
 def test_pending_counts_entered_and_not_left_and_leaving_twice_is_harmless() -> None:
@@ -61,7 +61,7 @@ def test_pending_counts_entered_and_not_left_and_leaving_twice_is_harmless() -> 
 
 def test_five_failures_eject_and_the_others_get_everything() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0].state == "ejected"
@@ -70,7 +70,7 @@ def test_five_failures_eject_and_the_others_get_everything() -> None:
 
 def test_one_probe_per_backoff_and_one_good_probe_restores() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     seen: list[Event] = []
     balancer.ward.port.subscribe(seen.append)
     warm(endpoints)
@@ -92,7 +92,7 @@ def test_one_probe_per_backoff_and_one_good_probe_restores() -> None:
 
 def test_a_failed_probe_waits_twice_as_long_up_to_four_seconds() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     probes: list[float] = []
@@ -108,7 +108,7 @@ def test_a_failed_probe_waits_twice_as_long_up_to_four_seconds() -> None:
 
 def test_a_cancelled_probe_gives_its_lease_back() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
@@ -118,7 +118,7 @@ def test_a_cancelled_probe_gives_its_lease_back() -> None:
 
 def test_a_probe_that_never_comes_back_bars_the_next_only_as_long_as_a_good_one_would_take() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
@@ -129,7 +129,7 @@ def test_a_probe_that_never_comes_back_bars_the_next_only_as_long_as_a_good_one_
 
 def test_a_probe_of_an_endpoint_about_which_nothing_is_known_bars_the_next_for_the_longest_backoff() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
     endpoints[0].enter(2.25)
@@ -155,27 +155,27 @@ def drive(balancer: Balancer, rate: float, since: float, until: float, took: Too
 @pytest.mark.parametrize("slow", [1, 4])
 def test_one_slow_answer_does_not_starve_an_endpoint_at_low_traffic(rate: float, slow: int) -> None:
     endpoints = three()
-    balancer = make("default", "users", endpoints)
+    balancer = make_balancer("default", "users", endpoints)
     picks = drive(balancer, rate, 12.0, 72.0, lambda one, n: 0.42 if one is endpoints[0] and n == slow else 0.02)
     assert min(picks[one] for one in endpoints) >= 0.7 * 60.0 * rate / 3
 
 
 def test_connections_opened_slowly_everywhere_starve_nobody() -> None:
     endpoints = three()
-    picks = drive(make("default", "users", endpoints), 2.0, 0.0, 60.0, lambda one, n: 0.3 if n == 1 else 0.02)
+    picks = drive(make_balancer("default", "users", endpoints), 2.0, 0.0, 60.0, lambda one, n: 0.3 if n == 1 else 0.02)
     assert min(picks[one] for one in endpoints) >= 0.7 * 40
 
 
 def test_an_endpoint_that_stays_slow_is_looked_at_now_and_then() -> None:
     endpoints = three()
-    balancer = make("default", "users", endpoints)
+    balancer = make_balancer("default", "users", endpoints)
     picks = drive(balancer, 10.0, 10.0, 70.0, lambda one, n: 0.3 if one is endpoints[0] else 0.02)
     assert 1 <= picks[endpoints[0]] <= 30
 
 
 def test_one_failure_is_forgotten_after_a_look() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0, times=1)
     assert endpoints[0] not in [balancer.pick(random, 5.5) for _ in range(50)]
@@ -184,7 +184,7 @@ def test_one_failure_is_forgotten_after_a_look() -> None:
 
 def test_a_newcomer_is_tried_soon_even_where_it_is_guessed_to_be_dear() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints[:2]), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints[:2]), Random(1).random
     warm(endpoints[:1], took=0.02)
     warm(endpoints[1:2], took=2.0)
     balancer.update(endpoints)
@@ -194,7 +194,7 @@ def test_a_newcomer_is_tried_soon_even_where_it_is_guessed_to_be_dear() -> None:
 
 def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     missing = endpoints[0].enter(2.0)
     for _ in range(20):
@@ -206,7 +206,7 @@ def test_an_overdue_answer_suspends_and_its_late_coming_does_not_heal() -> None:
 
 def test_a_call_that_was_overtaken_is_merely_long() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     endpoints[0].enter(2.0)
     quick = endpoints[0].enter(2.0)
@@ -217,13 +217,13 @@ def test_a_call_that_was_overtaken_is_merely_long() -> None:
 
 
 def test_state_survives_membership_changes() -> None:
-    from meshlib.balancing import carry
+    from meshlib.balancing import carry_over
 
     endpoints = three()
-    balancer = make("default", "users", endpoints)
+    balancer = make_balancer("default", "users", endpoints)
     kill(endpoints[0], 2.0)
     fresh = [Endpoint("10.0.0.1", port, weight=2.0) for port in (1, 3, 4)]
-    balancer.update(carry(balancer.endpoints, fresh))
+    balancer.update(carry_over(balancer.endpoints, fresh))
     assert balancer.endpoints[0] is endpoints[0]
     assert balancer.endpoints[0].state == "ejected"
     assert balancer.endpoints[0].weight == 2.0
@@ -231,14 +231,14 @@ def test_state_survives_membership_changes() -> None:
 
 def test_the_endpoint_to_be_avoided_is_taken_only_if_there_is_no_other() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     assert all(balancer.pick(random, 1.0, avoid=[endpoints[0]]) is not endpoints[0] for _ in range(100))
     assert balancer.pick(random, 1.0, avoid=endpoints) in endpoints
 
 
 def test_who_left_is_not_probed_and_who_comes_back_ill_is() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     balancer.update(endpoints[1:])
@@ -258,7 +258,7 @@ def test_old_successes_do_not_end_a_run_of_failures() -> None:
 
 def test_a_panic_still_prefers_the_well_one() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     kill(endpoints[1], 2.0)
@@ -267,7 +267,7 @@ def test_a_panic_still_prefers_the_well_one() -> None:
 
 def test_a_held_endpoint_gets_no_probe_until_it_is_released() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     endpoints[0].hold("health check", 1.0, "failed")
     assert endpoints[0] not in [balancer.pick(random, 100.0) for _ in range(100)]
     endpoints[0].release("health check", 100.0)
@@ -276,7 +276,7 @@ def test_a_held_endpoint_gets_no_probe_until_it_is_released() -> None:
 
 def test_retry_after_postpones_the_probe() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     endpoints[0].postpone(3.0, 2.0)
@@ -290,7 +290,7 @@ def test_a_plugged_accrual_judges_instead_of_the_ward() -> None:
 
     endpoints = three()
     ward = ClusterHealth("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
-    balancer, random = make("default", "users", endpoints, ward=ward), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints, ward=ward), Random(1).random
     kill(endpoints[0], 2.0, times=2)
     assert endpoints[0] not in [balancer.pick(random, 2.9) for _ in range(50)]
     assert endpoints[0] in [balancer.pick(random, 3.0) for _ in range(50)]
@@ -301,7 +301,7 @@ def test_a_plugged_accrual_judges_instead_of_the_ward() -> None:
 
 def test_events_name_the_cluster_and_the_address() -> None:
     endpoints = three()
-    balancer = make("default", "users", endpoints)
+    balancer = make_balancer("default", "users", endpoints)
     seen: list[Event] = []
     balancer.ward.port.subscribe(seen.append)
     kill(endpoints[1], 2.0)
@@ -332,7 +332,7 @@ def test_a_relapse_makes_the_way_back_slower() -> None:
 
 def test_a_probe_that_is_refused_for_too_many_calls_waits_for_the_next_backoff() -> None:
     endpoints = three()
-    balancer, random = make("default", "users", endpoints), Random(1).random
+    balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)
     kill(endpoints[0], 2.0)
     assert endpoints[0] in [balancer.pick(random, 2.25) for _ in range(20)]
@@ -350,7 +350,7 @@ def unified(**settings: float) -> tuple[list[Endpoint], Balancer]:
         return (min(60.0, 2.0**n) for n in range(1000))
 
     ward = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
-    return endpoints, make("default", "users", endpoints, ward=ward)
+    return endpoints, make_balancer("default", "users", endpoints, ward=ward)
 
 
 def test_linkerds_run_of_seven_ejects_and_probes_double_their_wait_up_to_the_longest() -> None:
@@ -409,10 +409,12 @@ def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> No
 
 def test_the_numbers_of_the_rule_can_be_set_and_go_back_with_the_next_balancer() -> None:
     ward = ClusterHealth("users", decay=7.0)
-    make("default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0)
+    make_balancer(
+        "default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0
+    )
     assert (ward.decay, ward.slack, ward.deviations, ward.penalty, ward.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
-    make("default", "users", three(), ward=ward)
+    make_balancer("default", "users", three(), ward=ward)
     assert (ward.decay, ward.slack, ward.recheck) == (7.0, 0.02, 2.0)
     for wrong in ({"decay": 0.0}, {"recheck": -1.0}, {"choices": 0}, {"slack": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            make("default", "users", three(), **wrong)
+            make_balancer("default", "users", three(), **wrong)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.balancing import NAMES, Balancer, Endpoint, LoadReport, make
+from meshlib.balancing import NAMES, Balancer, Endpoint, LoadReport, make_balancer
 from meshlib.call import FAILURE, SUCCESS
 
 HASHED = ("maglev", "ring_hash")
@@ -46,7 +46,7 @@ def kill(endpoint: Endpoint, now: float) -> None:
 @FEW
 def test_weights_are_respected_within_one_percent(name: str, each: list[float], seed: int, gap: float) -> None:
     members = cluster(*each)
-    picks = drive(make(name, "users", members), Random(seed), 20_000, gap=gap)
+    picks = drive(make_balancer(name, "users", members), Random(seed), 20_000, gap=gap)
     for member in members:
         assert picks[member] / 20_000 == pytest.approx(member.weight / sum(each), abs=0.01)
 
@@ -55,7 +55,7 @@ def test_weights_are_respected_within_one_percent(name: str, each: list[float], 
 @FEW
 def test_reported_weights_are_respected_within_one_percent(each: list[int], seed: int) -> None:
     members = cluster(*[1.0] * len(each))
-    balancer = make("reported_weights", "users", members, blackout=0.0, expiration=1e6)
+    balancer = make_balancer("reported_weights", "users", members, blackout=0.0, expiration=1e6)
     for member, weight in zip(members, each, strict=True):
         balancer.reported(member, LoadReport(0.0, qps=10.0 * weight, utilization=1.0), 0.0)
     picks = drive(balancer, Random(seed), 20_000)
@@ -67,7 +67,7 @@ def test_reported_weights_are_respected_within_one_percent(each: list[int], seed
 @FEW
 def test_the_ring_follows_the_weights_as_far_as_its_entries_are_spread(each: list[float]) -> None:
     members = cluster(*each)
-    picks = drive(make("ring_hash", "users", members, minimum=16_384), Random(1), 10_000)
+    picks = drive(make_balancer("ring_hash", "users", members, minimum=16_384), Random(1), 10_000)
     for member in members:
         assert picks[member] / 10_000 == pytest.approx(member.weight / sum(each), abs=0.03)
 
@@ -78,7 +78,9 @@ def test_all_deterministic_apertures_together_follow_the_weights(peers: int, eac
     members = cluster(*each)
     picks: Counter[Endpoint] = Counter()
     for place in range(peers):
-        picks += drive(make("aperture", "users", members, peers=peers, place=place), Random(place), 20_000 // peers)
+        picks += drive(
+            make_balancer("aperture", "users", members, peers=peers, place=place), Random(place), 20_000 // peers
+        )
     for member in members:
         assert picks[member] / picks.total() == pytest.approx(member.weight / sum(each), abs=0.01)
 
@@ -88,7 +90,7 @@ def test_all_deterministic_apertures_together_follow_the_weights(peers: int, eac
 @FEW
 def test_nobody_starves_not_even_who_was_slow_once(name: str, n: int, slow: float, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     if name != "peak_ewma":  # which then leaves it alone for half of a minute, as in Finagle
         members[0].leave(members[0].enter(0.0), SUCCESS, slow, slow)
     drive(balancer, random, 1000)
@@ -102,7 +104,7 @@ def test_nobody_starves_not_even_who_was_slow_once(name: str, n: int, slow: floa
 @settings(max_examples=15, deadline=None)
 def test_picks_avoid_who_is_out_unless_panicking(name: str, n: int, data: st.DataObject, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     out = data.draw(st.sets(st.integers(0, n - 1), max_size=n))
     for index in out:
         if index % 2:
@@ -125,7 +127,7 @@ def test_about_one_of_n_keys_moves_when_one_of_n_leaves_or_joins(
     """Envoy's ring and table are functions of the membership alone, so that all clients agree: a few keys more than the
     n-th part that must move do so, because everybody's number of entries changes a little."""
     members, random = cluster(*[1.0] * n), Random(seed)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(3000)]
     before = [balancer.pick(random.random, 0.0, key=key) for key in keys]
     gone = members[data.draw(st.integers(0, n - 1))]
@@ -142,7 +144,7 @@ def test_about_one_of_n_keys_moves_when_one_of_n_leaves_or_joins(
 @settings(max_examples=10, deadline=None, derandomize=True)
 def test_only_the_keys_of_whoever_is_out_move(name: str, n: int, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(1000)]
     before = [balancer.pick(random.random, 1.0, key=key) for key in keys]
     kill(members[0], 1.0)

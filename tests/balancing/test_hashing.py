@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from meshlib.balancing import Endpoint, make
+from meshlib.balancing import Endpoint, make_balancer
 from meshlib.balancing.hashing import hash64, mix
 from meshlib.balancing.maglev import table
 from meshlib.balancing.ring_hash import ring
@@ -42,7 +42,7 @@ def test_maglev_of_1_1_2_has_envoys_slots() -> None:
 def test_a_key_finds_the_first_entry_at_or_after_it_and_wraps() -> None:
     members = three()
     hashes, owners = ring(members)
-    balancer = make("ring_hash", "users", members)
+    balancer = make_balancer("ring_hash", "users", members)
     assert balancer.pick(float, 0.0, key=hashes[10]) is members[owners[10]]
     assert balancer.pick(float, 0.0, key=hashes[10] + 1) is members[owners[11]]
     assert balancer.pick(float, 0.0, key=hashes[-1] + 1) is members[owners[0]]
@@ -51,11 +51,11 @@ def test_a_key_finds_the_first_entry_at_or_after_it_and_wraps() -> None:
 def test_a_key_finds_its_slot() -> None:
     members = three()
     slots = table(members)
-    balancer = make("maglev", "users", members)
+    balancer = make_balancer("maglev", "users", members)
     key = hash64("user-17")
     assert balancer.pick(float, 0.0, key=key) is members[slots[key % 65_537]]
 
 
 def test_a_table_whose_size_is_no_prime_is_refused() -> None:
     with pytest.raises(ValueError, match="size=65536"):
-        make("maglev", "users", three(), size=65_536)
+        make_balancer("maglev", "users", three(), size=65_536)

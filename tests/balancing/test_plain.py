@@ -8,14 +8,16 @@ from random import Random
 
 import pytest
 
-from meshlib.balancing import NAMES, BalancerAdapter, Endpoint, make
+from meshlib.balancing import NAMES, BalancerAdapter, Endpoint, make_balancer
 from meshlib.call import IGNORED
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_strangers_loop_needs_four_words(name: str) -> None:
     random = Random(1)
-    balancer = BalancerAdapter(make(name, "users", [Endpoint("h", port) for port in range(1, 6)]), random.random)
+    balancer = BalancerAdapter(
+        make_balancer(name, "users", [Endpoint("h", port) for port in range(1, 6)]), random.random
+    )
     under_way: list[tuple[float, int, Endpoint, float]] = []
     tie = count()
     for step in range(2000):
@@ -33,7 +35,7 @@ def test_a_strangers_loop_needs_four_words(name: str) -> None:
 
 def test_without_a_permit_the_call_is_found_by_its_start() -> None:
     endpoint = Endpoint("h", 1)
-    balancer = BalancerAdapter(make("default", "users", [endpoint]), Random(1).random)
+    balancer = BalancerAdapter(make_balancer("default", "users", [endpoint]), Random(1).random)
     first, second = balancer.start(endpoint, 1.0), balancer.start(endpoint, 2.0)
     balancer.finish(endpoint, 2.5, True, 0.5)
     assert endpoint.pending == 1
@@ -46,5 +48,5 @@ def test_without_a_permit_the_call_is_found_by_its_start() -> None:
 
 def test_probes_are_those_of_the_balancer() -> None:
     endpoints = [Endpoint("h", port) for port in range(1, 6)]
-    assert BalancerAdapter(make("default", "users", endpoints), Random(1).random).probes() == []
-    assert len(set(BalancerAdapter(make("prequal", "users", endpoints), Random(1).random).probes())) == 3
+    assert BalancerAdapter(make_balancer("default", "users", endpoints), Random(1).random).probes() == []
+    assert len(set(BalancerAdapter(make_balancer("prequal", "users", endpoints), Random(1).random).probes())) == 3

@@ -8,13 +8,13 @@ from random import Random
 import pytest
 
 from meshlib.balancing import Endpoint, LoadReport, Prequal
-from meshlib.balancing.prequal import Answer, ProbePool, reuse
+from meshlib.balancing.prequal import ProbeAnswer, ProbePool, reuse
 
 
 def answers(pool: ProbePool, *told: tuple[float, float]) -> list[Endpoint]:
     members = [Endpoint("a", port) for port in range(1, len(told) + 1)]
     for member, (in_flight, latency) in zip(members, told, strict=True):
-        pool.add(Answer(member, in_flight, latency, 0.0))
+        pool.add(ProbeAnswer(member, in_flight, latency, 0.0))
     return members
 
 
@@ -53,7 +53,7 @@ def test_a_full_pool_drops_its_oldest_and_removal_alternates() -> None:
     pool = ProbePool(size=3)
     members = [Endpoint("a", port) for port in range(1, 5)]
     for at, member in enumerate(members):
-        pool.add(Answer(member, 1.0, 0.4 if at == 2 else 0.1, float(at)))
+        pool.add(ProbeAnswer(member, 1.0, 0.4 if at == 2 else 0.1, float(at)))
     assert [one.at for one in pool.answers] == [1.0, 2.0, 3.0]
     pool.remove_one()
     assert [one.at for one in pool.answers] == [2.0, 3.0]

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from meshlib.balancing import Endpoint, make
+from meshlib.balancing import Endpoint, make_balancer
 from meshlib.balancing.locality_balancer import LocalityBalancer
 from meshlib.balancing.priority import locality_weights, priority_loads, zone_shares
 from meshlib.balancing.slow_start import slow_start_factor
@@ -80,7 +80,7 @@ def kill(endpoint: Endpoint) -> None:
 
 def test_traffic_fails_over_to_the_next_priority_as_the_first_gets_ill() -> None:
     members = [Endpoint("a", port, priority=port // 10) for port in range(20)]
-    balancer, random = make("random", "users", members), Random(1).random
+    balancer, random = make_balancer("random", "users", members), Random(1).random
     assert {balancer.pick(random, 1.0).priority for _ in range(500)} == {0}
     for member in members[:5]:
         kill(member)
@@ -90,17 +90,17 @@ def test_traffic_fails_over_to_the_next_priority_as_the_first_gets_ill() -> None
 
 def test_calls_stay_in_the_zone_and_spill_over() -> None:
     members = [Endpoint("a", port, zone="x" if port < 4 else "y") for port in range(10)]
-    balancer = make("random", "users", members, zone="x")
+    balancer = make_balancer("random", "users", members, zone="x")
     assert isinstance(balancer, LocalityBalancer)
     assert balancer.shares() == {(0, "x"): 1.0}
-    spilling = make("random", "users", members, zone="x", callers={"x": 0.8, "y": 0.2})
+    spilling = make_balancer("random", "users", members, zone="x", callers={"x": 0.8, "y": 0.2})
     assert isinstance(spilling, LocalityBalancer)
     assert spilling.shares() == {(0, "x"): pytest.approx(0.5), (0, "y"): pytest.approx(0.5)}
 
 
 def test_membership_changes_keep_the_groups_state() -> None:
     members = [Endpoint("a", port, priority=port // 2) for port in range(4)]
-    balancer, random = make("default", "users", members), Random(2).random
+    balancer, random = make_balancer("default", "users", members), Random(2).random
     kill(members[0])
     balancer.update(members[:3])
     assert all(balancer.pick(random, 1.1) is not members[0] for _ in range(50))
@@ -108,7 +108,7 @@ def test_membership_changes_keep_the_groups_state() -> None:
 
 def test_when_all_are_ill_all_are_used() -> None:
     members = [Endpoint("a", port, priority=port // 2) for port in range(4)]
-    balancer, random = make("default", "users", members), Random(3).random
+    balancer, random = make_balancer("default", "users", members), Random(3).random
     for member in members:
         kill(member)
     assert {balancer.pick(random, 1.1) for _ in range(200)} == set(members)

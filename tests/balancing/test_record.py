@@ -7,7 +7,7 @@ from math import inf, log
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.balancing import Endpoint, LoadReport, make
+from meshlib.balancing import Endpoint, LoadReport, make_balancer
 from meshlib.balancing.endpoint_stats import CROWD
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 
@@ -25,7 +25,7 @@ STEPS = st.lists(
 @given(STEPS, st.sampled_from([1.0, 1.0, 2.5]))
 def test_a_price_is_always_what_the_rule_says(steps: list[tuple[str, int, object, float]], weight: float) -> None:
     one, other = Endpoint("a", 1, weight=weight), Endpoint("a", 2)
-    make("default", "users", [one, other], reports=True)
+    make_balancer("default", "users", [one, other], reports=True)
     now = 1.0
     out: dict[int, float] = {}
     for what, number, verdict, passed in steps:

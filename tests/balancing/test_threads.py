@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from meshlib.balancing import Endpoint, make
+from meshlib.balancing import Endpoint, make_balancer
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 
 
 @pytest.mark.parametrize("name", ["default", "round_robin", "least_loaded", "prequal", "maglev"])
 def test_calls_in_flight_come_back_to_zero(name: str) -> None:
     members = [Endpoint("a", port, weight=1.0 + port % 2) for port in range(1, 6)]
-    balancer = make(name, "users", members)
+    balancer = make_balancer(name, "users", members)
     errors: list[BaseException] = []
 
     def work(seed: int) -> None:

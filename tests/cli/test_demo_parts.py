@@ -10,7 +10,7 @@ import pytest
 from meshlib.cli.demo.script import ACTS, weights
 from meshlib.cli.demo.tally import percentile
 from meshlib.cli.demo.traffic import schedule
-from meshlib.cli.demo.verdicts import DOUBT, bounds
+from meshlib.cli.demo.verdicts import DOUBT, share_bounds
 from meshlib.cli.demo.world import SERVERS
 
 
@@ -36,15 +36,15 @@ def test_each_arrival_has_dice_of_its_own() -> None:
 
 @pytest.mark.parametrize(("count", "share"), [(1, 0.5), (40, 0.1), (130, 1 / 3), (400, 0.5), (900, 0.1)])
 def test_beyond_the_bounds_lies_less_than_one_in_a_million(count: int, share: float) -> None:
-    least, greatest = bounds(count, share)
+    least, greatest = share_bounds(count, share)
     chances = [comb(count, hits) * share**hits * (1 - share) ** (count - hits) for hits in range(count + 1)]
     assert sum(chances[:least]) < DOUBT <= sum(chances[: least + 1])
     assert sum(chances[greatest + 1 :]) < DOUBT <= sum(chances[greatest:])
 
 
 def test_nothing_and_everything_leave_no_room_for_chance() -> None:
-    assert bounds(300, 0.0) == (0, 0)
-    assert bounds(300, 1.0) == (300, 300)
+    assert share_bounds(300, 0.0) == (0, 0)
+    assert share_bounds(300, 1.0) == (300, 300)
 
 
 def test_percentiles_are_of_the_nearest_rank() -> None:

@@ -46,7 +46,7 @@ EXEMPT = {
 MADE: dict[str, Callable[[Runtime], Any]] = {
     "Fallback": lambda run: Fallback(None, runtime=run),
     "Counted": lambda run: Pool(runtime=run).requests,
-    "Windowed": lambda run: AdaptiveLimit(limit_algorithms.Windowed(limit_algorithms.Gradient2()), runtime=run),
+    "Windowed": lambda run: AdaptiveLimit(limit_algorithms.WindowedLimit(limit_algorithms.Gradient2()), runtime=run),
     "AdaptiveLimit, a partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),
 }
 MESH = """

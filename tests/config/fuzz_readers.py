@@ -19,7 +19,7 @@ from manifest_seeds import ISTIO, LINKERD, LINKERD_BY_PREFIX
 
 from meshlib import ConfigError, Mesh
 from meshlib.config.build import Builder
-from meshlib.config.document import parse, parse_all
+from meshlib.config.document import parse_document, parse_documents
 from meshlib.config.endpoint_files import endpoints_of
 from meshlib.config.load import load_document
 from meshlib.config.manifests import read_manifests
@@ -27,7 +27,7 @@ from meshlib.routing.binding import Interpreter
 from meshlib.routing.delegation import delegate
 from meshlib.routing.dtab import Dtab, Prefix
 from meshlib.routing.namer import NamingError
-from meshlib.routing.nametree import read_tree, show_tree
+from meshlib.routing.nametree import parse_tree, show_tree
 from meshlib.routing.path import Path as Name
 from meshlib.routing.regex import Regex
 
@@ -96,11 +96,11 @@ def dtab(text: str) -> None:
         except ConfigError:
             pass
     try:
-        tree = read_tree(text)
+        tree = parse_tree(text)
     except ConfigError:
         pass
     else:
-        assert read_tree(show_tree(tree)) == tree, text
+        assert parse_tree(show_tree(tree)) == tree, text
     table = Dtab.read(text)
     assert Dtab.read(str(table)) == table, text
     interpreter = Interpreter(table)
@@ -113,21 +113,21 @@ def dtab(text: str) -> None:
 
 
 def yaml(text: str) -> None:
-    for document in parse_all(text, "a.yaml"):
+    for document in parse_documents(text, "a.yaml"):
         assert all(line > 0 for line in document.lines.values())
         assert document.error(("services", 1, "x"), "").line
 
 
 def mesh(text: str) -> None:
-    loaded = load_document(parse(text, "mesh.yaml"), FOLDER, {})
+    loaded = load_document(parse_document(text, "mesh.yaml"), FOLDER, {})
     builder = Builder(Mesh())
     builder.snapshot(loaded)
-    builder.snapshot(load_document(parse(text, "mesh.yaml"), FOLDER, {}, loaded))
+    builder.snapshot(load_document(parse_document(text, "mesh.yaml"), FOLDER, {}, loaded))
 
 
 def endpoints(text: str) -> None:
-    found = endpoints_of(parse(text, "endpoints.yaml"))
-    again = endpoints_of(parse(text, "endpoints.yaml"), {one.address: one for one in found})
+    found = endpoints_of(parse_document(text, "endpoints.yaml"))
+    again = endpoints_of(parse_document(text, "endpoints.yaml"), {one.address: one for one in found})
     assert [one.address for one in found] == [one.address for one in again]
 
 

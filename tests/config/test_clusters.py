@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshlib import ConfigError, Mesh
-from meshlib.balancing import NAMES, LeastRequest, LocalityBalancer, RingHash, make
+from meshlib.balancing import NAMES, LeastRequest, LocalityBalancer, RingHash, make_balancer
 from meshlib.balancing.health_check import HealthCheck
 from meshlib.balancing.outlier_detection import OutlierDetection
 from meshlib.config.balancing_models import (
@@ -23,7 +23,7 @@ from meshlib.config.balancing_models import (
     OutlierModel,
     UnifiedModel,
 )
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.http.health.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshlib.mesh import Cluster
 from meshlib.policies.breaker.accrual import UnifiedAccrual
@@ -35,7 +35,7 @@ class Watched:
     def __init__(self, file: Path, *lines: str) -> None:
         self._file = file
         self.mesh = Mesh()
-        self._reader = Reader(self.mesh, file)
+        self._reader = MeshReader(self.mesh, file)
         self.write(*lines)
 
     def write(self, *lines: str) -> Cluster:
@@ -79,7 +79,7 @@ def test_fields_and_defaults_are_those_of_the_constructor(model: Any, kind: Any,
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_each_kind_of_balancer_takes_the_settings_of_its_constructor(kind: str) -> None:
-    own = set(arguments(type(make(kind)))) if kind in OWN else set()
+    own = set(arguments(type(make_balancer(kind)))) if kind in OWN else set()
     assert own - {"cluster", "ward", "panic", "probing"} - set(EVERY) == set(OWN.get(kind, ()))
 
 

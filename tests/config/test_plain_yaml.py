@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshlib import ConfigError
 from meshlib.config import plain_yaml
-from meshlib.config.document import parse, parse_all
+from meshlib.config.document import parse_document, parse_documents
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 keys = st.text("abcxyz -é", min_size=1, max_size=6).filter(lambda text: text.strip() == text)
@@ -24,7 +24,7 @@ data = st.recursive(
 @given(value=data, flow=st.sampled_from([True, False, None]), style=st.sampled_from([None, '"', "'"]))
 def test_what_is_written_is_read_alike(value: Any, flow: bool | None, style: str | None) -> None:
     text = yaml.safe_dump(value, default_flow_style=flow, default_style=style, allow_unicode=True)
-    assert parse(text, "a.yaml").data == value
+    assert parse_document(text, "a.yaml").data == value
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_alike(value: Any, flow: bool | None, style: str
     ],
 )
 def test_the_plain_things_are_read(text: str, value: Any) -> None:
-    assert parse(text, "a.yaml").data == value
+    assert parse_document(text, "a.yaml").data == value
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_plain_things_are_read(text: str, value: Any) -> None:
 )
 def test_what_is_more_than_plain_data_is_refused_with_its_place(text: str, where: str, why: str, line: int) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse(text, "a.yaml")
+        parse_document(text, "a.yaml")
     assert (caught.value.where, caught.value.line) == (where, line)
     assert why in caught.value.expected
 
@@ -101,7 +101,7 @@ PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 def test_nesting_without_end_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, parser: Any, text: str) -> None:
     monkeypatch.setattr(plain_yaml, "_Loader", parser)
     with pytest.raises(ConfigError, match="too deep or too large"):
-        parse(text, "a.yaml")
+        parse_document(text, "a.yaml")
 
 
 @pytest.mark.parametrize("parser", [*PARSERS, Strict])
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_deep_text_does_not_depend_on_the_parser(
 ) -> None:
     monkeypatch.setattr(plain_yaml, "_Loader", parser)
     with pytest.raises(ConfigError) as caught:
-        parse(text, "a.yaml")
+        parse_document(text, "a.yaml")
     assert (caught.value.where, caught.value.expected, caught.value.line) == (where, why, line)
 
 
@@ -130,17 +130,17 @@ def test_a_text_that_breaks_off_is_not_yaml_and_its_parts_are_not_looked_at(
     monkeypatch.setattr(plain_yaml, "_Loader", parser)
     for text in ("a: &x 1\nb: [*x%]\n", "a: 1\n b: 2\n", "[" * 30 + "}", "a: 'x\n"):
         with pytest.raises(ConfigError, match=r"\(the whole file\): not YAML: "):
-            parse(text, "a.yaml")
+            parse_document(text, "a.yaml")
 
 
 def test_aliases_of_aliases_do_not_nest_without_end() -> None:
     text = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 200))
     with pytest.raises(ConfigError, match="too deep"):
-        parse(text, "a.yaml")
+        parse_document(text, "a.yaml")
 
 
 def test_each_place_has_its_line_and_an_alias_that_of_its_use() -> None:
-    first, second = parse_all("a: &x\n  b: [1,\n    {c: 2}]\nd: *x\n---\n- e\n- f: g\n", "a.yaml")
+    first, second = parse_documents("a: &x\n  b: [1,\n    {c: 2}]\nd: *x\n---\n- e\n- f: g\n", "a.yaml")
     assert first.line(("a", "b", 1, "c")) == 3 and first.line(("a", "b", 0)) == 2 and first.line(("a",)) == 1
     assert first.line(("d", "b", 1)) == 4
     assert second.line((1, "f")) == 7 and second.line(()) == 6

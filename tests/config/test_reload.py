@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.events import ConfigRefused, Event, SnapshotPublished
 
 ONE = "clusters:\n  a:\n    endpoints: [h:1, h:2]\n    breaker: {cooldown: 1s}\nservices: {a: {}}\n"
@@ -24,7 +24,7 @@ class Watched:
         self.mesh = Mesh(name="mesh")
         self.events: list[Event] = []
         self.mesh.subscribe(self.events.append)
-        self.reader = Reader(self.mesh, file)
+        self.reader = MeshReader(self.mesh, file)
         self.reader.load()
 
     def edit(self, text: str) -> None:

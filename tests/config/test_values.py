@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from meshlib import ConfigError, Mesh
-from meshlib.config.document import parse
+from meshlib.config.document import parse_document
 from meshlib.config.endpoint_files import split_address
 from meshlib.config.errors import LONGEST_SHOWN
 from meshlib.config.manifests import read_manifests
-from meshlib.config.node import ConfigReport, Finding
-from meshlib.config.values import duration
+from meshlib.config.node import ConfigReport, FileFinding
+from meshlib.config.values import read_duration
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from meshlib.config.values import duration
     ],
 )
 def test_a_duration_is_the_sum_of_its_parts(text: str, seconds: float) -> None:
-    assert duration(text) == pytest.approx(seconds)
+    assert read_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_duration_is_the_sum_of_its_parts(text: str, seconds: float) -> None:
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="expected a time, such as 250ms, 2s or 1m30s"):
-        duration(text)
+        read_duration(text)
 
 
 LONG = {
@@ -109,8 +109,10 @@ def test_odd_digits_in_manifests_do_nothing(tmp_path: Path, code: str) -> None:
 def test_a_report_of_many_findings_compares_none_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """8,000 unknown keys took 22 seconds."""
     compared: list[object] = []
-    monkeypatch.setattr(Finding, "__eq__", lambda self, other: compared.append(other) or self.message == other.message)
-    report, document = ConfigReport(), parse("a: 1", "a.yaml")
+    monkeypatch.setattr(
+        FileFinding, "__eq__", lambda self, other: compared.append(other) or self.message == other.message
+    )
+    report, document = ConfigReport(), parse_document("a: 1", "a.yaml")
     for _ in range(2):
         for number in range(500):
             report.add(document, ("a",), f"finding {number}")

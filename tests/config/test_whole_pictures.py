@@ -18,7 +18,7 @@ import httpx
 
 from meshlib import Mesh, MeshClient, SyncMeshClient
 from meshlib.config.build import Builder
-from meshlib.config.document import parse
+from meshlib.config.document import parse_document
 from meshlib.config.load import load_document
 from meshlib.config.loaded import Loaded
 from meshlib.routing.request import RouteRequest
@@ -46,7 +46,7 @@ clusters:
 
 
 def loaded(number: int) -> Loaded:
-    return load_document(parse(text(number), "mesh.yaml"), Path(), {})
+    return load_document(parse_document(text(number), "mesh.yaml"), Path(), {})
 
 
 class Writer:

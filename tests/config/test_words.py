@@ -10,11 +10,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from meshlib import ConfigError
-from meshlib.config.document import Document, parse
+from meshlib.config.document import Document, parse_document
 from meshlib.config.errors import first_error
 from meshlib.config.models import MeshModel
 from meshlib.config.node import ConfigReport, Node
-from meshlib.config.values import duration
+from meshlib.config.values import read_duration
 
 NONSENSE: list[Any] = [
     *([], {}, "text", "", "-1", -1, 7, 1.5, True, None, math.inf, math.nan, 10**400, "9" * 5_000),
@@ -55,7 +55,7 @@ def test_no_sentence_of_pydantics_reaches_a_user(model: type[BaseModel]) -> None
 
 def test_a_whole_number_beyond_all_floats_is_refused_with_its_place() -> None:
     text = f"clusters: {{a: {{adaptive_limit: {{min_limit: {10**400}}}}}}}"
-    document = parse(text, "a.yaml")
+    document = parse_document(text, "a.yaml")
     with pytest.raises(ValidationError) as caught:
         MeshModel.model_validate(document.data)
     assert "expected at most max_limit" in str(first_error(document, caught.value, model=MeshModel))
@@ -73,4 +73,4 @@ def test_what_is_no_number_in_a_manifest_is_refused_in_our_words(found: Any, rea
 def test_a_million_digits_are_no_time() -> None:
     """In one pass: where the text is searched for parts, this one takes hours."""
     with pytest.raises(ValueError, match="expected a time"):
-        duration("9" * 1_000_000)
+        read_duration("9" * 1_000_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshlib import Mesh
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.events import ConfigRefused, Event, SnapshotPublished
 
 SAYS_NOTHING = [
@@ -32,7 +32,7 @@ class Watched:
         for file, text in files.items():
             (folder / file.replace("_", ".")).write_text(text)
         self.mesh = Mesh()
-        self.reader = Reader(self.mesh, folder / name)
+        self.reader = MeshReader(self.mesh, folder / name)
         self.reader.load()
         self.events: list[Event] = []
         self.mesh.subscribe(self.events.append)

@@ -25,7 +25,7 @@ from meshlib.routing.actions import Mirror
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
 from meshlib.routing.table import RouteTable
-from meshlib.routing.table import Service as Routed
+from meshlib.routing.table import ServiceRoutes as Routed
 
 pytestmark = pytest.mark.anyio
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"

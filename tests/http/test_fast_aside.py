@@ -22,7 +22,7 @@ from meshlib.http.transports.own_transport import AttemptSender
 from meshlib.routing.actions import HeaderEdit
 from meshlib.routing.split import Destination, Split
 from meshlib.routing.table import RouteTable
-from meshlib.routing.table import Service as Routed
+from meshlib.routing.table import ServiceRoutes as Routed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 FAMILIES = [(httpx, meshlib.MeshClient), (httpx2, meshlib.httpx2.MeshClient)]

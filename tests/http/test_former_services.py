@@ -22,7 +22,7 @@ from meshlib.routing.actions import Mirror
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
 from meshlib.routing.table import RouteTable
-from meshlib.routing.table import Service as Routed
+from meshlib.routing.table import ServiceRoutes as Routed
 
 pytestmark = pytest.mark.anyio
 TOKEN = {"Authorization": "Bearer secret"}

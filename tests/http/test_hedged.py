@@ -20,7 +20,7 @@ from meshlib.events import AttemptFinished, Event
 from meshlib.routing.actions import HeaderEdit
 from meshlib.routing.split import Destination, Split
 from meshlib.routing.table import RouteTable
-from meshlib.routing.table import Service as Routed
+from meshlib.routing.table import ServiceRoutes as Routed
 
 pytestmark = pytest.mark.anyio
 AT_ONCE = {"delay": 0.0}  # both attempts go out in one go; nothing here waits for a clock

@@ -11,7 +11,7 @@ from support.loopback import served
 from support.scripted import answering
 
 from meshlib import Mesh
-from meshlib.balancing import ClusterHealth, make
+from meshlib.balancing import ClusterHealth, make_balancer
 from meshlib.balancing.outlier_detection import OutlierDetection
 from meshlib.policies.breaker.accrual import UnifiedAccrual
 from meshlib.policies.retry.backoff_schedules import equal_jittered
@@ -31,7 +31,7 @@ def watched(mesh: Mesh, **settings: Any) -> OutlierDetection:
 
 def rebalanced(mesh: Mesh, name: str, **settings: Any) -> Any:
     cluster = cluster_of(mesh)
-    cluster.balancer = make(name, "users", cluster.balancer.endpoints, **settings)
+    cluster.balancer = make_balancer(name, "users", cluster.balancer.endpoints, **settings)
     return cluster.balancer
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.doors import ClientKind, HandClock, Server, mesh_of
 
 from meshlib import BreakerOpen
-from meshlib.http.engine.retry_after import parse, retry_after
+from meshlib.http.engine.retry_after import parse_retry_after, response_retry_after
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ from meshlib.http.engine.retry_after import parse, retry_after
     ],
 )
 def test_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    assert parse(text, 784111770.0) == seconds
+    assert parse_retry_after(text, 784111770.0) == seconds
 
 
 def test_an_error_may_carry_it() -> None:
-    assert retry_after(BreakerOpen("users", retry_after=2.0)) == 2.0
-    assert retry_after(httpx.ReadError("reset")) is None
-    assert retry_after(httpx.Response(503, headers={"retry-after": "3"})) == 3.0
-    assert retry_after(httpx.Response(503)) is None
+    assert response_retry_after(BreakerOpen("users", retry_after=2.0)) == 2.0
+    assert response_retry_after(httpx.ReadError("reset")) is None
+    assert response_retry_after(httpx.Response(503, headers={"retry-after": "3"})) == 3.0
+    assert response_retry_after(httpx.Response(503)) is None
 
 
 @pytest.mark.anyio

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh
-from meshlib.config.load import Reader
+from meshlib.config.load import MeshReader
 from meshlib.config.manifests import anchored, files_of
 from meshlib.discovery.file_store import FileStore
 from meshlib.telemetry.figures import Figures
@@ -42,9 +42,9 @@ def ports(mesh: Mesh) -> list[int]:
     return [one.port for cluster in mesh.current.clusters.values() for one in cluster.balancer.endpoints]
 
 
-def reader_of(path: str | Path) -> tuple[Mesh, Reader]:
+def reader_of(path: str | Path) -> tuple[Mesh, MeshReader]:
     mesh = Mesh()
-    reader = Reader(mesh, path)
+    reader = MeshReader(mesh, path)
     reader.load()
     return mesh, reader
 

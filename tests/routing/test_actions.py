@@ -9,7 +9,7 @@ from meshlib.routing.match import ExactPath, Match, PrefixPath, RegexPath, Templ
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Destination, Split
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_grpc_status_zero_is_an_abort_too() -> None:
 
 def test_a_decision_says_whether_there_is_something_to_do() -> None:
     def decide(**what: object) -> object:
-        service = Service("users", routes=[Route(**{"to": Split("v1"), **what})])
+        service = ServiceRoutes("users", routes=[Route(**{"to": Split("v1"), **what})])
         return RouteTable([service]).resolve(RouteRequest("users"), lambda: 0.0)
 
     assert decide().plain

@@ -9,7 +9,7 @@ from name_strategies import dtabs, path_values
 from meshlib.routing.binding import Interpreter, bind, shares
 from meshlib.routing.dtab import Dtab
 from meshlib.routing.namer import PENDING, Bound, FunctionNamer, NamingError, RewritingNamer, SourceNamer
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, evaluated, mapped, read_tree, show_tree
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, evaluated, mapped, parse_tree, show_tree
 from meshlib.routing.path import Path
 from meshlib.routing.path_pattern import PathPattern
 
@@ -66,7 +66,7 @@ class Scripted:
         known = self.known.get(str(path), PENDING)
         if isinstance(known, Exception):
             raise known
-        return known if known is PENDING else read_tree(known)
+        return known if known is PENDING else parse_tree(known)
 
 
 def test_a_union_is_as_good_as_what_is_bound_in_it() -> None:
@@ -74,7 +74,7 @@ def test_a_union_is_as_good_as_what_is_bound_in_it() -> None:
 
     def state() -> object:
         try:
-            tree = bind(namer.lookup, read_tree("/test/0 & /test/1"))
+            tree = bind(namer.lookup, parse_tree("/test/0 & /test/1"))
         except NamingError as error:
             return error
         if tree is PENDING:
@@ -108,7 +108,7 @@ def test_fail_over_takes_the_first_that_is_known() -> None:
     namer = Scripted()
 
     def state() -> object:
-        tree = bind(namer.lookup, read_tree("/test/0 | /test/1 & /test/2"))
+        tree = bind(namer.lookup, parse_tree("/test/0 | /test/1 & /test/2"))
         return PENDING if tree is PENDING else evaluated(mapped(tree, lambda bound: (bound.address[1], bound.weight)))
 
     assert state() is PENDING
@@ -133,7 +133,7 @@ def test_fail_over_takes_the_first_that_is_known() -> None:
     ],
 )
 def test_fail_and_empty_end_a_fail_over(text: str, result: object) -> None:
-    assert bind(Scripted().lookup, read_tree(text)) is result
+    assert bind(Scripted().lookup, parse_tree(text)) is result
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ BUOYANT = "/$/io.buoyant."
     ],
 )
 def test_the_rewriting_helpers(path: str, result: str) -> None:
-    assert Interpreter().lookup(Path.read(BUOYANT + path)) == read_tree(result)
+    assert Interpreter().lookup(Path.read(BUOYANT + path)) == parse_tree(result)
 
 
 def test_going_round_in_circles_is_an_error() -> None:
@@ -287,7 +287,7 @@ def test_an_entry_that_says_nothing_hands_on_to_the_namers() -> None:
     ],
 )
 def test_the_rewriting_namer(pattern: str, name: str, path: str, result: str) -> None:
-    assert RewritingNamer(pattern, name).lookup(Path.read(path)) == read_tree(result)
+    assert RewritingNamer(pattern, name).lookup(Path.read(path)) == parse_tree(result)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_path_patterns_fill_in_what_they_took() -> None:
     ],
 )
 def test_shares_multiply_through_nested_unions(text: str, expected: dict[str | None, float]) -> None:
-    found = shares(mapped(read_tree(text), lambda path: Bound(path)))
+    found = shares(mapped(parse_tree(text), lambda path: Bound(path)))
     assert {None if bound is None else bound.id.elements[0]: share for bound, share in found} == pytest.approx(expected)
 
 

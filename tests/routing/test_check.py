@@ -12,12 +12,12 @@ from meshlib.routing.match import ExactPath, Match, PrefixPath, RegexPath, Templ
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 
 def table(*matches: Match | list[Match], default: str | None = "default") -> RouteTable:
     routes = [Route(match=match, to=Split(f"c{n}")) for n, match in enumerate(matches)]
-    return RouteTable([Service("users", routes=routes, default=default and Split(default))])
+    return RouteTable([ServiceRoutes("users", routes=routes, default=default and Split(default))])
 
 
 def told(table: RouteTable, **more: object) -> list[str]:
@@ -60,7 +60,7 @@ def test_names_and_sums_and_ends_are_checked() -> None:
         Route(name="a", match=Match(path="/a"), to=Split({"v1": 90, "v2": 9}), mirrors=[Mirror("shadow")]),
         Route(name="a", match=Match(path="/b"), to=Split({"v1": 2, "v2": 1})),
     ]
-    assert told(RouteTable([Service("users", routes=routes)]), clusters={"v1", "v2"}) == [
+    assert told(RouteTable([ServiceRoutes("users", routes=routes)]), clusters={"v1", "v2"}) == [
         "users, rule 1: the weights of its split sum up to 99, not 100; they are taken as relative",
         "users, rule 1: names the cluster 'shadow', which does not exist",
         "users, rule 2: has the name 'a', as rule 1",

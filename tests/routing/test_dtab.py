@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshlib.routing.dtab import Dentry, Dtab, Prefix
-from meshlib.routing.nametree import NEG, read_tree
+from meshlib.routing.nametree import NEG, parse_tree
 from meshlib.routing.path import Path
 
 
@@ -24,7 +24,7 @@ from meshlib.routing.path import Path
     ],
 )
 def test_the_rest_of_the_path_goes_to_every_leaf_and_later_entries_come_first(dtab: str, path: str, tree: str) -> None:
-    assert Dtab.read(dtab).lookup(Path.read(path)) == read_tree(tree)
+    assert Dtab.read(dtab).lookup(Path.read(path)) == parse_tree(tree)
 
 
 def test_tables_are_appended() -> None:
@@ -50,7 +50,7 @@ def test_a_table_prints_as_finagle_prints_it() -> None:
 
 
 def test_tables_and_entries_are_values() -> None:
-    assert Dtab.read("/a=>/b") == Dtab([Dentry(Prefix("a"), read_tree("/b"))])
+    assert Dtab.read("/a=>/b") == Dtab([Dentry(Prefix("a"), parse_tree("/b"))])
     assert hash(Dtab.read("/a=>/b")) == hash(Dtab.read(" /a => /b ; "))
     assert Dtab().lookup(Path("a")) is NEG
     assert [str(entry) for entry in Dtab.read("/a=>/b;/c=>~")] == ["/a=>/b", "/c=>~"]

@@ -9,7 +9,7 @@ from name_strategies import dtabs, trees
 
 from meshlib.errors import ConfigError
 from meshlib.routing.dtab import ANY, Dentry, Dtab, Prefix
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, Leaf, NameTree, Union, Weighted, read_tree, show_tree
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, Leaf, NameTree, Union, Weighted, parse_tree, show_tree
 from meshlib.routing.path import Path
 
 
@@ -96,7 +96,7 @@ def test_an_element_that_cannot_be_shown_is_escaped_whole(path: Path, text: str)
     ],
 )
 def test_trees_are_read(text: str, tree: NameTree[Path]) -> None:
-    assert read_tree(text) == tree
+    assert parse_tree(text) == tree
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_trees_are_read(text: str, tree: NameTree[Path]) -> None:
 )
 def test_bad_trees_are_refused_with_their_place(text: str, mark: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        read_tree(text)
+        parse_tree(text)
     assert mark in str(refusal.value)
     assert len(str(refusal.value)) < 600
 
@@ -135,7 +135,7 @@ def test_bad_trees_are_refused_with_their_place(text: str, mark: str) -> None:
     ],
 )
 def test_trees_are_printed_with_the_parentheses_they_need(text: str, printed: str) -> None:
-    assert show_tree(read_tree(text)) == printed
+    assert show_tree(parse_tree(text)) == printed
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_mistake_in_a_long_dtab_is_told_with_its_line() -> None:
 
 @given(tree=trees)
 def test_reading_a_printed_tree_gives_the_same_tree(tree: NameTree[Path]) -> None:
-    assert read_tree(show_tree(tree)) == tree
+    assert parse_tree(show_tree(tree)) == tree
 
 
 @given(dtab=dtabs)

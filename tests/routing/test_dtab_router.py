@@ -21,7 +21,7 @@ from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision
 from meshlib.routing.split import Split, Sticky, StickyKey
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 FS = Path.read("/#/io.l5d.fs")
 CLUSTERS = {name: name for name in ("users", "users-v2", "orders")}
@@ -47,7 +47,7 @@ def test_linkerds_own_dtab_works() -> None:
 
 
 def test_it_serves_the_hosts_that_no_service_takes() -> None:
-    table = RouteTable([Service("orders", default=Split("orders-native"))], unknown=router())
+    table = RouteTable([ServiceRoutes("orders", default=Split("orders-native"))], unknown=router())
     found = [table.resolve(RouteRequest(host), lambda: 0.5).cluster for host in ("orders", "users")]
     assert found == ["orders-native", "users"]
 

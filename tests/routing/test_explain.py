@@ -19,12 +19,12 @@ from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split, Sticky, StickyKey
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 FS = Path.read("/#/io.l5d.fs")
 SPLIT = Split({"users-v1": 90, "users-v2": 10})
 STICKY = Split({"users-v1": 90, "users-v2": 10}, sticky=Sticky(StickyKey("header", "x-user")))
-USERS = Service(
+USERS = ServiceRoutes(
     "users",
     hosts=["users", "*.users.internal"],
     routes=[
@@ -137,7 +137,7 @@ def test_each_delegation_is_told() -> None:
 def test_unknown_hosts_are_told() -> None:
     assert told(RouteTable([USERS]), host="x") == ["no service has the host 'x': it goes straight out"]
     assert told(RouteTable(unknown="closed"), host="x")[-1] == "refused: x: closed"
-    egress = Service("egress", default=Split("proxy"))
+    egress = ServiceRoutes("egress", default=Split("proxy"))
     assert told(RouteTable(unknown=egress), host="x") == [
         "no service has the host 'x': the rules of 'egress' for unknown hosts",
         "no rules: the default",
@@ -147,14 +147,14 @@ def test_unknown_hosts_are_told() -> None:
 
 def test_hosts_that_go_out_or_were_services_are_told() -> None:
     listed = RouteTable(
-        [Service("any", hosts=["*.any"], routes=[Route(outside=True)])], outside=["x"], unknown="closed"
+        [ServiceRoutes("any", hosts=["*.any"], routes=[Route(outside=True)])], outside=["x"], unknown="closed"
     )
     assert told(listed, host="x") == ["no service has the host 'x': egress lists it, so it goes straight out"]
     assert told(listed, host="a.any")[-1] == "=> straight out, past the mesh"
-    for unknown in (None, "closed", Service("egress", routes=[Route(outside=True)])):
-        table = RouteTable([Service("any", hosts=["users*"], routes=[Route(outside=True)])], unknown=unknown)
+    for unknown in (None, "closed", ServiceRoutes("egress", routes=[Route(outside=True)])):
+        table = RouteTable([ServiceRoutes("any", hosts=["users*"], routes=[Route(outside=True)])], unknown=unknown)
         for host in ("users", "users2", "a"):
-            before = RouteTable([Service(host, default=Split("x"))])
+            before = RouteTable([ServiceRoutes(host, default=Split("x"))])
             refused = told(table.after(before), host=host)
             assert refused[0] == f"host {host!r} would go straight out, as one that the mesh does not know"
             assert refused[1].startswith(f"refused: was a name of service {host!r}") and len(refused) == 2

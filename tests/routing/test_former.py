@@ -14,15 +14,15 @@ from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision, Route
 from meshlib.routing.split import Split
-from meshlib.routing.table import Resolver, RouteTable, Service
+from meshlib.routing.table import Resolver, RouteTable, ServiceRoutes
 
 
-def to(name: str, *hosts: str) -> Service:
-    return Service(name, hosts=hosts, default=Split(name))
+def to(name: str, *hosts: str) -> ServiceRoutes:
+    return ServiceRoutes(name, hosts=hosts, default=Split(name))
 
 
-def straight(name: str, *hosts: str) -> Service:
-    return Service(name, hosts=hosts, routes=[Route(outside=True)])
+def straight(name: str, *hosts: str) -> ServiceRoutes:
+    return ServiceRoutes(name, hosts=hosts, routes=[Route(outside=True)])
 
 
 def asked(table: RouteTable, host: str, path: str = "/") -> Decision | None:
@@ -116,8 +116,8 @@ def test_a_name_that_is_listed_goes_out_as_long_as_it_is_listed(listed: str) -> 
     assert fate(RouteTable(outside=["elsewhere"]).after(table), "users") == "refused"
 
 
-def rules(*matches: Match) -> Service:
-    return Service("egress", routes=[Route(match=list(matches), outside=True)])
+def rules(*matches: Match) -> ServiceRoutes:
+    return ServiceRoutes("egress", routes=[Route(match=list(matches), outside=True)])
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def rules(*matches: Match) -> Service:
         (rules(Match(hosts=[Text(exact="orders"), Text(suffix="rs")])), "out"),
         (rules(Match(hosts=[Text(exact="orders", invert=True)])), "refused"),
         (rules(Match(hosts=[Text(present=True)])), "refused"),
-        (Service("egress", default=Split("proxy")), "refused"),
-        (Service("egress", routes=[Route(match=Match(hosts=[Text(exact="users")]), to=Split("proxy"))]), "proxy"),
+        (ServiceRoutes("egress", default=Split("proxy")), "refused"),
+        (ServiceRoutes("egress", routes=[Route(match=Match(hosts=[Text(exact="users")]), to=Split("proxy"))]), "proxy"),
     ],
 )
 def test_of_the_rules_for_unknown_hosts_only_one_that_names_the_host_counts(

@@ -10,7 +10,7 @@ from meshlib.routing.match import ExactPath, Match, PrefixPath, RegexPath, Templ
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 
 def ask(path: str = "/", method: str = "GET", query: str = "", **headers: str) -> RouteRequest:
@@ -102,9 +102,9 @@ def test_what_was_given_can_be_read_back() -> None:
     assert (match.query["q"].kind, match.query["q"].invert, match.labels["env"].value) == ("present", True, "prod")
 
 
-def service(*rules: Match) -> Service:
+def service(*rules: Match) -> ServiceRoutes:
     routes = [Route(name=str(n), match=rule, to=Split(f"c{n}")) for n, rule in enumerate(rules)]
-    return Service("users", routes=routes, default=Split("default"))
+    return ServiceRoutes("users", routes=routes, default=Split("default"))
 
 
 segments = st.sampled_from(["a", "b", "ab", ""])
@@ -132,7 +132,7 @@ def test_the_index_finds_what_a_scan_finds(rules: list[Match], path: str, method
 
 def test_one_rule_may_have_many_alternatives() -> None:
     route = Route(name="both", match=[Match(path="/a"), Match(path="/b", methods=["PUT"])], to=Split("v2"))
-    table = RouteTable([Service("users", routes=[route], default=Split("v1"))])
+    table = RouteTable([ServiceRoutes("users", routes=[route], default=Split("v1"))])
     found = [table.resolve(ask(path), lambda: 0.0).cluster for path in ("/a", "/b", "/c")]
     assert found == ["v2", "v1", "v1"]
     assert table.resolve(ask("/b", "PUT"), lambda: 0.0).matched is route.match[1]

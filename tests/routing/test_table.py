@@ -7,7 +7,7 @@ import pytest
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split
-from meshlib.routing.table import RouteTable, Service
+from meshlib.routing.table import RouteTable, ServiceRoutes
 
 
 class Method:
@@ -27,12 +27,12 @@ def cluster(table: RouteTable, host: str, method: str = "GET") -> str | None:
     return None if decision is None else decision.cluster
 
 
-def to(name: str, *hosts: str) -> Service:
-    return Service(name, hosts=hosts, default=Split(name))
+def to(name: str, *hosts: str) -> ServiceRoutes:
+    return ServiceRoutes(name, hosts=hosts, default=Split(name))
 
 
 def test_a_plain_split_decides_with_one_draw() -> None:
-    table = RouteTable([Service("users", default=Split({"users-v1": 90, "users-v2": 10}))])
+    table = RouteTable([ServiceRoutes("users", default=Split({"users-v1": 90, "users-v2": 10}))])
     draws = iter([0.89, 0.9])
     assert table.resolve(RouteRequest("users"), lambda: next(draws)).cluster == "users-v1"
     assert table.resolve(RouteRequest("users"), lambda: next(draws)).cluster == "users-v2"
@@ -43,7 +43,7 @@ def test_the_first_rule_that_matches_wins_and_the_default_comes_last() -> None:
         Route(name="writes", match=Method("POST"), to=Split("primary")),
         Route(name="again", match=[Method("PUT"), Method("POST")], to=Split("other"), timeout=2.0),
     ]
-    table = RouteTable([Service("users", routes=routes, default=Split("replica"))])
+    table = RouteTable([ServiceRoutes("users", routes=routes, default=Split("replica"))])
     assert cluster(table, "users", "POST") == "primary"
     assert cluster(table, "users", "GET") == "replica"
     decision = table.resolve(RouteRequest("users", "PUT"), half)
@@ -51,7 +51,7 @@ def test_the_first_rule_that_matches_wins_and_the_default_comes_last() -> None:
 
 
 def test_without_a_default_an_unmatched_request_is_refused_with_a_reason() -> None:
-    table = RouteTable([Service("users", routes=[Route(match=Method("POST"), to=Split("v1"))])])
+    table = RouteTable([ServiceRoutes("users", routes=[Route(match=Method("POST"), to=Split("v1"))])])
     decision = table.resolve(RouteRequest("users"), half)
     assert decision.cluster is None
     assert "no rule matches" in decision.refused
@@ -105,7 +105,7 @@ def test_unknown_hosts_are_let_out_refused_or_go_by_a_rule() -> None:
 
 def test_a_changed_service_leaves_the_old_table_as_it_was() -> None:
     before = RouteTable([to("users"), to("orders")])
-    after = before.replacing(Service("users", default=Split("users-v2")))
+    after = before.replacing(ServiceRoutes("users", default=Split("users-v2")))
     assert cluster(before, "users") == "users"
     assert cluster(after, "users") == "users-v2"
     assert after.services["orders"] is before.services["orders"]
@@ -118,9 +118,9 @@ def test_a_decision_is_plain_unless_there_is_something_to_do() -> None:
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Service(""), "name"),
-        (lambda: Service("a", hosts=["a.*.b"]), "hosts"),
-        (lambda: Service("a", hosts=["*a*"]), "hosts"),
+        (lambda: ServiceRoutes(""), "name"),
+        (lambda: ServiceRoutes("a", hosts=["a.*.b"]), "hosts"),
+        (lambda: ServiceRoutes("a", hosts=["*a*"]), "hosts"),
         (lambda: RouteTable([to("a"), to("a")]), "services"),
         (lambda: RouteTable([to("a", "h"), to("b", "H")]), "hosts"),
         (lambda: Route(), "to"),

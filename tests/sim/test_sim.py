@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from meshlib.balancing import Endpoint, LoadReport, make
+from meshlib.balancing import Endpoint, LoadReport, make_balancer
 from meshlib.call import SUCCESS
 from meshlib.sim import Client, Delay, Score, Sharing, World, arrivals
 
@@ -43,7 +43,7 @@ def test_one_server_under_half_load_is_an_mm1_queue() -> None:
     world, score, random = World(), Score(), Random(1)
     endpoint = Endpoint("a", 1)
     endpoint.carrier = Sharing(world, lambda: random.expovariate(1.0))
-    client = Client(world, make("random", "demo", [endpoint]), random.random, score)
+    client = Client(world, make_balancer("random", "demo", [endpoint]), random.random, score)
     arrivals(world, client.ask, lambda now: 0.5, 40_000.0, lambda: random.expovariate(1.0))
     world.run(41_000.0)
     assert isclose(sum(score.times) / len(score.times), 2.0, rel_tol=0.05)  # 1 ÷ (1 - load)
@@ -55,7 +55,7 @@ def scene(seed: int, *, fails: bool = False, **options: float) -> tuple[Score, D
     members = [Endpoint("a", port) for port in range(1, 12)]
     for member, server in zip(members, servers, strict=True):
         member.carrier = server
-    client = Client(world, make("default", "demo", members), random.random, score, **options)
+    client = Client(world, make_balancer("default", "demo", members), random.random, score, **options)
     bad = servers[0]
     usual = bad.draw
 
@@ -99,7 +99,7 @@ def test_runs_repeat_themselves() -> None:
 
 def test_load_reports_show_what_other_clients_do() -> None:
     members = [Endpoint("a", port) for port in range(1, 4)]
-    balancer, random = make("default", "demo", members), Random(5).random
+    balancer, random = make_balancer("default", "demo", members), Random(5).random
     for member in members:
         balancer.reported(member, LoadReport(1.0, in_flight=1.0), 1.0)
         for _ in range(20):

@@ -18,12 +18,12 @@ import httpx2
 import meshlib
 import meshlib.httpx2
 from meshlib import Cluster, Endpoint, Mesh, Service, Snapshot
-from meshlib.balancing import ClusterHealth, make
+from meshlib.balancing import ClusterHealth, make_balancer
 from meshlib.http.engine.service_pipeline import service_pipeline
 from meshlib.policies.shell.gate import Gate
 from meshlib.routing.split import Split
 from meshlib.routing.table import RouteTable
-from meshlib.routing.table import Service as Routed
+from meshlib.routing.table import ServiceRoutes as Routed
 from meshlib.runtime import SYSTEM, Runtime
 
 TLS = httpx.create_ssl_context()
@@ -159,7 +159,7 @@ def add(
 ) -> Cluster:
     places = [_endpoint(one) for one in endpoints or ("10.0.0.1", "10.0.0.2", "10.0.0.3")]
     ward = ClusterHealth(name, failures=0, volume=1 << 30)
-    cluster = Cluster(name, make("default", name, places, ward=ward), gates, tls_name=tls_name)
+    cluster = Cluster(name, make_balancer("default", name, places, ward=ward), gates, tls_name=tls_name)
     pipeline = service_pipeline(name, mesh.runtime, **{"backoff": 0.0, **policies})
     service = Service(name, pipeline, statuses=frozenset(statuses))
 

@@ -14,7 +14,7 @@ import h11
 
 from meshlib.wire.h1_errors import RemoteProtocolError
 from meshlib.wire.h11_reader import LONGEST_HEAD
-from meshlib.wire.response_reader import SLICE, Reader
+from meshlib.wire.response_reader import SLICE, ResponseReader
 
 REQUEST = b" / HTTP/1.1\r\nHost: example\r\n"
 Outcome = tuple[object, ...]
@@ -53,7 +53,7 @@ def by_h11(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tup
 
 
 def by_reader(
-    pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]], reader: Reader
+    pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]], reader: ResponseReader
 ) -> Outcome:
     reader.begin(method + REQUEST + b"".join(b"%s: %s\r\n" % field for field in extra) + b"\r\n", method)
     complete = False
@@ -73,7 +73,7 @@ def by_reader(
 
 def agree(pieces: list[bytes], method: bytes, *, closing: bool, extra: list[tuple[bytes, bytes]]) -> None:
     theirs = by_h11(pieces, method, closing=closing, extra=extra)
-    reader = Reader()
+    reader = ResponseReader()
     first = by_reader(pieces, method, closing=closing, extra=extra, reader=reader)
     by_reader([b"".join(pieces)] if pieces else [], b"GET", closing=False, extra=[], reader=reader)
     ours = by_reader(pieces, method, closing=closing, extra=extra, reader=reader)

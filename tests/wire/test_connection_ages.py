@@ -15,7 +15,7 @@ from support.scripted import OK, Peer, answering, get, serving
 import meshlib
 import meshlib.httpx2
 from meshlib import Cluster, Mesh
-from meshlib.balancing import make
+from meshlib.balancing import make_balancer
 from meshlib.config.envoy_export_clusters import HTTP, cluster
 from meshlib.config.models import ClusterModel
 from meshlib.wire.connection_pool import Pool
@@ -170,7 +170,7 @@ def test_envoy_is_told_the_greatest_age() -> None:
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan")])
 def test_a_senseless_age_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="max_connection_duration"):
-        Cluster("users", make("default", "users"), max_connection_duration=wrong)
+        Cluster("users", make_balancer("default", "users"), max_connection_duration=wrong)
     with pytest.raises(ValueError, match="max_duration"):
         Pool("127.0.0.1", 1, max_duration=wrong)
     with pytest.raises(ValueError, match="max_connection_duration"):

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.wire.h1_errors import RemoteProtocolError
-from meshlib.wire.response_reader import Reader
+from meshlib.wire.response_reader import ResponseReader
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"
 
 
-def reading(*pieces: bytes, method: bytes = b"GET", closing: bool = False) -> Reader:
-    reader = Reader()
+def reading(*pieces: bytes, method: bytes = b"GET", closing: bool = False) -> ResponseReader:
+    reader = ResponseReader()
     reader.begin(REQUEST, method)
     for piece in pieces:
         reader.feed(piece)
@@ -150,8 +150,8 @@ def test_agrees_with_h11_on_any_bytes(pieces: list[bytes], closing: bool) -> Non
 def test_a_head_in_small_pieces_is_looked_at_twice_and_not_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 KB that came byte by byte were searched from the start with each byte: two seconds of work."""
     looks: list[int] = []
-    theirs = Reader._feed_head
-    monkeypatch.setattr(Reader, "_feed_head", lambda self, data: looks.append(len(data)) or theirs(self, data))
+    theirs = ResponseReader._feed_head
+    monkeypatch.setattr(ResponseReader, "_feed_head", lambda self, data: looks.append(len(data)) or theirs(self, data))
     whole = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 5000 + b"\r\nContent-Length: 2\r\n\r\nok"
     reader = reading(*(whole[at : at + 1] for at in range(len(whole))))
     assert reader.complete and reader.take() == b"ok"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .base_picker import BasePicker, carry
+from .base_picker import BasePicker, carry_over
 from .default import Default
 from .ejection import ClusterHealth
 from .endpoint import Endpoint
@@ -82,7 +82,7 @@ NAMES = tuple(_CLASSES)
 _LAYERS = ("overprovisioning", "zone", "callers", "zone_weights", "nearest")
 
 
-def make(
+def make_balancer(
     name: str = "default",
     cluster: str = "cluster",
     endpoints: Sequence[Endpoint] = (),
@@ -139,6 +139,6 @@ __all__ = [
     "ReportedWeights",
     "RingHash",
     "RoundRobin",
-    "carry",
-    "make",
+    "carry_over",
+    "make_balancer",
 ]

@@ -92,7 +92,7 @@ class BasePicker:
         return self._members
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the membership. Who stays is the same object; use `carry` if the addresses come afresh."""
+        """Replace the membership. Who stays is the same object; use `carry_over` if the addresses come afresh."""
         ward = self.ward
         for endpoint in endpoints:
             if endpoint.ward is not ward:
@@ -217,7 +217,7 @@ class BasePicker:
         return others[int(random() * len(others))] if others else None
 
 
-def carry(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+def carry_over(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints of `seen`, where those whose address is in `known` are the old objects, told what is new.
 
     Weight, labels, zone and priority are taken over; calls in flight, latency, illness and connections stay. Of two

@@ -18,7 +18,7 @@ MANY = 256  # from so many endpoints on, the calls in flight are estimated from 
 _32 = 0xFFFFFFFF
 
 
-class Bound:
+class LoadBound:
     """At most `factor` times the mean of calls in flight for each endpoint, by weight; 1.25: a quarter above."""
 
     __slots__ = ("_percent",)

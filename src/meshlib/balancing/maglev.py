@@ -8,7 +8,7 @@ from typing import Any
 
 from ..policies.shell import checks
 from .base_picker import BasePicker, EndpointSet, Random
-from .bounded_load import Bound
+from .bounded_load import LoadBound
 from .endpoint import Endpoint
 from .hashing import hash64
 
@@ -52,13 +52,13 @@ class Maglev(BasePicker):
     """The endpoint in slot key mod `size` (a prime); without a key, a random slot.
 
     An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key. With
-    `bound` an overloaded endpoint's keys move on as well, see `Bound`.
+    `bound` an overloaded endpoint's keys move on as well, see `LoadBound`.
     """
 
     name = "maglev"
 
     def __init__(self, *args: Any, size: int = 65_537, bound: float | None = None, **settings: Any) -> None:
-        self.bound = None if bound is None else Bound(bound)
+        self.bound = None if bound is None else LoadBound(bound)
         self.size = checks.count("size", size, least=2)
         if size > LARGEST or any(size % divisor == 0 for divisor in range(2, int(size**0.5) + 1)):
             raise ValueError(f"size={size!r}: expected a prime up to {LARGEST}")

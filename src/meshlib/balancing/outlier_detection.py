@@ -27,7 +27,7 @@ CRITERIA = (
 ENFORCED = ("5xx", "local", "success_rate", "local_success_rate")
 
 
-class Tally:
+class OutlierCounts:
     """One endpoint's outcomes, as outlier detection counts them."""
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Tally:
         self.back_at: float | None = None
 
 
-Judged: TypeAlias = tuple[Endpoint, Tally, int, int]  # good ones, and all
+Judged: TypeAlias = tuple[Endpoint, OutlierCounts, int, int]  # good ones, and all
 
 
 class OutlierDetection:
@@ -126,7 +126,7 @@ class OutlierDetection:
         self.enforced: dict[str, int] = dict.fromkeys(CRITERIA, 0)
         self.overflow = 0  # ejections that `max_ejected` did not allow
         self.due = -inf  # when the interval ends
-        self._tallies: dict[Endpoint, Tally] = {}
+        self._tallies: dict[Endpoint, OutlierCounts] = {}
         self._lock = RLock()  # whoever listens to events may send calls of his own
 
     @classmethod
@@ -149,9 +149,9 @@ class OutlierDetection:
         """Whom to watch from now on. Who stays keeps its counts."""
         with self._lock:
             old = self._tallies
-            self._tallies = {endpoint: old.get(endpoint) or Tally() for endpoint in endpoints}
+            self._tallies = {endpoint: old.get(endpoint) or OutlierCounts() for endpoint in endpoints}
 
-    def tally(self, endpoint: Endpoint) -> Tally:
+    def tally(self, endpoint: Endpoint) -> OutlierCounts:
         """What is known of one endpoint (for live views and tests)."""
         return self._tallies[endpoint]
 
@@ -170,7 +170,13 @@ class OutlierDetection:
                 self._record(endpoint, tally, status, now, random, local)
 
     def _record(
-        self, endpoint: Endpoint, tally: Tally, status: int | None, now: float, random: Callable[[], float], local: str
+        self,
+        endpoint: Endpoint,
+        tally: OutlierCounts,
+        status: int | None,
+        now: float,
+        random: Callable[[], float],
+        local: str,
     ) -> None:
         if local and not self.split:
             status, local = {"timeout": 504, "connect": 503}.get(local, 500), ""
@@ -266,7 +272,9 @@ class OutlierDetection:
                 if over > 1e-9 * total or (over >= -1e-9 * total and not self.a50):
                     self._eject(endpoint, tally, criterion, now, random)
 
-    def _eject(self, endpoint: Endpoint, tally: Tally, criterion: str, now: float, random: Callable[[], float]) -> None:
+    def _eject(
+        self, endpoint: Endpoint, tally: OutlierCounts, criterion: str, now: float, random: Callable[[], float]
+    ) -> None:
         if tally.ejected_at is not None:
             return
         self.detected[criterion] += 1
@@ -286,7 +294,7 @@ class OutlierDetection:
         tally.ejected_at, tally.until = now, now + rest
         endpoint.hold("outlier", now, f"outlier by {criterion}", tally.until)
 
-    def _readmit(self, endpoint: Endpoint, tally: Tally, now: float) -> None:
+    def _readmit(self, endpoint: Endpoint, tally: OutlierCounts, now: float) -> None:
         tally.ejected_at, tally.back_at = None, now
         tally.row = tally.gateway = tally.local = 0
         endpoint.release("outlier", now)

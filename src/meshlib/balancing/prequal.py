@@ -25,7 +25,7 @@ def reuse(pool: int, servers: int, rate: float, removals: float = 1.0, delta: fl
     return max(1.0, (1.0 + delta) / spare) if spare > 0.0 else inf
 
 
-class Answer:
+class ProbeAnswer:
     """One probe's answer in the pool."""
 
     __slots__ = ("at", "endpoint", "in_flight", "latency", "uses")
@@ -42,16 +42,16 @@ class ProbePool:
         self.size = checks.count("size", size, least=2)
         self.age = checks.seconds("age", age)
         self.hot = checks.ratio("hot", hot)
-        self.answers: list[Answer] = []
+        self.answers: list[ProbeAnswer] = []
         self._worst_next = False
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: ProbeAnswer) -> None:
         """Take in an answer; a full pool drops its oldest, and an older one of the same endpoint goes as well."""
         self.answers = [one for one in self.answers if one.endpoint is not answer.endpoint] + [answer]
         if len(self.answers) > self.size:
             self.answers.remove(min(self.answers, key=lambda one: one.at))
 
-    def best(self, now: float, uses: float) -> Answer | None:
+    def best(self, now: float, uses: float) -> ProbeAnswer | None:
         """The answer to follow, or None if fewer than two are usable. Following it adds one to its requests."""
         self.answers = usable = [
             one for one in self.answers if now - one.at <= self.age and one.uses < uses and one.endpoint.well
@@ -80,7 +80,7 @@ class ProbePool:
     def _rank(self) -> Any:
         threshold = self.threshold()
 
-        def rank(one: Answer) -> tuple[int, float]:
+        def rank(one: ProbeAnswer) -> tuple[int, float]:
             return (0, one.latency) if one.in_flight <= threshold else (1, one.in_flight)
 
         return rank
@@ -128,7 +128,7 @@ class Prequal(BasePicker):
         super().reported(endpoint, report, now)
         if report.in_flight is not None:
             with self._lock:
-                self.pool.add(Answer(endpoint, report.in_flight, report.latency or 0.0, now))
+                self.pool.add(ProbeAnswer(endpoint, report.in_flight, report.latency or 0.0, now))
 
     def __copy__(self) -> Prequal:
         """One that can be updated while this one stays as it is: each has answers of its own members alone."""

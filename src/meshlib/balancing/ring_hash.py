@@ -9,7 +9,7 @@ from typing import Any
 
 from ..policies.shell import checks
 from .base_picker import BasePicker, EndpointSet, Random
-from .bounded_load import Bound
+from .bounded_load import LoadBound
 from .endpoint import Endpoint
 from .hashing import hash64
 
@@ -47,7 +47,7 @@ class RingHash(BasePicker):
 
     Ill and avoided endpoints are skipped clockwise, so their keys spread and come back to them later. With `bound`
     (1.25: nobody more than a quarter above the mean of calls in flight) an overloaded endpoint's keys move on as well,
-    see `Bound`.
+    see `LoadBound`.
     """
 
     name = "ring_hash"
@@ -57,7 +57,7 @@ class RingHash(BasePicker):
     ) -> None:
         self.minimum = checks.count("minimum", minimum)
         self.maximum = checks.count("maximum", maximum, least=minimum)
-        self.bound = None if bound is None else Bound(bound)
+        self.bound = None if bound is None else LoadBound(bound)
         self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.rollout_run import rollout
-from ..config.values import duration
+from ..config.values import read_duration
 from ..errors import ConfigError, MeshError
 from ..routing.rollout import Phase
 from ..telemetry.figures import between
@@ -141,7 +141,7 @@ def _steps(text: str) -> list[float]:
 
 
 def _seconds(text: str) -> float:
-    return float(duration(text))
+    return float(read_duration(text))
 
 
 def _said(figures: Mapping[str, float]) -> str:

@@ -72,7 +72,7 @@ def get(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def put(routes: RouteStore, options: argparse.Namespace) -> int:
     text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
-    checked(text, options.file, routes.get())
+    check_route_text(text, options.file, routes.get())
     entry = routes.put(text, expected=options.expected)
     print(f"{routes.name}: revision {entry.revision}")
     return 0
@@ -113,13 +113,13 @@ def diff(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def rollback(routes: RouteStore, options: argparse.Namespace) -> int:
     now, then = _present(routes), _before(routes, options.revision)
-    checked(then.text, f"{routes.name}@{then.revision}", now)
+    check_route_text(then.text, f"{routes.name}@{then.revision}", now)
     entry = routes.put(then.text, expected=now.revision)
     print(f"{routes.name}: revision {entry.revision}, the text of {then.revision}")
     return 0
 
 
-def checked(text: str, file: str, before: Entry | None) -> None:
+def check_route_text(text: str, file: str, before: Entry | None) -> None:
     """Raise `ConfigError` if `text` could not be used, or would be refused after the text of `before`."""
     loaded = load_text(text, file, said=lambda finding: print(finding, file=sys.stderr))
     route_table(loaded.document, loaded.model)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from ..balancing import Endpoint, carry
+from ..balancing import Endpoint, carry_over
 from ..balancing.outlier_detection import OutlierDetection
 from ..errors import ConfigError
 from ..http.engine.service_pipeline import service_pipeline
@@ -23,7 +23,7 @@ from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
 from ..policies.retry.budget import RetryBudget
 from ..policies.shell.gate import Gate
-from ..routing.table import Service as Rules
+from ..routing.table import ServiceRoutes as Rules
 from .build_clusters import balancer, checks, layered, outlier, ward
 from .build_policies import Made, function_pipeline, gates
 from .build_routes import NO_POLICIES, RoutePolicies, live_clusters, route_table, sticky
@@ -81,7 +81,7 @@ class Builder:
             members = loaded.endpoints[name]
             known = before.clusters.get(name)
             if known is None or known[1] is not cluster:
-                cluster.balancer.update(carry(cluster.balancer.endpoints, members))
+                cluster.balancer.update(carry_over(cluster.balancer.endpoints, members))
             elif last is None or last.endpoints.get(name) is not members:
                 clusters[name] = _with_members(cluster, members)
         now.clusters = {name: (model.clusters[name], cluster) for name, cluster in clusters.items()}
@@ -266,7 +266,7 @@ def _with_members(cluster: Cluster, members: Sequence[Endpoint]) -> Cluster:
     Also where nobody came or went: a weight or a zone may have changed on the endpoint that stays.
     """
     balancer = copy(cluster.balancer)
-    balancer.update(carry(balancer.endpoints, members))
+    balancer.update(carry_over(balancer.endpoints, members))
     return Cluster(
         cluster.name,
         balancer,

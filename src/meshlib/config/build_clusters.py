@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ..balancing import NAMES, Balancer, ClusterHealth, Endpoint, make
+from ..balancing import NAMES, Balancer, ClusterHealth, Endpoint, make_balancer
 from ..balancing.outlier_detection import OutlierDetection
 from ..balancing.priority import OVERPROVISIONING
-from ..http.health.health_checks import Checks, GrpcCheck, HttpCheck, TcpCheck, Way
+from ..http.health.health_checks import CheckKind, Checks, GrpcCheck, HttpCheck, TcpCheck
 from ..policies.breaker.accrual import UnifiedAccrual
 from ..policies.retry.backoff_schedules import equal_jittered
 from ..runtime import Runtime
@@ -24,7 +24,7 @@ def check_cluster(document: Document, name: str, model: ClusterModel) -> None:
         expected = f"expected one of {', '.join(NAMES)}, found {model.balancer.kind!r}"
         raise document.error((*base, "balancer"), expected)
     try:
-        make(model.balancer.kind, name, **model.balancer.settings)
+        make_balancer(model.balancer.kind, name, **model.balancer.settings)
     except ValueError as error:
         raise document.error((*base, "balancer"), str(error)) from None
     try:
@@ -51,7 +51,7 @@ def balancer(
     settings = model.balancer.settings
     if layered(coming):
         settings.setdefault("overprovisioning", OVERPROVISIONING)
-    made = make(model.balancer.kind, name, ward=ward, panic=model.panic, **settings)
+    made = make_balancer(model.balancer.kind, name, ward=ward, panic=model.panic, **settings)
     made.update(known)  # only now: it is not for the endpoints of before to say whether priorities come into it
     return made
 
@@ -85,7 +85,7 @@ def checks(name: str, model: ClusterModel) -> Checks | None:
     return None if wanted is None else Checks(name, _way(name, wanted, model), **wanted.rhythm)
 
 
-def _way(name: str, wanted: HealthCheckModel, model: ClusterModel) -> Way:
+def _way(name: str, wanted: HealthCheckModel, model: ClusterModel) -> CheckKind:
     if wanted.http is not None:
         asked = wanted.http.model_dump() | {"host": wanted.http.host or name}
         return HttpCheck(**asked, timeout=wanted.timeout, tls=model.tls, tls_name=model.tls_name)

@@ -11,7 +11,7 @@ from ..routing.hosts import pattern
 from ..routing.match import Match, Text
 from ..routing.route import Route
 from ..routing.split import Destination, KeyKind, Split, Sticky, StickyKey
-from ..routing.table import RouteTable, Service
+from ..routing.table import RouteTable, ServiceRoutes
 from ..routing.url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 from .build_dtab import dtab_router
 from .document import Document, Place
@@ -30,7 +30,7 @@ def route_table(
     document: Document,
     model: MeshModel,
     policies: Mapping[str, RoutePolicies] = NONE,
-    kept: Mapping[str, Service] = NONE,
+    kept: Mapping[str, ServiceRoutes] = NONE,
     names: Mapping[str, Any] = NONE,
 ) -> RouteTable:
     """The table of all services. Raises `ConfigError` for what only the compiler sees (a bad pattern, say).
@@ -56,7 +56,7 @@ def route_table(
         raise document.error(("services",), str(error)) from None
 
 
-def _unknown(document: Document, egress: EgressModel | str, policies: RoutePolicies) -> Service | str | None:
+def _unknown(document: Document, egress: EgressModel | str, policies: RoutePolicies) -> ServiceRoutes | str | None:
     """What becomes of a host that no service takes, and that egress does not list."""
     if not isinstance(egress, EgressModel):
         return REFUSED if egress == "refuse" else None
@@ -80,7 +80,7 @@ def live_clusters(service: ServiceModel) -> frozenset[str]:
     return frozenset(name for split in splits for name, weight in split.items() if weight > 0)
 
 
-def _service(document: Document, base: Place, model: ServiceModel, policies: RoutePolicies) -> Service:
+def _service(document: Document, base: Place, model: ServiceModel, policies: RoutePolicies) -> ServiceRoutes:
     name = str(base[-1])
     place = base
     routes = []
@@ -92,7 +92,7 @@ def _service(document: Document, base: Place, model: ServiceModel, policies: Rou
         # A service that has rules and names no split has no default: what no rule takes is refused.
         default = Split(model.split, sticky=sticky(model.sticky)) if model.split else None if routes else Split(name)
         place = base
-        return Service(name, hosts=model.hosts, routes=routes, default=default)
+        return ServiceRoutes(name, hosts=model.hosts, routes=routes, default=default)
     except ValueError as error:
         raise document.error(place, str(error)) from None
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from .plain_yaml import WHOLE, Place, documents, dotted, lines
 
-__all__ = ["Document", "Place", "dotted", "parse", "parse_all", "read", "read_all"]
+__all__ = ["Document", "Place", "dotted", "parse_document", "parse_documents", "read_document", "read_documents"]
 
 
 class Lines:
@@ -56,9 +56,9 @@ class Document:
         return ConfigError(dotted(place), expected, file=self.file, line=self.line(place))
 
 
-def read(path: Path) -> Document:
+def read_document(path: Path) -> Document:
     """Parse a YAML (or JSON) file. Raises `ConfigError`, also for a key that stands twice."""
-    return parse(_text(path), str(path))
+    return parse_document(_text(path), str(path))
 
 
 def _text(path: Path) -> str:
@@ -72,7 +72,7 @@ def _text(path: Path) -> str:
         raise ConfigError(WHOLE, f"expected UTF-8 text: {error.reason}", file=file, line=line) from None
 
 
-def read_all(path: Path) -> list[Document]:
+def read_documents(path: Path) -> list[Document]:
     """The documents of a file, which `---` sets apart; empty ones are left out.
 
     Raises `ConfigError`, also for a file without a single sign: it was truncated. Comments alone are no documents.
@@ -80,18 +80,18 @@ def read_all(path: Path) -> list[Document]:
     text = _text(path)
     if not text.strip("\ufeff \t\r\n"):
         raise ConfigError(WHOLE, "is empty: write what it means, or delete the file", file=str(path))
-    return [document for document in parse_all(text, str(path)) if document.data is not None]
+    return [document for document in parse_documents(text, str(path)) if document.data is not None]
 
 
-def parse(text: str, file: str) -> Document:
+def parse_document(text: str, file: str) -> Document:
     """Parse YAML text of one document; `file` is the name for errors."""
-    found = parse_all(text, file)
+    found = parse_documents(text, file)
     if len(found) > 1:
         raise ConfigError(WHOLE, "not YAML: expected a single document", file=file, line=found[1].line(()))
     return found[0] if found else Document(file, None, {})
 
 
-def parse_all(text: str, file: str) -> list[Document]:
+def parse_documents(text: str, file: str) -> list[Document]:
     """Parse YAML text of any number of documents."""
     where = Lines(text, file)
     return [Document(file, data, (where, number)) for number, data in enumerate(documents(text, file))]

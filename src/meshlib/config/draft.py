@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .document import Document, Place, dotted
-from .node import ConfigReport, Finding, Node
+from .node import ConfigReport, FileFinding, Node
 
 MANIFESTS = "manifests"  # where something stands that no single file says
 CLUSTER_DOMAIN = ".svc.cluster.local"
@@ -60,7 +60,7 @@ class Draft:
         """Say that nobody defines a subset which a rule leads to."""
         file, line = self.origins.get(("services", host), (MANIFESTS, 1))
         message = f"{host}: no DestinationRule has the subset {subset!r}: cluster {name} has nobody in it"
-        self.report.findings.append(Finding(file, line, "warning", message))
+        self.report.findings.append(FileFinding(file, line, "warning", message))
 
     def document(self) -> MergedDocument:
         data = {"services": self.services, "clusters": self.clusters, "egress": self.egress, **self.extra}

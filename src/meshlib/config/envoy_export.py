@@ -12,10 +12,10 @@ from typing import Any
 
 from ..routing.route import Route
 from ..routing.split import Split
-from ..routing.table import Service
+from ..routing.table import ServiceRoutes
 from .build_routes import route_table, sticky
 from .envoy_export_clusters import cluster as envoy_cluster
-from .envoy_export_match import Unmatched, hash_policies, matches
+from .envoy_export_match import Unmatched, export_match, hash_policies
 from .loaded import Loaded
 from .models import ClusterModel, ServiceModel
 
@@ -94,7 +94,7 @@ class _Writer:
         unknown = self._table.unknown
         if self._table.outside:
             self.say("hosts that egress lists go straight out of the client; Envoy knows nothing of them")
-        if isinstance(unknown, Service) and isinstance(self._model.egress, ServiceModel):
+        if isinstance(unknown, ServiceRoutes) and isinstance(self._model.egress, ServiceModel):
             yield self._virtual_host(unknown, ["*"], self._model.egress)
         elif unknown is None:
             self.say("hosts that the mesh does not know go straight out of the client; Envoy answers them with 404")
@@ -109,7 +109,7 @@ class _Writer:
                 return self._model.services[name].budget.ratio
         return None
 
-    def _virtual_host(self, service: Service, domains: list[str], model: ServiceModel) -> dict[str, Any]:
+    def _virtual_host(self, service: ServiceRoutes, domains: list[str], model: ServiceModel) -> dict[str, Any]:
         if model.hedge is not None:
             self.say(f"{service.name}: hedges have no counterpart")
         routes: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ class _Writer:
             settings = model if at < 0 else self._settings(model, at)
             for alternative in route.match or (None,):
                 try:
-                    match = matches(alternative, self._model.labels)
+                    match = export_match(alternative, self._model.labels)
                 except Unmatched as reason:
                     self.say(f"{service.name}, rule {route.name or at}: {reason}: left out")
                     continue

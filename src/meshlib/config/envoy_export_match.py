@@ -17,7 +17,7 @@ class Unmatched(Exception):
     """A condition that Envoy cannot check."""
 
 
-def matches(alternative: Any, labels: Mapping[str, str]) -> dict[str, Any] | None:
+def export_match(alternative: Any, labels: Mapping[str, str]) -> dict[str, Any] | None:
     """Envoy's `match`; None if the caller's labels rule it out. Raises `Unmatched`."""
     if alternative is None:
         return {"prefix": "/"}

@@ -36,7 +36,7 @@ _EXPECTED = {
 LONGEST_SHOWN = 500  # characters of what was found: more of it would hide what was expected
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """What was found, as an error shows it: the beginning, and how long the whole is."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"

@@ -16,7 +16,7 @@ from ..mesh import Mesh
 from ..runtime import Runtime
 from .build import Builder
 from .load import attempt, load_text, show
-from .node import Finding
+from .node import FileFinding
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
@@ -117,7 +117,7 @@ class StoreReader:
             self._refusal = error
             raise
 
-    def _does_nothing(self, finding: Finding) -> None:
+    def _does_nothing(self, finding: FileFinding) -> None:
         if finding.message not in self._findings:
             self._findings.add(finding.message)
             _log.warning("%s", finding)

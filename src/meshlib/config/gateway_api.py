@@ -81,7 +81,7 @@ def route(
     return found
 
 
-def settle(draft: Draft, candidates: Iterable[Candidate]) -> None:
+def settle_gateway(draft: Draft, candidates: Iterable[Candidate]) -> None:
     """Write all candidates into the draft, the most specific first."""
     for one in sorted(candidates, key=lambda one: one.order):
         service = draft.service(one.host, one.node)

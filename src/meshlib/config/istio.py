@@ -1,8 +1,8 @@
 """What do Istio's VirtualServices mean to a client? Each field becomes one of ours, or is reported.
 
-The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless `load` is
-told that this process stands in for that gateway. A rule with a condition that cannot be checked here is left out too:
-without the condition it would take more than it should.
+The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless
+`load_istio` is told that this process stands in for that gateway. A rule with a condition that cannot be checked here
+is left out too: without the condition it would take more than it should.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def _mirrors(draft: Draft, node: Node, namespace: str) -> dict[str, float]:
     return found
 
 
-def load(*paths: str | os.PathLike[str], **how: Any) -> Any:
+def load_istio(*paths: str | os.PathLike[str], **how: Any) -> Any:
     """Read manifests: the same as `manifests.read`, under the name by which people look for it."""
     from .manifests import read_manifests  # it reads all kinds, and so knows this room
 

@@ -31,7 +31,7 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Entry:
+class HostEntry:
     """What a ServiceEntry says about one host: its ports, and who is behind it."""
 
     ports: dict[int, tuple[str, int]]  # number → protocol, the port there
@@ -46,7 +46,7 @@ class Known:
     """Everything that says something about clusters, by host."""
 
     rules: dict[str, Rule] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, HostEntry] = field(default_factory=dict)
     workloads: list[tuple[str, dict[str, int], dict[str, Any]]] = field(default_factory=list)
 
 
@@ -93,12 +93,12 @@ def service_entry(known: Known, draft: Draft, spec: Node, namespace: str) -> Non
         if "*" in name or (resolution == "NONE" and not endpoints and not labels):
             draft.service(name, spec).setdefault("routes", [{"name": "straight out", "outside": True}])
             if name not in known.entries and "*" not in name:
-                known.entries[name] = Entry(ports, [], names)
+                known.entries[name] = HostEntry(ports, [], names)
             continue
         if name in known.entries:
             spec.say("hosts", f"{host!r} has an entry already, from elsewhere: this one is not used")
             continue
-        known.entries[name] = Entry(ports, endpoints, names, labels, resolution == "STATIC" or bool(labels))
+        known.entries[name] = HostEntry(ports, endpoints, names, labels, resolution == "STATIC" or bool(labels))
         draft.service(name, spec)
 
 

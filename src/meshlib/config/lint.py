@@ -17,16 +17,16 @@ from .load import load
 from .loaded import Loaded
 from .manifests import are_manifests, read_manifests
 from .models import MeshModel, ServiceModel
-from .node import Finding
+from .node import FileFinding
 from .route_models import MatchModel, PathModel, RouteModel
 
 
-def lint(path: Path) -> list[Finding]:
+def lint(path: Path) -> list[FileFinding]:
     """Everything that is wrong with a mesh.yaml or senseless in it, in the order of its lines.
 
     Of manifests (a file, a folder or a pattern): what is wrong, and what does nothing in a client.
     """
-    report: list[Finding] = []
+    report: list[FileFinding] = []
     try:
         if are_manifests(path):
             manifests = read_manifests([path])
@@ -35,19 +35,19 @@ def lint(path: Path) -> list[Finding]:
             loaded = load(path)
         table = Builder(Mesh()).snapshot(loaded).routes  # what only constructors see is wrong as well
     except ConfigError as error:
-        found = [Finding(error.file or str(path), error.line or 1, "error", f"{error.where}: {error.expected}")]
+        found = [FileFinding(error.file or str(path), error.line or 1, "error", f"{error.where}: {error.expected}")]
         return found + [_from_note(note, str(path)) for note in getattr(error, "__notes__", ())]
     senseless = [] if report or loaded.document.file == MANIFESTS else list(_warnings(loaded, table))
     return sorted([*report, *senseless], key=lambda finding: (finding.file, finding.line))
 
 
-def _from_note(note: str, file: str) -> Finding:
+def _from_note(note: str, file: str) -> FileFinding:
     """The further problems of one reading hang on the first as notes: `file:line: message`."""
     place, _, message = note.removeprefix(file).lstrip(":").partition(": ")
-    return Finding(file, int(place) if place.isdigit() else 1, "error", message or note)
+    return FileFinding(file, int(place) if place.isdigit() else 1, "error", message or note)
 
 
-def _warnings(loaded: Loaded, table: RouteTable) -> Iterator[Finding]:
+def _warnings(loaded: Loaded, table: RouteTable) -> Iterator[FileFinding]:
     document, model = loaded.document, loaded.model
     for name, service in model.services.items():
         yield from _splits(document, name, service)
@@ -66,7 +66,7 @@ def _warnings(loaded: Loaded, table: RouteTable) -> Iterator[Finding]:
             yield _warn(document, ("egress", "hosts", index), message)
 
 
-def _splits(document: Document, name: str, service: ServiceModel) -> Iterator[Finding]:
+def _splits(document: Document, name: str, service: ServiceModel) -> Iterator[FileFinding]:
     base: Place = ("services", name)
     splits: list[tuple[Place, dict[str, float]]] = [((*base, "split"), service.split)]
     splits += [((*base, "routes", n, "split"), route.split) for n, route in enumerate(service.routes)]
@@ -78,7 +78,7 @@ def _splits(document: Document, name: str, service: ServiceModel) -> Iterator[Fi
             )
 
 
-def _unreachable(document: Document, name: str, service: ServiceModel) -> Iterator[Finding]:
+def _unreachable(document: Document, name: str, service: ServiceModel) -> Iterator[FileFinding]:
     """A rule is never reached if an earlier one takes everything that it takes."""
     for at, route in enumerate(service.routes):
         for before, earlier in enumerate(service.routes[:at]):
@@ -139,7 +139,7 @@ def _literal(path: str | PathModel | None) -> str | None:
     return _prefix(path) if path.endswith("/*") else None if set(path) & set("{*") else path
 
 
-def _unnamed(document: Document, model: MeshModel) -> Iterator[Finding]:
+def _unnamed(document: Document, model: MeshModel) -> Iterator[FileFinding]:
     named = {cluster for service in model.services.values() for cluster in clusters_of(service).values()}
     named |= {name for name, service in model.services.items() if not service.split and not service.routes}
     for name in model.clusters:
@@ -147,8 +147,8 @@ def _unnamed(document: Document, model: MeshModel) -> Iterator[Finding]:
             yield _warn(document, ("clusters", name), "no service leads to it")
 
 
-def _warn(document: Document, place: Place, message: str) -> Finding:
+def _warn(document: Document, place: Place, message: str) -> FileFinding:
     nearest = place
     while nearest and nearest not in document.lines:
         nearest = nearest[:-1]
-    return Finding(document.file, document.lines.get(nearest, 1), "warning", f"{dotted(place)}: {message}")
+    return FileFinding(document.file, document.lines.get(nearest, 1), "warning", f"{dotted(place)}: {message}")

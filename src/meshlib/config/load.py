@@ -22,14 +22,14 @@ from ..events import ConfigRefused
 from ..mesh import Mesh
 from ..runtime import SYSTEM, Runtime
 from .build import Builder
-from .document import Document, parse, parse_all, read
+from .document import Document, parse_document, parse_documents, read_document
 from .emptied import refuse_emptied
 from .endpoint_files import NOBODY, copy_of, endpoints_of
 from .errors import first_error
-from .loaded import Loaded, check, static_endpoints
+from .loaded import Loaded, check_names, static_endpoints
 from .manifests import amount_to, anchored, are_manifests, is_manifest, read_manifests
 from .models import ClusterModel, MeshModel
-from .node import Finding
+from .node import FileFinding
 
 M = TypeVar("M", bound=Mesh)
 _log = logging.getLogger("meshlib")
@@ -41,7 +41,7 @@ def mesh_from_file(
     """See `Mesh.from_file`."""
     file = Path(path)
     mesh = kind(name=file.stem, runtime=runtime)
-    reader = Reader(mesh, path, **manifests)
+    reader = MeshReader(mesh, path, **manifests)
     reader.load()
     if watch:
         watcher = FileWatch(reader.seen, reader.changed)
@@ -57,10 +57,10 @@ def load(path: Path, seen: dict[Path, Stamp] | None = None, before: Loaded | Non
     """
     seen = {} if seen is None else seen
     seen[path] = stamp(path)
-    return load_document(read(path), path.parent, seen, before)
+    return load_document(read_document(path), path.parent, seen, before)
 
 
-def _unheard(finding: Finding) -> None:
+def _unheard(finding: FileFinding) -> None:
     """Of those who do not ask what does nothing here."""
 
 
@@ -68,7 +68,7 @@ def load_text(
     text: str,
     name: str,
     before: Loaded | None = None,
-    said: Callable[[Finding], object] = _unheard,
+    said: Callable[[FileFinding], object] = _unheard,
     folder: Path | None = None,
 ) -> Loaded:
     """Read and check a text that lives in no file of its own: a mesh.yaml, or manifests of other meshes.
@@ -78,8 +78,8 @@ def load_text(
     """
     folder = folder or Path.cwd()
     if not is_manifest(text):
-        return load_document(parse(text, name), folder, {}, before)
-    found = [(document, folder) for document in parse_all(text, name) if document.data is not None]
+        return load_document(parse_document(text, name), folder, {}, before)
+    found = [(document, folder) for document in parse_documents(text, name) if document.data is not None]
     manifests = amount_to(found, {}, home=folder)
     for finding in manifests.report:
         said(finding)
@@ -99,7 +99,7 @@ def check_text(document: Document, before: Loaded | None = None) -> MeshModel:
         model = MeshModel.model_validate(data if before is None else _with_known(data, before))
     except ValidationError as error:
         raise first_error(document, error, model=MeshModel) from None
-    check(document, model, before)
+    check_names(document, model, before)
     return model
 
 
@@ -156,11 +156,11 @@ class Files:
     def _document(self, file: Path) -> Document:
         if file not in self._read:
             self._seen[file] = stamp(file)
-            self._read[file] = read(file)
+            self._read[file] = read_document(file)
         return self._read[file]
 
 
-class Reader:
+class MeshReader:
     """Keeps one mesh in step with its files: a mesh.yaml, or the `manifests` of somebody else's mesh."""
 
     def __init__(self, mesh: Mesh, path: str | os.PathLike[str], **manifests: Any) -> None:

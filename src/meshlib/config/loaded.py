@@ -50,7 +50,7 @@ def place_of(service: str) -> Place:
     return (EGRESS,) if service == EGRESS else ("dtab",) if service[:1] in (ANY, "/") else ("services", service)
 
 
-def check(document: Document, model: MeshModel, before: Loaded | None = None) -> None:
+def check_names(document: Document, model: MeshModel, before: Loaded | None = None) -> None:
     """What no single field can show: names that lead nowhere, splits without weight. Raises `ConfigError`.
 
     Clusters that were found good `before` are not looked at again.

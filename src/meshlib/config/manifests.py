@@ -20,12 +20,12 @@ from ..runtime import SYSTEM, Runtime
 from . import gateway_api, istio, istio_clusters, linkerd
 from .build import Builder
 from .build_routes import route_table
-from .document import Document, read_all
+from .document import Document, read_documents
 from .draft import Draft
 from .endpoint_files import endpoint
 from .errors import first_error
 from .istio_retry import DEFAULT
-from .loaded import Loaded, check
+from .loaded import Loaded, check_names
 from .models import EndpointModel, MeshModel
 from .node import ConfigReport, Node
 from .plain_yaml import WHOLE
@@ -110,7 +110,7 @@ def are_manifests(path: str | os.PathLike[str]) -> bool:
     try:
         if not is_manifest(Path(text).read_text(encoding="utf-8")):
             return False
-        return any(_kind(document) != "" for document in read_all(Path(text)))
+        return any(_kind(document) != "" for document in read_documents(Path(text)))
     except (OSError, UnicodeDecodeError, ConfigError):
         return False
 
@@ -139,7 +139,7 @@ def read_manifests(
     def documents() -> Iterator[tuple[Document, Path]]:
         for path in files_of(paths):
             seen[path] = stamp(path)
-            found = read_all(path)
+            found = read_documents(path)
             files[path] = bool(found)
             yield from ((document, path.parent) for document in found)
         if not any(files.values()):
@@ -193,7 +193,7 @@ def amount_to(
     # Gateways first: routes ask what they listen for.
     for kind, item in sorted(kinds, key=lambda one: one[0] != "Gateway"):
         _read(draft, known, routes, item, kind, namespace, gateways, listeners)
-    gateway_api.settle(draft, routes)
+    gateway_api.settle_gateway(draft, routes)
     found |= istio_clusters.settle(known, draft, given)
     for item in items:
         item.close()
@@ -206,7 +206,7 @@ def amount_to(
         model = MeshModel.model_validate(whole.data)
     except ValidationError as error:
         raise first_error(whole, error, model=MeshModel) from None
-    check(whole, model)
+    check_names(whole, model)
     route_table(whole, model)
     return Manifests(whole, model, found, report, seen)
 

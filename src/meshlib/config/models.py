@@ -32,7 +32,7 @@ from .policy_models import (
     RateLimitModel,
     RetryModel,
     ThrottleModel,
-    at_most,
+    check_order,
     off,
 )
 from .route_models import RouteModel, Split, Sticky
@@ -138,7 +138,7 @@ class ServiceModel(Model):
 
     @model_validator(mode="after")
     def _longest(self) -> ServiceModel:
-        at_most(self, "per_try_timeout", "timeout")
+        check_order(self, "per_try_timeout", "timeout")
         return self
 
 
@@ -195,7 +195,7 @@ class PipelineModel(Model):
 
     @model_validator(mode="after")
     def _longest(self) -> PipelineModel:
-        at_most(self, "per_try_timeout", "timeout")
+        check_order(self, "per_try_timeout", "timeout")
         return self
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from ..errors import ConfigError
 from .document import Document, Place, dotted
-from .errors import shown
-from .values import duration, ratio
+from .values import read_duration, read_ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """One thing to say about a file. An error would be refused; a warning would not."""
 
     file: str
@@ -33,15 +32,15 @@ class ConfigReport:
     """What was read and does not do here what it does elsewhere, each thing once, in the order of its discovery."""
 
     def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self._known: set[Finding] = set()
+        self.findings: list[FileFinding] = []
+        self._known: set[FileFinding] = set()
 
     def add(self, document: Document, place: Place, message: str) -> None:
         nearest = place
         while nearest and nearest not in document.lines:
             nearest = nearest[:-1]
         line = document.lines.get(nearest, 1)
-        finding = Finding(document.file, line, "warning", f"{title(document)}: {dotted(place)}: {message}")
+        finding = FileFinding(document.file, line, "warning", f"{title(document)}: {dotted(place)}: {message}")
         if finding not in self._known:
             self._known.add(finding)
             self.findings.append(finding)
@@ -57,7 +56,7 @@ class ConfigReport:
             error.add_note(f"{other.file}:{other.line}: {other.message}")
         raise error
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[FileFinding]:
         return iter(self.findings)
 
     def __len__(self) -> int:
@@ -143,10 +142,10 @@ class Node:
         return int(found)
 
     def seconds(self, key: str, default: float | None = None) -> float | None:
-        return self._measured(key, default, duration)
+        return self._measured(key, default, read_duration)
 
     def share(self, key: str, default: float | None = None) -> float | None:
-        return self._measured(key, default, ratio)
+        return self._measured(key, default, read_ratio)
 
     def _measured(self, key: str, default: float | None, read: Any) -> float | None:
         found = self.value(key)

@@ -16,7 +16,7 @@ def off(value: Any) -> Any:
     return None if value is False else value
 
 
-def at_most(model: Model, field: str, bound: str) -> None:
+def check_order(model: Model, field: str, bound: str) -> None:
     """Of two times or counts of `model` the first must not be above the second."""
     value, most = getattr(model, field), getattr(model, bound)
     if value is not None and most is not None and value > most:
@@ -48,7 +48,7 @@ class BreakerModel(Model):
     @model_validator(mode="after")
     def _longest(self) -> BreakerModel:
         if "cooldown_max" in self.model_fields_set:  # its default gives way to a longer cooldown
-            at_most(self, "cooldown", "cooldown_max")
+            check_order(self, "cooldown", "cooldown_max")
         if self.failure_rate is None and self.slow_call_rate is None:
             for field in ("window", "window_calls"):
                 if getattr(self, field) is not None:
@@ -72,7 +72,7 @@ class RetryModel(Model):
     @model_validator(mode="after")
     def _longest(self) -> RetryModel:
         if "backoff_max" in self.model_fields_set:  # its default gives way to a longer backoff
-            at_most(self, "backoff", "backoff_max")
+            check_order(self, "backoff", "backoff_max")
         return self
 
 
@@ -120,7 +120,7 @@ class AdaptiveLimitModel(Model):
     def _bounds(self) -> AdaptiveLimitModel:
         for field in ("initial", "min_limit"):
             if field in self.model_fields_set:  # their defaults give way to a lower maximum
-                at_most(self, field, "max_limit")
+                check_order(self, field, "max_limit")
         if self.by == "vegas" and "min_limit" in self.model_fields_set:
             raise ValueError("min_limit: expected none, vegas has no lower bound but 1")
         return self

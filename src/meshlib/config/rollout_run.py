@@ -17,7 +17,7 @@ from ..errors import MeshError
 from ..routing.rollout import Move, Phase, Rollout, shifted
 from ..routing.split import Split
 from ..runtime import SYSTEM, Runtime
-from .document import parse
+from .document import parse_document
 from .edit import with_value
 from .load import check_text
 from .models import MeshModel
@@ -126,7 +126,7 @@ class RolloutRun:
             entry = self.store.get()
             if entry is None:
                 raise StoreAway(f"{self.store.name}: there is no text in it")
-            model = check_text(parse(entry.text, self.store.name))
+            model = check_text(parse_document(entry.text, self.store.name))
             claim = model.rollouts.get(self.service)
             if self._claimed and (claim is None or claim.by != self.owner):
                 raise RolloutRefused(f"{self.service}: the claim is gone; somebody else has taken over")

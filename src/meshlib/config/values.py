@@ -18,7 +18,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, 
 _part = re.compile(r" *(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)").match
 
 
-def duration(value: Any) -> Any:
+def read_duration(value: Any) -> Any:
     """Seconds as a float, from a number of seconds or a text such as "1m30s"."""
     if isinstance(value, bool):
         raise ValueError("expected a time, such as 250ms, 2s or 1m30s")
@@ -36,7 +36,7 @@ def duration(value: Any) -> Any:
     return sum(found)
 
 
-def ratio(value: Any) -> Any:
+def read_ratio(value: Any) -> Any:
     """A share between 0 and 1, from a number or a text such as "20%"."""
     if isinstance(value, bool):
         raise ValueError("expected a share, such as 0.2 or 20%")
@@ -49,5 +49,5 @@ def ratio(value: Any) -> Any:
         raise ValueError("expected a share, such as 0.2 or 20%") from None
 
 
-Seconds: TypeAlias = Annotated[float, BeforeValidator(duration)]
-Ratio: TypeAlias = Annotated[float, BeforeValidator(ratio)]
+Seconds: TypeAlias = Annotated[float, BeforeValidator(read_duration)]
+Ratio: TypeAlias = Annotated[float, BeforeValidator(read_ratio)]

@@ -15,7 +15,7 @@ _MOST_REPEATS = 1_000
 _CONTROLS: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
 
 
-def compiled(pattern: str, ignore_case: bool) -> Program:
+def compile_pattern(pattern: str, ignore_case: bool) -> Program:
     """The program of a pattern; its last instruction accepts. Targets are absolute. Raises ValueError."""
     parser = _Parser(pattern, ignore_case)
     body = parser.alternatives(0)

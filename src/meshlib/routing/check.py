@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from .match import Match
 from .route import Matcher, Route
 from .split import Split
-from .table import RouteTable, Service
+from .table import RouteTable, ServiceRoutes
 from .url_path import ExactPath, PrefixPath, RegexPath, TemplatePath, UrlPath
 
 Kind: TypeAlias = Literal["unreachable", "unknown-cluster", "split-sum", "no-match", "same-name"]
@@ -36,7 +36,7 @@ class Finding:
 def findings(table: RouteTable, *, clusters: Collection[str] | None = None) -> list[Finding]:
     """Everything that looks wrong in a table. With `clusters`, also names of clusters that are not among them."""
     services = list(table.services.values())
-    if isinstance(table.unknown, Service):
+    if isinstance(table.unknown, ServiceRoutes):
         services.append(table.unknown)
     found: list[Finding] = []
     for service in services:
@@ -76,7 +76,7 @@ def covers(first: Matcher, second: Matcher) -> bool:
     )
 
 
-def _unreachable(service: Service) -> Iterator[Finding]:
+def _unreachable(service: ServiceRoutes) -> Iterator[Finding]:
     earlier: list[tuple[int, Matcher]] = []
     closed: int | None = None  # the rule that takes everything
     for rule, route in enumerate(service.routes):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from ..errors import ConfigError
 from .dtab import Dentry, Dtab, Prefix
-from .nametree import read_tree
+from .nametree import parse_tree
 from .request import HeaderLookup, RouteRequest
 
 USER_HEADER = "l5d-dtab"
@@ -81,7 +81,7 @@ def _legacy_texts(header: HeaderLookup) -> list[str | None]:
             break
         if prefix is None or tree is None:
             raise ConfigError(f"x-dtab-{number:02d}", "headers in pairs of -a and -b expected, one found")
-        pairs.append(str(Dentry(Prefix.read(_decoded(prefix)), read_tree(_decoded(tree)))))
+        pairs.append(str(Dentry(Prefix.read(_decoded(prefix)), parse_tree(_decoded(tree)))))
     return [";".join(pairs), header("dtab-local")]
 
 

@@ -18,7 +18,7 @@ from .namer import Pending
 from .request import Random, RouteRequest
 from .route import Decision, Route
 from .split import SLOTS, Split
-from .table import RouteTable, Service
+from .table import RouteTable, ServiceRoutes
 
 
 class Step:
@@ -88,7 +88,7 @@ def explain(table: RouteTable, request: RouteRequest, random: Random) -> Explana
     elif isinstance(table.unknown, DtabRouter):
         steps.append(Step(f"no service has the host {request.host!r}: the dtab decides"))
         steps += _by_dtab(table.unknown, request, draws)
-    elif isinstance(table.unknown, Service):
+    elif isinstance(table.unknown, ServiceRoutes):
         service = table.unknown
         steps.append(Step(f"no service has the host {request.host!r}: the rules of {service.name!r} for unknown hosts"))
     if decision is not None and service is not None:
@@ -99,7 +99,7 @@ def explain(table: RouteTable, request: RouteRequest, random: Random) -> Explana
     return Explanation(decision, steps, draws)
 
 
-def _by_rules(service: Service, decision: Decision, request: RouteRequest, draws: list[float]) -> Iterator[Step]:
+def _by_rules(service: ServiceRoutes, decision: Decision, request: RouteRequest, draws: list[float]) -> Iterator[Step]:
     tried = service.routes if decision.rule < 0 else service.routes[: decision.rule + 1]
     for number, route in enumerate(tried):
         named = f"rule {number + 1}{f' {route.name!r}' if route.name else ''}"

@@ -62,7 +62,7 @@ EMPTY = Special("EMPTY", "$")
 NameTree: TypeAlias = Leaf[T] | Alt[T] | Union[T] | Special
 
 
-def read_tree(text: str) -> NameTree[Path]:
+def parse_tree(text: str) -> NameTree[Path]:
     """Parse `3 * /a & /b | ~`. Raises ConfigError with the position of the mistake in brackets."""
     from . import _dtab_reader
 

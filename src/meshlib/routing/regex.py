@@ -9,7 +9,7 @@ at most the size of the pattern, and that size is limited.
 
 from __future__ import annotations
 
-from ._regex_parser import compiled
+from ._regex_parser import compile_pattern
 from ._regex_program import CHAR, END, JUMP, SAVE, SPLIT, START, Instruction
 
 LARGEST_CACHE = 5_000
@@ -36,7 +36,7 @@ class Regex:
         self.pattern = pattern
         self.ignore_case = ignore_case
         self.search = search
-        self._program = compiled(pattern, ignore_case)
+        self._program = compile_pattern(pattern, ignore_case)
         self._forget()
 
     def matches(self, text: str) -> bool:

@@ -18,7 +18,7 @@ from .text_match import Text
 NO_ROUTE = Route(name="(no rule matched)", to=Split("(none)"))
 
 
-class Service:
+class ServiceRoutes:
     """A logical name with its rules. It is compiled when it is made, so a new table costs only what has changed.
 
     `hosts` are the names that callers use (the service's own name if none are given); `*.x`, `x.*` and `*` are
@@ -84,7 +84,7 @@ class Service:
 
 
 class Resolver(Protocol):
-    """What decides about hosts that no service takes: a `Service` or a `DtabRouter`."""
+    """What decides about hosts that no service takes: a `ServiceRoutes` or a `DtabRouter`."""
 
     @property
     def resolve(self) -> Callable[[RouteRequest, Random], Decision]: ...
@@ -98,8 +98,8 @@ class RouteTable:
     """All services. `resolve` is one dictionary look-up, then that service's own compiled function.
 
     `unknown` decides about hosts that the mesh does not know: None lets them go straight out (`resolve` answers
-    None), a string refuses them with that reason, a `Service` applies its rules, a `DtabRouter` its dtab. Hosts under
-    `outside` (names and wildcards) go straight out before it is asked.
+    None), a string refuses them with that reason, a `ServiceRoutes` applies its rules, a `DtabRouter` its dtab. Hosts
+    under `outside` (names and wildcards) go straight out before it is asked.
 
     Hosts that were services of an earlier table (`after`) do not go straight out, unless they are under `outside`, or
     a service of that very name or a rule for that host leads there.
@@ -109,13 +109,13 @@ class RouteTable:
 
     def __init__(
         self,
-        services: Iterable[Service] = (),
+        services: Iterable[ServiceRoutes] = (),
         *,
         unknown: Resolver | str | None = None,
         outside: Iterable[str] = (),
     ) -> None:
-        found: dict[str, Service] = {}
-        hosts: dict[str, Service] = {}
+        found: dict[str, ServiceRoutes] = {}
+        hosts: dict[str, ServiceRoutes] = {}
         for service in services:
             if service.name in found:
                 raise ValueError(f"services: {service.name!r} found twice, expected each name once")
@@ -125,7 +125,7 @@ class RouteTable:
                     other = hosts[host].name
                     raise ValueError(f"hosts: {host!r} found in {other!r} and {service.name!r}, expected it once")
                 hosts[host] = service
-        self.services: Mapping[str, Service] = MappingProxyType(found)
+        self.services: Mapping[str, ServiceRoutes] = MappingProxyType(found)
         self.unknown = unknown
         self.outside = tuple(pattern(host) for host in outside)
         self._outside = HostMap(dict.fromkeys(self.outside, True))
@@ -169,7 +169,7 @@ class RouteTable:
         whole = folded(host)
         return decision if whole in named or host_and_port(whole)[0] in named else _refused(host, reason)
 
-    def service(self, host: str) -> Service | None:
+    def service(self, host: str) -> ServiceRoutes | None:
         """The service that takes this host. Egress rules for unknown hosts do not count."""
         return self._hosts.find(host)
 
@@ -193,7 +193,7 @@ class RouteTable:
         table._former = former
         return table
 
-    def replacing(self, *services: Service) -> RouteTable:
+    def replacing(self, *services: ServiceRoutes) -> RouteTable:
         """The same table with these services changed or added."""
         changed = {**self.services, **{service.name: service for service in services}}
         return RouteTable(changed.values(), unknown=self.unknown, outside=self.outside).after(self)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from meshlib.wire.exchange_timer import ExchangeTimer
 from meshlib.wire.h1_errors import ReadError, RemoteProtocolError, WireError
 from meshlib.wire.raw_response import RawResponse
-from meshlib.wire.response_reader import Reader
+from meshlib.wire.response_reader import ResponseReader
 
 # What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet;
 # one whose request waits in an outbox.
@@ -51,7 +51,7 @@ class ExchangeEnd(ExchangeTimer):
         super().__init__(loop)
         self._rested = rested
         self._closed = closed
-        self.reader = Reader()
+        self.reader = ResponseReader()
         self._waiter: asyncio.Future[RawResponse] | None = None  # to be told of what comes next
         self._asked: asyncio.Future[RawResponse] | None = (
             None  # the last waiter of this exchange, told or not, till its end
@@ -82,7 +82,7 @@ class ExchangeEnd(ExchangeTimer):
         assert answer is not None
         if self._streaming:
             answer.source = self, reader
-            self.reader = Reader()  # the other one stays with the stream, which may not have taken all of it
+            self.reader = ResponseReader()  # the other one stays with the stream, which may not have taken all of it
         else:
             answer.body = reader.take()
             answer.source = self

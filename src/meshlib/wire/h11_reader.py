@@ -1,4 +1,4 @@
-"""What did the server answer, where it is not plain? The road over h11, to which `Reader` hands such responses."""
+"""h11 reader: reads what is not plain. `ResponseReader` hands such responses over to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshlib.wire.raw_response import RawResponse, ResponseHead
 from meshlib.wire.response_reader import SLICE
 
 if TYPE_CHECKING:
-    from meshlib.wire.response_reader import Reader
+    from meshlib.wire.response_reader import ResponseReader
 
 LONGEST_HEAD: Final = 100 * 1024  # bytes of an incomplete head or chunk line that httpcore lets h11 hold
 
@@ -40,7 +40,7 @@ class H11Road:
             parser.receive_data(so_far)
             parser.next_event()
 
-    def feed(self, reader: Reader, data: bytes) -> bool:
+    def feed(self, reader: ResponseReader, data: bytes) -> bool:
         """Take bytes from the server, or b"" for its end, and give what they say to `reader`; True when the response is
         complete. Raises RemoteProtocolError."""
         for start in range(0, len(data) or 1, SLICE):
@@ -53,7 +53,7 @@ class H11Road:
                 return True
         return False
 
-    def _pump(self, reader: Reader) -> bool:
+    def _pump(self, reader: ResponseReader) -> bool:
         parser = self._h11
         while True:
             try:

@@ -37,7 +37,7 @@ _CHUNKED_SO_FAR = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _H11, _DONE = range(6)
 
 
-class Reader:
+class ResponseReader:
     """Reads the responses of one connection, one after the other: `begin`, then `feed` or `eof` until one is True.
 
     `answer` is there once the head is complete. Body bytes gather in `parts`; `held` is their number.

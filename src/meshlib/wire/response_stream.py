@@ -7,7 +7,7 @@ from types import EllipsisType
 from meshlib.wire.h1_connection import Connection
 from meshlib.wire.h1_errors import WireError
 from meshlib.wire.raw_response import RawResponse
-from meshlib.wire.response_reader import Reader
+from meshlib.wire.response_reader import ResponseReader
 
 
 class Stream:
@@ -19,7 +19,7 @@ class Stream:
 
     __slots__ = ("_reader", "connection", "head")
 
-    def __init__(self, answer: RawResponse, connection: Connection, reader: Reader) -> None:
+    def __init__(self, answer: RawResponse, connection: Connection, reader: ResponseReader) -> None:
         self.head = answer.head
         self.connection = connection
         self._reader = reader

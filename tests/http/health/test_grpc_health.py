@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from meshlib import Endpoint, Mesh
 from meshlib.events import EndpointEjected, EndpointRestored, Event
-from meshlib.http.health.health_checks import FAILED, PASSED, GrpcCheck, Health, TcpCheck, Way
+from meshlib.http.health.health_checks import FAILED, PASSED, CheckKind, GrpcCheck, Health, TcpCheck
 from meshlib.http.transports.own_transport import LoopPools
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -36,7 +36,7 @@ def serving(credentials: grpc.ServerCredentials | None = None) -> Iterator[tuple
         server.stop(None).wait()
 
 
-def ask(way: Way, endpoint: Endpoint) -> Health | str:
+def ask(way: CheckKind, endpoint: Endpoint) -> Health | str:
     """What one check says; the name of the error if it raises one, which counts as FAILED."""
 
     async def asked() -> Health | str:

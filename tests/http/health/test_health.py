@@ -16,7 +16,7 @@ from support.scripted import OK, Peer, answering, once
 from meshlib import Endpoint, Mesh
 from meshlib.balancing.outlier_detection import OutlierDetection
 from meshlib.events import EndpointEjected, EndpointRestored, Event
-from meshlib.http.health.health_checks import FAILED, FATAL, PASSED, Checks, Health, HttpCheck, TcpCheck, Way
+from meshlib.http.health.health_checks import FAILED, FATAL, PASSED, CheckKind, Checks, Health, HttpCheck, TcpCheck
 from meshlib.http.health.health_thread import HealthThread
 from meshlib.http.transports.own_transport import LoopPools
 
@@ -24,7 +24,7 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 LOST = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-def ask(way: Way, *endpoints: Endpoint, tls: Any = None) -> list[Health]:
+def ask(way: CheckKind, *endpoints: Endpoint, tls: Any = None) -> list[Health]:
     """Ask each endpoint once, by an event loop of this thread."""
 
     async def asked() -> list[Health]:

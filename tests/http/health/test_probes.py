@@ -13,7 +13,7 @@ from support.loopback import served
 from support.scripted import OK, Peer, Script, answering
 
 from meshlib import Mesh
-from meshlib.balancing import make
+from meshlib.balancing import make_balancer
 from meshlib.balancing.load_report import PROBE_PATH
 from meshlib.http.health.health_thread import HealthThread
 
@@ -40,7 +40,7 @@ def busy(requests: int, latency: float) -> Script:
 
 def rebalanced(mesh: Mesh, name: str, **settings: Any) -> None:
     cluster = cluster_of(mesh)
-    cluster.balancer = make(name, "users", cluster.balancer.endpoints, **settings)
+    cluster.balancer = make_balancer(name, "users", cluster.balancer.endpoints, **settings)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -22,10 +22,10 @@ from meshlib.policies.breaker.accrual import (
     hybrid,
 )
 from meshlib.policies.retry.backoff import equal_jitter
-from meshlib.policies.retry.backoff_schedules import constant, exponential
+from meshlib.policies.retry.backoff_schedules import constant_waits, exponential_waits
 
-WAIT = partial(constant, 5.0)
-DOUBLING = partial(exponential, 1.0)
+WAIT = partial(constant_waits, 5.0)
+DOUBLING = partial(exponential_waits, 1.0)
 
 
 def test_the_nth_failure_in_a_row_kills_and_a_success_ends_the_run() -> None:
@@ -87,7 +87,9 @@ def test_a_backoff_may_be_seconds_a_sequence_a_recipe_or_a_function() -> None:
 
 
 def test_or_else_tells_both_and_takes_the_longer_wait() -> None:
-    policy = OrElse(ConsecutiveFailures(1, partial(constant, 1.0)), ConsecutiveFailures(2, partial(constant, 9.0)))
+    policy = OrElse(
+        ConsecutiveFailures(1, partial(constant_waits, 1.0)), ConsecutiveFailures(2, partial(constant_waits, 9.0))
+    )
     assert [policy.failure(0.0), policy.failure(0.0)] == [1.0, 9.0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from meshlib.policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate, Trip
-from meshlib.policies.breaker.trip_arguments import parts
+from meshlib.policies.breaker.trip_arguments import trip_parts
 
 MAKERS: list[Callable[[], Trip]] = [
     lambda: Consecutive(2),
@@ -81,7 +81,7 @@ def test_either_hears_everything_and_is_taken_apart() -> None:
     one, two = Consecutive(1), FailureCount(2, calls=2)
     trip = Either(Either(one), two)
     assert trip.record(True, 0.0, 0.0) == "1 failure in a row"
-    assert parts(trip) == (one, two) and two.totals(0.0).bad == 1
+    assert trip_parts(trip) == (one, two) and two.totals(0.0).bad == 1
     trip.clear()
     assert trip.quiet is False and one.run == 0 and two.totals(0.0).calls == 0
 

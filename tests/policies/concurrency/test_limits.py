@@ -17,7 +17,7 @@ from meshlib.policies.concurrency.limit_algorithms import (
     Gradient2,
     Limit,
     Vegas,
-    Windowed,
+    WindowedLimit,
     log10_root,
     square_root,
 )
@@ -174,7 +174,7 @@ class Recorded(FixedLimit):
 
 def test_a_window_passes_on_one_sample() -> None:
     inner = Recorded()
-    limit = Windowed(inner)
+    limit = WindowedLimit(inner)
     limit.update(0.01, 0.01, 1)  # ends the window before, which was too small
     for n in range(9):
         limit.update(0.5, 0.010 + n / 1000, n, n == 3)
@@ -186,7 +186,7 @@ def test_a_window_passes_on_one_sample() -> None:
 
 def test_a_window_may_pass_on_a_percentile() -> None:
     inner = Recorded()
-    limit = Windowed(inner, percentile=0.9, min_samples=10)
+    limit = WindowedLimit(inner, percentile=0.9, min_samples=10)
     limit.update(0.0, 0.01, 1)
     for n in range(1, 11):
         limit.update(2.0 if n == 10 else 0.5, n / 100, 1)
@@ -198,7 +198,7 @@ def test_the_roots() -> None:
     assert [square_root(4)(n) for n in (1, 16, 25, 99)] == [4, 4, 5, 9]
 
 
-@pytest.mark.parametrize("make", [AIMD, Vegas, Gradient2, Gradient, lambda: Windowed(Gradient2(), min_samples=1)])
+@pytest.mark.parametrize("make", [AIMD, Vegas, Gradient2, Gradient, lambda: WindowedLimit(Gradient2(), min_samples=1)])
 @given(
     samples=st.lists(st.tuples(st.floats(1e-6, 100.0), st.integers(0, 1500), st.booleans()), min_size=1, max_size=200)
 )
@@ -219,7 +219,7 @@ def test_a_limit_never_leaves_its_range(make: Callable[[], Limit], samples: list
         (lambda: Gradient2(short_window=0), "short_window"),
         (lambda: Vegas(smoothing=0.0), "smoothing"),
         (lambda: FixedLimit(0), "limit"),
-        (lambda: Windowed(FixedLimit(1), min_window=0), "min_window"),
+        (lambda: WindowedLimit(FixedLimit(1), min_window=0), "min_window"),
     ],
 )
 def test_nonsense_is_refused_at_construction(make: Callable[[], object], field: str) -> None:

@@ -24,9 +24,9 @@ def half() -> float:
 
 
 def test_plain_schedules() -> None:
-    assert first(3, backoff.constant(2.0)) == [2.0, 2.0, 2.0]
-    assert first(4, backoff.linear(1.0, 2.0, 6.0)) == [1.0, 3.0, 5.0, 6.0]
-    assert first(4, backoff.exponential(1.0, 3.0, 20.0)) == [1.0, 3.0, 9.0, 20.0]
+    assert first(3, backoff.constant_waits(2.0)) == [2.0, 2.0, 2.0]
+    assert first(4, backoff.linear_waits(1.0, 2.0, 6.0)) == [1.0, 3.0, 5.0, 6.0]
+    assert first(4, backoff.exponential_waits(1.0, 3.0, 20.0)) == [1.0, 3.0, 9.0, 20.0]
 
 
 def test_equal_jittered_waits_out_its_last_step_below_the_maximum() -> None:
@@ -63,43 +63,51 @@ def test_exponential_jittered_stays_at_the_maximum_once_it_could_reach_it() -> N
 
 
 def test_tower_adds_jitter_on_top() -> None:
-    assert first(4, backoff.tower(0.05, 0.1, 1.0, half)) == pytest.approx([0.075, 0.125, 0.125, 0.125])
+    assert first(4, backoff.tower_waits(0.05, 0.1, 1.0, half)) == pytest.approx([0.075, 0.125, 0.125, 0.125])
 
 
 def test_polly_follows_its_curve() -> None:
     curve = [2**t * tanh(sqrt(4 * t)) for t in (0.5, 1.5, 2.5)]
     waits = [curve[0] / 1.4, (curve[1] - curve[0]) / 1.4, (curve[2] - curve[1]) / 1.4]
     assert first(3, backoff.polly_exponential(1.0, half)) == pytest.approx(waits)
-    assert first(2, backoff.spread(backoff.constant(2.0), half)) == [2.0, 2.0]
+    assert first(2, backoff.spread_waits(backoff.constant_waits(2.0), half)) == [2.0, 2.0]
 
 
 def test_resilience4j_truncates_to_milliseconds() -> None:
     assert first(6, backoff.resilience4j_exponential(5.0, 1.5)) == [5.0, 7.5, 11.25, 16.875, 25.312, 37.968]
-    assert first(1, backoff.resilience4j_randomized(backoff.constant(1.0), half)) == [1.0]
+    assert first(1, backoff.resilience4j_randomized(backoff.constant_waits(1.0), half)) == [1.0]
 
 
 def test_take_until_ends_once_the_total_is_reached() -> None:
-    assert list(backoff.take_until(backoff.linear(1.0, 1.0), 9.0)) == [1.0, 2.0, 3.0, 4.0], "Finagle's takeUntil"
-    assert list(backoff.take_until(backoff.constant(3.0), 9.0)) == [3.0, 3.0, 3.0]
-    assert list(backoff.take_until(backoff.constant(1.0), 0.0)) == []
-    assert list(backoff.take_until(iter([1.0]), 9.0)) == [1.0]
+    assert list(backoff.waits_until(backoff.linear_waits(1.0, 1.0), 9.0)) == [1.0, 2.0, 3.0, 4.0], "Finagle's takeUntil"
+    assert list(backoff.waits_until(backoff.constant_waits(3.0), 9.0)) == [3.0, 3.0, 3.0]
+    assert list(backoff.waits_until(backoff.constant_waits(1.0), 0.0)) == []
+    assert list(backoff.waits_until(iter([1.0]), 9.0)) == [1.0]
 
 
 def test_from_nothing_nothing_grows() -> None:
-    for delays in (backoff.linear(0.0, 0.0), backoff.exponential(0.0), backoff.polly_exponential(0.0, half)):
+    for delays in (
+        backoff.linear_waits(0.0, 0.0),
+        backoff.exponential_waits(0.0),
+        backoff.polly_exponential(0.0, half),
+    ):
         assert set(first(1100, delays)) == {0.0}
-    assert first(2, backoff.linear(2.0, 2.0, 0.5)) == first(2, backoff.exponential(2.0, 2.0, 0.5)) == [0.5, 0.5]
+    assert (
+        first(2, backoff.linear_waits(2.0, 2.0, 0.5))
+        == first(2, backoff.exponential_waits(2.0, 2.0, 0.5))
+        == [0.5, 0.5]
+    )
 
 
 def test_a_random_delay_lies_anywhere_in_its_range() -> None:
-    assert [next(backoff.uniform(1.0, 3.0, lambda draw=draw: draw)) for draw in (0.0, 0.5)] == [1.0, 2.0]
+    assert [next(backoff.uniform_waits(1.0, 3.0, lambda draw=draw: draw)) for draw in (0.0, 0.5)] == [1.0, 2.0]
 
 
 def test_a_spread_wait_moves_by_its_share_and_never_below_nothing() -> None:
     for draw, wait in ((0.0, 0.75), (0.4, 0.95), (0.5, 1.0), (0.6, 1.05)):
-        assert next(backoff.spread(backoff.constant(1.0), lambda draw=draw: draw)) == pytest.approx(wait)
-    assert next(backoff.spread(backoff.constant(1.0), lambda: 0.0, 0.0, 0.4)) == pytest.approx(0.6)
-    assert next(backoff.spread(backoff.constant(1.0), lambda: 0.0, 0.0, 4.0)) == 0.0
+        assert next(backoff.spread_waits(backoff.constant_waits(1.0), lambda draw=draw: draw)) == pytest.approx(wait)
+    assert next(backoff.spread_waits(backoff.constant_waits(1.0), lambda: 0.0, 0.0, 0.4)) == pytest.approx(0.6)
+    assert next(backoff.spread_waits(backoff.constant_waits(1.0), lambda: 0.0, 0.0, 4.0)) == 0.0
 
 
 def test_a_recipe_takes_the_dice_or_throws_its_own() -> None:
@@ -157,7 +165,7 @@ def test_no_schedule_leaves_its_bounds(seed: int, start: float, times: float) ->
 
 
 def test_schedules_go_on_for_ever() -> None:
-    for delays in (backoff.exponential(1.0, maximum=9.0), backoff.polly_exponential(1.0, half, 9.0)):
+    for delays in (backoff.exponential_waits(1.0, maximum=9.0), backoff.polly_exponential(1.0, half, 9.0)):
         assert first(3000, delays)[-1] == 9.0
 
 
@@ -165,6 +173,6 @@ def test_nonsense_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="maximum=1"):
         backoff.equal_jittered(2.0, 1.0, half)
     with pytest.raises(ValueError, match="maximum=-1"):
-        backoff.exponential(2.0, 2.0, -1.0)
+        backoff.exponential_waits(2.0, 2.0, -1.0)
     with pytest.raises(ValueError, match="start="):
         backoff.decorrelated(0.0, 1.0, half)

@@ -69,7 +69,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("initial", lambda: limit_algorithms.AIMD(initial=50, min_limit=1, max_limit=20)),
     ("initial", lambda: limit_algorithms.Gradient2(initial=50, min_limit=1, max_limit=20)),
     ("min_limit", lambda: limit_algorithms.Gradient(min_limit=50, max_limit=20)),
-    ("min_window", lambda: limit_algorithms.Windowed(limit_algorithms.Vegas(), min_window=2.0, max_window=1.0)),
+    ("min_window", lambda: limit_algorithms.WindowedLimit(limit_algorithms.Vegas(), min_window=2.0, max_window=1.0)),
     ("minimum_delay", lambda: Hedge(minimum_delay=3.0, longest_delay=2.0)),
     ("discard", lambda: Hedge(discard=True)),  # type: ignore[arg-type]
     ("retry_result", lambda: Retry(retry_result=503)),  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from math import exp
 
 import pytest
 
-from meshlib.policies.statistics.ewma import Ema, PeakEwma
+from meshlib.policies.statistics.ewma import Ema, PeakLatency
 
 
 def test_the_first_sample_is_taken_as_it_is() -> None:
@@ -29,14 +29,14 @@ def test_time_does_not_go_backwards() -> None:
 
 
 def test_a_peak_counts_at_once_and_falls_slowly() -> None:
-    peak = PeakEwma(10.0)
+    peak = PeakLatency(10.0)
     peak.observe(0.1, 0.0)
     assert peak.observe(2.0, 1.0) == 2.0
     assert peak.observe(0.1, 2.0) == pytest.approx(0.1 * (1 - exp(-0.1)) + 2.0 * exp(-0.1))
 
 
 def test_load_counts_the_calls_in_flight_and_reading_does_not_write() -> None:
-    peak = PeakEwma(0.5, first_guess=0.02)
+    peak = PeakLatency(0.5, first_guess=0.02)
     assert peak.load(1, 0.0) == pytest.approx(0.04)
     peak.observe(0.2, 0.2)
     assert [peak.load(1, 0.2), peak.load(0, 0.2)] == pytest.approx([0.4, 0.2])
@@ -45,7 +45,7 @@ def test_load_counts_the_calls_in_flight_and_reading_does_not_write() -> None:
 
 
 def test_where_looking_settles_the_next_sample_is_measured_against_what_was_seen() -> None:
-    looks, does_not = PeakEwma(10.0, settles=True), PeakEwma(10.0)
+    looks, does_not = PeakLatency(10.0, settles=True), PeakLatency(10.0)
     for cost in (looks, does_not):
         cost.observe(1.0, 0.0)
         assert cost.value(10.0) == pytest.approx(exp(-1))
@@ -54,7 +54,7 @@ def test_where_looking_settles_the_next_sample_is_measured_against_what_was_seen
 
 
 def test_without_data_an_endpoint_costs_nothing_until_a_call_is_under_way() -> None:
-    cost = PeakEwma(10.0, penalty=140737.0, settles=True)
+    cost = PeakLatency(10.0, penalty=140737.0, settles=True)
     assert [cost.load(pending, 1.0) for pending in (0, 1, 2)] == [0.0, 140738.0, 140739.0]
     cost.observe(0.1, 2.0)
     assert cost.load(1, 2.0) == 0.2

@@ -25,7 +25,7 @@ from .tally import Tally
 from .traffic import Arrival, schedule
 from .verdicts import judge
 from .view import WIDTH, LiveView
-from .world import World
+from .world import DemoWorld
 
 
 def demo(*, fast: bool = False, seed: int = 1, picture: Path | None = None) -> int:
@@ -50,7 +50,7 @@ async def _run(console: Console, tempo: Tempo, seed: int, picture: Path | None) 
     live = LiveView(console)
     view = live if console.is_terminal and not console.is_dumb_terminal else LinesView(console)
     arrivals = schedule(seed=seed, rate=tempo.rate, length=tempo.length)
-    async with World(cooldown=tempo.cooldown, patience=tempo.patience) as world:
+    async with DemoWorld(cooldown=tempo.cooldown, patience=tempo.patience) as world:
         await _warm_up(world, tempo)
         mesh = await _watched(Pass(1, world, tempo, MeshSide), arrivals, view)
         world.split(100, 0)
@@ -71,7 +71,7 @@ async def _watched(one: Pass, arrivals: list[Arrival], view: LiveView | LinesVie
     return one.tally
 
 
-async def _warm_up(world: World, tempo: Tempo) -> None:
+async def _warm_up(world: DemoWorld, tempo: Tempo) -> None:
     """A few requests that do not count: what is imported at first use would make the first endpoint look slow."""
     for one in (Pass(0, world, tempo, MeshSide), Pass(0, world, tempo, PlainSide)):
         for arrival in schedule(seed=0, rate=10.0, length=1.0):

@@ -10,15 +10,15 @@ from rich.text import Text
 from .tally import Tally, figures
 from .verdicts import Claim, failures_outside, outage, to_dead, to_dead_v2
 from .words import milliseconds
-from .world import World
+from .world import DemoWorld
 
 
-def closing(mesh: Tally, plain: Tally, world: World, claims: list[Claim]) -> RenderableType:
+def closing(mesh: Tally, plain: Tally, world: DemoWorld, claims: list[Claim]) -> RenderableType:
     """The table, then the claims."""
     return Group(_side_by_side(mesh, plain, world), _claims(claims), _sum(claims))
 
 
-def _side_by_side(mesh: Tally, plain: Tally, world: World) -> Table:
+def _side_by_side(mesh: Tally, plain: Tally, world: DemoWorld) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, title="the same traffic, the same faults")
     table.add_column("")
     table.add_column("MeshClient", justify="right", style="bold")

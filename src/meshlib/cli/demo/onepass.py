@@ -9,13 +9,13 @@ from .script import ACTS, Act, Tempo
 from .sides import MeshSide, PlainSide, Side
 from .tally import Tally
 from .traffic import Arrival, drive
-from .world import World
+from .world import DemoWorld
 
 
 class Pass:
     """One run of the play. What it measures is in `tally`; `act` is the act at hand."""
 
-    def __init__(self, number: int, world: World, tempo: Tempo, side: type[MeshSide] | type[PlainSide]) -> None:
+    def __init__(self, number: int, world: DemoWorld, tempo: Tempo, side: type[MeshSide] | type[PlainSide]) -> None:
         self.number = number
         self.world = world
         self.tempo = tempo

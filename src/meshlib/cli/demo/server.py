@@ -41,7 +41,7 @@ class App:
         await send({"type": "http.response.body", "body": self._body})
 
 
-class Server(uvicorn.Server):
+class ObedientServer(uvicorn.Server):
     """uvicorn, saying on standard output that it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     threading.Thread(target=obey, args=(app,), daemon=True).start()
     # Plain asyncio and no logging: what the demo shows must not depend on what else is installed.
     config = uvicorn.Config(app, loop="asyncio", ws="none", lifespan="off", log_config=None, access_log=False)
-    Server(config).run([door])
+    ObedientServer(config).run([door])
 
 
 if __name__ == "__main__":

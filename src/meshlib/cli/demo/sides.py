@@ -32,7 +32,7 @@ from ...runtime import System
 from .script import Tempo, weights
 from .tally import Answer, Sent, Tally, Told
 from .traffic import Arrival
-from .world import World
+from .world import DemoWorld
 
 _REMARKABLE = (
     BreakerChanged,
@@ -73,7 +73,7 @@ class MeshSide:
 
     title = "through MeshClient"
 
-    def __init__(self, world: World, tempo: Tempo, tally: Tally, clock: Callable[[], float]) -> None:
+    def __init__(self, world: DemoWorld, tempo: Tempo, tally: Tally, clock: Callable[[], float]) -> None:
         self._tally = tally
         self._clock = clock
         self._mesh = Mesh.from_file(world.mesh_yaml, runtime=_Dice())
@@ -124,7 +124,7 @@ class PlainSide:
 
     title = "through plain httpx, round robin"
 
-    def __init__(self, world: World, tempo: Tempo, tally: Tally, clock: Callable[[], float]) -> None:
+    def __init__(self, world: DemoWorld, tempo: Tempo, tally: Tally, clock: Callable[[], float]) -> None:
         self._tally = tally
         self._clock = clock
         self._length = tempo.length

@@ -44,7 +44,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PassFigures:
     """A few numbers over many requests; times in seconds, NaN-free: 0.0 where there was nothing to measure."""
 
     count: int
@@ -102,10 +102,10 @@ E = TypeVar("E", bound=Event)
 O = TypeVar("O", Answer, Sent)  # noqa: E741
 
 
-def figures(outcomes: Sequence[Outcome]) -> Figures:
+def figures(outcomes: Sequence[Outcome]) -> PassFigures:
     """Counts, and the percentiles of what went well: a refusal is quick, but nobody is glad of it."""
     times = sorted(one.took for one in outcomes if one.ok)
-    return Figures(len(outcomes), len(outcomes) - len(times), percentile(times, 0.5), percentile(times, 0.99))
+    return PassFigures(len(outcomes), len(outcomes) - len(times), percentile(times, 0.5), percentile(times, 0.99))
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

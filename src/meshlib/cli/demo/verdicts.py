@@ -12,7 +12,7 @@ from math import exp, inf, lgamma, log
 from ...events import BreakerChanged, CallRejected, EndpointEjected, EndpointProbed, EndpointRestored, SnapshotPublished
 from .script import SLOW
 from .tally import Tally
-from .world import World
+from .world import DemoWorld
 
 DOUBT = 1e-6
 
@@ -26,7 +26,7 @@ class Claim:
     figures: str
 
 
-def bounds(count: int, share: float) -> tuple[int, int]:
+def share_bounds(count: int, share: float) -> tuple[int, int]:
     """The least and the greatest number of hits in `count` draws, each a hit with probability `share`.
 
     Fewer than the least, or more than the greatest, come with a probability below one in a million each.
@@ -62,17 +62,17 @@ def failures_outside(tally: Tally, span: tuple[float, float]) -> int:
     return sum(not one.ok and not (one.at < end and one.at + one.took > start) for one in tally.answers)
 
 
-def to_dead(tally: Tally, world: World) -> int:
+def to_dead(tally: Tally, world: DemoWorld) -> int:
     """What was sent to the dead endpoint of v1 while it was dead."""
     return len(tally.to([world.servers["v1-c"].address], tally.done["dead"], tally.began["back"]))
 
 
-def to_dead_v2(tally: Tally, world: World) -> int:
+def to_dead_v2(tally: Tally, world: DemoWorld) -> int:
     """What was sent to v2 while all of it was dead."""
     return len(tally.to([one.address for one in world.of("v2")], tally.done["outage"], tally.began["healing"]))
 
 
-def judge(mesh: Tally, plain: Tally, world: World) -> list[Claim]:
+def judge(mesh: Tally, plain: Tally, world: DemoWorld) -> list[Claim]:
     """All claims, in the order of the play."""
     return [
         _loses_its_share(mesh, world),
@@ -87,11 +87,11 @@ def judge(mesh: Tally, plain: Tally, world: World) -> list[Claim]:
     ]
 
 
-def _loses_its_share(mesh: Tally, world: World) -> Claim:
+def _loses_its_share(mesh: Tally, world: DemoWorld) -> Claim:
     start, end = mesh.done["slow"], mesh.began["healed"]
     everyone = len(mesh.to([one.address for one in world.of("v1")], start, end))
     here = len(mesh.to([world.servers["v1-b"].address], start, end))
-    least, _ = bounds(everyone, 1 / 3)
+    least, _ = share_bounds(everyone, 1 / 3)
     return Claim(
         "the slow endpoint loses its share",
         here < least,
@@ -99,7 +99,7 @@ def _loses_its_share(mesh: Tally, world: World) -> Claim:
     )
 
 
-def _gets_it_back(mesh: Tally, world: World) -> Claim:
+def _gets_it_back(mesh: Tally, world: DemoWorld) -> Claim:
     # By a probe as a rule. But whoever answered so late only once was never taken out, and is only thought dear.
     address = world.servers["v1-b"].address
     restored, _ = mesh.first(EndpointRestored, mesh.began["healed"], address=address)
@@ -109,14 +109,14 @@ def _gets_it_back(mesh: Tally, world: World) -> Claim:
     return Claim("quick again, it is asked again", quick > 0, f"{quick} quick answers since{probe}")
 
 
-def _is_ejected(mesh: Tally, world: World) -> Claim:
+def _is_ejected(mesh: Tally, world: DemoWorld) -> Claim:
     address = world.servers["v1-c"].address
     start, end = mesh.done["dead"], mesh.began["back"]
     ejected, _ = mesh.first(EndpointEjected, mesh.began["dead"], address=address)
     everyone = len(mesh.to([one.address for one in world.of("v1")], start, end))
     here = len(mesh.to([address], start, end))
     probes = sum(start < at < end for at, _ in mesh.all(EndpointProbed, start, address=address))
-    least, _ = bounds(everyone, 1 / 3)
+    least, _ = share_bounds(everyone, 1 / 3)
     return Claim(
         "the dead endpoint is ejected",
         ejected < end and here < least,
@@ -124,7 +124,7 @@ def _is_ejected(mesh: Tally, world: World) -> Claim:
     )
 
 
-def _comes_back_by_a_probe(mesh: Tally, world: World) -> Claim:
+def _comes_back_by_a_probe(mesh: Tally, world: DemoWorld) -> Claim:
     address = world.servers["v1-c"].address
     start, end = mesh.began["back"], mesh.began["all"]
     probed, _ = mesh.first(EndpointProbed, mesh.began["dead"], address=address)
@@ -143,7 +143,7 @@ def _splits(mesh: Tally) -> list[Claim]:
         start = mesh.first(SnapshotPublished, mesh.began[act])[0] if act else 0.0
         servers = [one.server for one in mesh.answered(start, mesh.began[until]) if one.server]
         v2 = sum(server.startswith("v2") for server in servers)
-        least, greatest = bounds(len(servers), share)
+        least, greatest = share_bounds(len(servers), share)
         measured = v2 / len(servers) if servers else 0.0
         found.append(
             Claim(

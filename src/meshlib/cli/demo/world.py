@@ -42,7 +42,7 @@ clusters:
 """
 
 
-class Server:
+class DemoServer:
     """One server: its address stays the same through all deaths.
 
     After a kill the next process is started at once, but told to listen only by `listen`: it is loaded by then, and
@@ -123,7 +123,7 @@ def _close(pipe: IO[str] | None) -> None:
         pass  # its other end is gone, or a thread still reads the last of it
 
 
-class World:
+class DemoWorld:
     """All servers and the folder. `async with` starts and ends it.
 
     `cooldown` is the breakers', `patience` the longest wait between two probes of an endpoint: as mesh.yaml writes
@@ -134,13 +134,13 @@ class World:
         self._cooldown = cooldown
         self._patience = patience
         self._folder = TemporaryDirectory(prefix="meshlib-demo-")
-        self.servers: dict[str, Server] = {}
+        self.servers: dict[str, DemoServer] = {}
         self.mesh_yaml = Path(self._folder.name) / "mesh.yaml"
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> DemoWorld:
         try:
             for name in SERVERS:
-                self.servers[name] = Server(name)
+                self.servers[name] = DemoServer(name)
             await asyncio.gather(*(server.listen() for server in self.servers.values()))
             self._write_endpoints()
             self.split(100, 0)
@@ -160,7 +160,7 @@ class World:
             server.close()
         self._folder.cleanup()
 
-    def of(self, version: str) -> list[Server]:
+    def of(self, version: str) -> list[DemoServer]:
         """The servers that run a version."""
         return [server for server in self.servers.values() if server.version == version]
 

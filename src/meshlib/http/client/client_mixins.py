@@ -22,7 +22,7 @@ from ..engine.sync_engine import SyncEngine
 from ..family import Family
 from ..transports.guarded_network import guarded
 from ..transports.httpx_pools import let_others_run, running_loop
-from ..transports.httpx_transport import carry, carry_sync
+from ..transports.httpx_transport import send_over_httpx, send_over_httpx_sync
 from .client_state import Sending, client_state_of, sending
 
 GRACE = 5.0  # seconds that a closing client gives to its requests
@@ -103,7 +103,7 @@ class AsyncMeshed:
         async def _road(self, attempt: Attempt) -> Any:
             door = client_state_of(self)
             try:
-                return await carry(door.engine.run, attempt, self._find)
+                return await send_over_httpx(door.engine.run, attempt, self._find)
             except Exception as error:
                 if door.closed and not isinstance(error, MeshError):
                     raise door.cut_off(attempt.what) from error
@@ -229,7 +229,7 @@ class SyncMeshed:
         def _road(self, attempt: Attempt) -> Any:
             door = client_state_of(self)
             try:
-                return carry_sync(door.engine.run, attempt, self._find)
+                return send_over_httpx_sync(door.engine.run, attempt, self._find)
             except Exception as error:
                 if door.closed and not isinstance(error, MeshError):
                     raise door.cut_off(attempt.what) from error

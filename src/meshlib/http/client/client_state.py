@@ -18,7 +18,7 @@ from ..engine.async_engine import Engine
 from ..engine.exchange import Attempt, Exchange, Road
 from ..family import Family
 from ..transports.guarded_network import guarded
-from ..transports.httpx_pools import LeakSweeper, Limit, Pools
+from ..transports.httpx_pools import ConnectionLimit, LeakSweeper, Pools
 from ..transports.httpx_tls_names import pooled, proxied, tunnels
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class ClientState:
         self.pools: Pools | None = None  # the mesh's connections, instead of it
         self.first: dict[Any, str] = {}  # the first name that each transport of the caller's has verified
         self.tunnels: dict[Any, Pools] = {}  # and what stands for it where another name is to be verified
-        self.limit: Limit | None = None  # what the caller asked for as to their number
-        self.usual: Limit | None = None  # what httpx's own road is limited to if he asked for nothing
+        self.limit: ConnectionLimit | None = None  # what the caller asked for as to their number
+        self.usual: ConnectionLimit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
         self.idle: list[Parking] = []  # who is to be woken when there are none
         self.closing = False  # no new requests
@@ -153,7 +153,7 @@ class ClientState:
         limits = settings.get("limits") or usual
         if limits.max_connections is not None:
             # httpx counts connections, and one of HTTP/2 carries up to a hundred requests.
-            limit = Limit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
+            limit = ConnectionLimit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
             if limits is usual:
                 self.usual = limit
             else:

@@ -20,7 +20,7 @@ from ...wire.h1_errors import WireError
 from ..engine.fast_exchange import FastExchange
 from ..engine.fused_attempt import FusedEngine
 from ..plan.json_body import Json
-from ..plan.patches import Steps
+from ..plan.patches import ClientPatches
 from ..plan.request_plan import RequestPlan
 from ..transports.httpx_pools import let_others_run
 
@@ -73,7 +73,7 @@ class FastPath:
         self._json = Json(lib)
         self._engine: Any = ...  # the door's; `engine` is that of this path for the same mesh
         self.engine: FusedEngine
-        self._steps = Steps(door.family, kind, lane.way)
+        self._steps = ClientPatches(door.family, kind, lane.way)
         self._plans: dict[Key, RequestPlan | None] = {}
         self._no_params: Any = None  # the client's, when they were last found empty
         self._headers: list[Any] = []

@@ -79,7 +79,7 @@ class FastExchange(Exchange):
 
     @property
     def road(self) -> Any:  # type: ignore[override]
-        return carry  # it is only ever given exchanges of this kind
+        return send_fast  # it is only ever given exchanges of this kind
 
     def usual(self) -> FastExchange:
         """What only the engine's usual steps want to know."""
@@ -201,7 +201,7 @@ class FastExchange(Exchange):
         return content
 
 
-async def carry(attempt: Attempt) -> Any:
+async def send_fast(attempt: Attempt) -> Any:
     """One attempt at a plain request, as `Road` wants it."""
     exchange: FastExchange = attempt.what
     endpoint, deadline = attempt.endpoint, attempt.deadline

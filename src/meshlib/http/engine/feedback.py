@@ -10,7 +10,7 @@ from ...balancing.load_report import HEADER, parse_report
 from ...balancing.outlier_detection import OutlierDetection
 from ...call import IGNORED, SUCCESS, Call, Verdict
 from ...errors import DeadlineExceeded
-from .retry_after import retry_after
+from .retry_after import response_retry_after
 
 
 def listen(balancer: Balancer, endpoint: Endpoint, response: Any, now: float) -> None:
@@ -39,7 +39,7 @@ def learn(
     if status == 429 and verdict is IGNORED:
         endpoint.limited(now)
     if (status == 429 or status == 503) and not endpoint.well:
-        seconds = retry_after(outcome)
+        seconds = response_retry_after(outcome)
         if seconds is not None:
             endpoint.postpone(seconds, now)
     if outlier is None:

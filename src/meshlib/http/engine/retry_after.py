@@ -6,17 +6,17 @@ import time
 from email.utils import parsedate_to_datetime
 
 
-def retry_after(outcome: object) -> float | None:
-    """Seconds from a response's `Retry-After` header, or from an error's `retry_after`; None: nothing was said."""
+def response_retry_after(outcome: object) -> float | None:
+    """Seconds from a response's `Retry-After` header, or from an error's `retry_after`; None: neither."""
     headers = getattr(outcome, "headers", None)
     if headers is None:
         seconds = getattr(outcome, "retry_after", None)
         return seconds if isinstance(seconds, int | float) else None
     text: str | None = headers.get("retry-after")
-    return None if text is None else parse(text, time.time())
+    return None if text is None else parse_retry_after(text, time.time())
 
 
-def parse(text: str, wall: float) -> float | None:
+def parse_retry_after(text: str, wall: float) -> float | None:
     """Seconds from the header's value; `wall` is the time of day, which a date is measured against."""
     text = text.strip()
     if text.isascii() and text.isdigit():

@@ -12,7 +12,7 @@ from ...policies.retry.hedge import Hedge
 from ...policies.retry.retry import Retry
 from ...runtime import Runtime
 from .classify import classifier
-from .retry_after import retry_after
+from .retry_after import response_retry_after
 from .stream_lease import AsyncGuarded
 
 
@@ -43,7 +43,7 @@ def service_pipeline(
                 attempts,
                 backoff=decorrelated_jitter(backoff, max(backoff, backoff_max)) if backoff else 0.0,
                 budget=budget,
-                retry_after=retry_after,
+                retry_after=response_retry_after,
                 retry_after_max=retry_after_max,
                 rejections=rejections,
                 discard=_close,

@@ -32,7 +32,7 @@ class Health(Enum):
 PASSED, FAILED, FATAL = Health
 
 
-class Way(Protocol):
+class CheckKind(Protocol):
     """One way to ask. Whatever it raises counts as FAILED."""
 
     async def ask(self, endpoint: Endpoint, station: LoopPools) -> Health:
@@ -149,7 +149,7 @@ class Checks:
     check.
     """
 
-    def __init__(self, name: str, way: Way, **rhythm: Any) -> None:
+    def __init__(self, name: str, way: CheckKind, **rhythm: Any) -> None:
         self.name = name
         self.way = way
         self._rhythm = rhythm

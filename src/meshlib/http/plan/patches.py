@@ -48,7 +48,7 @@ _handle: Final = attrgetter("handle_async_request")
 _ours_before: Final = attrgetter("request", "send", "_send_single_request")
 
 
-class Way:
+class TransportPatches:
     """The library's own way from one client's default transport to the network."""
 
     __slots__ = ("_connection", "_known", "_pool", "_pool_kind", "_roots", "_transport", "_transport_kind")
@@ -86,12 +86,12 @@ class Way:
         return True
 
 
-class Steps:
+class ClientPatches:
     """The library's own steps of one client, from `request` to `_send_single_request`."""
 
     __slots__ = ("_kind", "_known", "_number", "_roots", "_theirs", "_way")
 
-    def __init__(self, family: Family, kind: type[Any], way: Way) -> None:
+    def __init__(self, family: Family, kind: type[Any], way: TransportPatches) -> None:
         self._kind = kind
         self._way = way
         self._theirs = family.lib.AsyncClient

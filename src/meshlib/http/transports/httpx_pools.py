@@ -4,7 +4,7 @@ The caller's own `transport=` or `mounts=` carries them as it carries all others
 connections of its own (`Pools`), because httpx 0.28's pool dies of cancelled requests once it has a limit (httpcore
 issue 1093), and every deadline and hedge cancels. So theirs have no limit, and what cancelled requests leave behind is
 swept up (`LeakSweeper`). The bulkhead bounds calls in flight; a `max_connections` that the caller asked for himself is
-kept by a `Limit` in front.
+kept by a `ConnectionLimit` in front.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class AsyncLeakSweeper:
             self._abandoned.append(self._stream._httpcore_stream)
 
 
-class Limit:
+class ConnectionLimit:
     """The caller's own `max_connections`, across all endpoints; waiting for one is bound by his pool time-out."""
 
     def __init__(self, most: int, lib: Any) -> None:

@@ -1,6 +1,6 @@
 """How does an attempt travel over httpx's own transports? The road for whatever the fast lane cannot take.
 
-`carry` and `carry_sync` are one attempt: send, read unless it is a stream, and end by the deadline.
+`send_over_httpx` and `send_over_httpx_sync` are one attempt: send, read unless it is a stream, and end by the deadline.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ...runtime import Expired, Runtime
 from ..engine.classify import EARLY
 from ..engine.exchange import Attempt, Exchange
 from ..engine.wire_request import shortened, wire_request
-from .httpx_pools import Limit
+from .httpx_pools import ConnectionLimit
 
 
-async def carry(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
+async def send_over_httpx(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
     """One attempt over what `find` finds: a transport, and perhaps a limit. A timer keeps the deadline."""
     exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
@@ -39,7 +39,9 @@ async def carry(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-async def _limited(run: Runtime, attempt: Attempt, wire: Any, work: Coroutine[Any, Any, Any], limit: Limit) -> Any:
+async def _limited(
+    run: Runtime, attempt: Attempt, wire: Any, work: Coroutine[Any, Any, Any], limit: ConnectionLimit
+) -> Any:
     try:
         await limit.enter_async(run, wire)
     except BaseException:
@@ -79,7 +81,7 @@ async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) ->
     return response
 
 
-def carry_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
+def send_over_httpx_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
     """The same from a thread. Nothing can interrupt it: time-outs are shortened, and the clock asked at each chunk."""
     exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
@@ -95,7 +97,9 @@ def carry_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-def _limited_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float, limit: Limit) -> Any:
+def _limited_sync(
+    run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float, limit: ConnectionLimit
+) -> Any:
     limit.enter(run, wire)
     try:
         response = _attempt_sync(run, attempt, wire, transport, left)

@@ -23,7 +23,7 @@ from ...wire.write_batch import WriteBatch
 from ..engine.exchange import KEY, Attempt, Exchange
 from ..engine.wire_request import PHASES
 from ..family import Family
-from ..plan.patches import Way
+from ..plan.patches import TransportPatches
 from .network_stream import NetworkStream
 
 _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
@@ -125,7 +125,7 @@ class OwnTransport:
         self.family = family
         self._context = tls
         self._limits = limits
-        self.way = Way(family, transport)
+        self.way = TransportPatches(family, transport)
         self._closed = False
         self.station: LoopPools | None = None  # of the newest loop
         self._stations: dict[asyncio.AbstractEventLoop, LoopPools] = {}

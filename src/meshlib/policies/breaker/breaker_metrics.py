@@ -10,8 +10,8 @@ from ..statistics.outcome_window import Totals
 from .cooldown import TripContext
 from .half_open import Probes
 from .state import HALF_OPEN, State
-from .trip import FailureCount, FailureRate, SlowCallRate, Trip, Windowed
-from .trip_arguments import run, windowed
+from .trip import FailureCount, FailureRate, SlowCallRate, Trip, WindowedTrip
+from .trip_arguments import longest_run, windowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def look(
         slow_calls=_totals(slow, probes, now).bad if slow else 0,
         failure_rate=_share(failed, probes, now) if failed else -1.0,
         slow_call_rate=_share(slow, probes, now) if slow else -1.0,
-        consecutive_failures=run(trips),
+        consecutive_failures=longest_run(trips),
         rejected=rejected,
         rejected_lately=rejected - older,
         trips=opened,
@@ -76,13 +76,13 @@ def opening(
 
 
 # A round of probes begins with an empty window, and is heard by none: until the next one, its probes are the window.
-def _totals(rate: Windowed, probes: Probes, now: float) -> Totals:
+def _totals(rate: WindowedTrip, probes: Probes, now: float) -> Totals:
     if not probes.heard:
         return rate.totals(now)
     return Totals(probes.done, sum(rate.bad(failed, took) for failed, took in probes.heard))
 
 
-def _share(rate: Windowed, probes: Probes, now: float) -> float:
+def _share(rate: WindowedTrip, probes: Probes, now: float) -> float:
     if not probes.heard:
         return rate.share(now)
     totals = _totals(rate, probes, now)
@@ -96,4 +96,4 @@ def _held(state: State, trips: Sequence[Trip], probes: Probes, now: float) -> To
     if failed is not None:
         return failed.totals(now)
     slow = windowed(trips, SlowCallRate)
-    return Totals(slow.totals(now).calls if slow else run(trips), run(trips))
+    return Totals(slow.totals(now).calls if slow else longest_run(trips), longest_run(trips))

@@ -29,12 +29,12 @@ from ..shell.classifiers import Errors, make_classifier
 from ..shell.gate import Gate
 from ..statistics.outcome_window import value
 from .breaker_metrics import BreakerMetrics, opening
-from .cooldown import FALLBACK, LONGEST, Cooldown, TripContext, checked, pause
+from .cooldown import FALLBACK, LONGEST, Cooldown, TripContext, checked_cooldown, pause
 from .half_open import Probes
 from .manual_control import ManualControl, ManualOperations
 from .state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, checked_state
 from .trip import Trip
-from .trip_arguments import chosen, parts
+from .trip_arguments import choose_trip, trip_parts
 
 __all__ = ["BreakerMetrics", "CircuitBreaker", "ManualControl", "State", "TripContext"]
 
@@ -105,11 +105,11 @@ class CircuitBreaker(ManualOperations, Gate):
             runtime=runtime,
         )
         limits = consecutive_failures, failure_rate, slow_call_rate
-        plain = chosen(limits, slow_call, window, window_calls, minimum_calls, buckets)
+        plain = choose_trip(limits, slow_call, window, window_calls, minimum_calls, buckets)
         if trip is not None and (*limits, window, window_calls, buckets) != (None,) * 6:
             raise ValueError(f"trip={trip!r}: expected alone; it says itself what is too much, and over which window")
         self.trip = plain if trip is None else checks.like("trip", trip, "record", "a trip, such as Consecutive(5)")
-        self._parts = parts(self.trip)
+        self._parts = trip_parts(self.trip)
         self.slow_call = self.trip.slow_call
         self.timed = self.slow_call < inf
         self.cooldown = cooldown
@@ -251,7 +251,9 @@ class CircuitBreaker(ManualOperations, Gate):
         try:
             if seconds is None:
                 draw = self.runtime.random()
-                seconds = checked(self._pause, opening(*self._picture(now), self._trips, self._half_opens, draw))
+                seconds = checked_cooldown(
+                    self._pause, opening(*self._picture(now), self._trips, self._half_opens, draw)
+                )
         except BaseException:  # the user's own function: they shall hear of it, and the breaker be open all the same
             seconds = FALLBACK
             raise

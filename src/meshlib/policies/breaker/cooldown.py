@@ -98,7 +98,7 @@ def interval(
     return seconds
 
 
-def checked(cooldown: Cooldown, opening: TripContext) -> float:
+def checked_cooldown(cooldown: Cooldown, opening: TripContext) -> float:
     """The seconds that a user's function gave; inf is allowed (until `reset`). Raises ValueError for anything else."""
     return checks.seconds(f"cooldown({int(opening)})", cooldown(opening), zero=True, infinite=True)
 

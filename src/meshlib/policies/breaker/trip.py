@@ -75,7 +75,7 @@ class Consecutive:
         return f"Consecutive({self.failures})"
 
 
-class Windowed:
+class WindowedTrip:
     """What the trips that look back over a window have in common; each adds what is bad, and which share is too much.
 
     The window is either the last `calls` calls, or the last `window` seconds (default 10) in `buckets` slices: by
@@ -150,8 +150,8 @@ class Windowed:
         return f"{type(self).__name__}({self._limit}, minimum_calls={self.minimum_calls})"
 
 
-class FailureRate(Windowed):
-    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `Windowed` for the window.
+class FailureRate(WindowedTrip):
+    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `WindowedTrip` for the window.
 
     Raises ValueError for values without sense.
     """
@@ -172,10 +172,10 @@ class FailureRate(Windowed):
         super().__init__(window, calls, minimum_calls, buckets, aligned)
 
 
-class SlowCallRate(Windowed):
+class SlowCallRate(WindowedTrip):
     """Too much when `rate` of the calls in the window took longer than `slow_call` seconds, failed or not.
 
-    Strictly longer, as in resilience4j. See `Windowed` for the window. Raises ValueError for values without sense.
+    Strictly longer, as in resilience4j. See `WindowedTrip` for the window. Raises ValueError for values without sense.
     """
 
     _says = "were slow"
@@ -199,7 +199,7 @@ class SlowCallRate(Windowed):
         return took > self.slow_call
 
 
-class FailureCount(Windowed):
+class FailureCount(WindowedTrip):
     """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m).
 
     Raises ValueError for values without sense.

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..shell import checks
-from .trip import Consecutive, Either, FailureRate, SlowCallRate, Trip, Windowed
+from .trip import Consecutive, Either, FailureRate, SlowCallRate, Trip, WindowedTrip
 
 
-def parts(trip: Trip) -> tuple[Trip, ...]:
+def trip_parts(trip: Trip) -> tuple[Trip, ...]:
     """A trip taken apart into those that stand alone."""
-    return tuple(part for inner in trip.trips for part in parts(inner)) if isinstance(trip, Either) else (trip,)
+    return tuple(part for inner in trip.trips for part in trip_parts(inner)) if isinstance(trip, Either) else (trip,)
 
 
-def run(trips: Iterable[Trip]) -> int:
+def longest_run(trips: Iterable[Trip]) -> int:
     """Failures in a row, where somebody counts them."""
     return next((trip.run for trip in trips if isinstance(trip, Consecutive)), 0)
 
 
-def windowed(trips: Iterable[Trip], *kinds: type[Windowed]) -> Windowed | None:
+def windowed(trips: Iterable[Trip], *kinds: type[WindowedTrip]) -> WindowedTrip | None:
     """The first of `trips` that is of one of `kinds`."""
-    return next((trip for trip in trips if isinstance(trip, kinds) and isinstance(trip, Windowed)), None)
+    return next((trip for trip in trips if isinstance(trip, kinds) and isinstance(trip, WindowedTrip)), None)
 
 
-def chosen(
+def choose_trip(
     limits: tuple[int | None, float | None, float | None],
     slow_call: float,
     window: float | None,

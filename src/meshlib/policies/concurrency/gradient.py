@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...runtime import SYSTEM
 from ..shell import checks
-from .limit_curves import Curve, bounds, curve, in_nanos, square_root, steady
+from .limit_curves import Curve, curve, in_nanos, limit_bounds, square_root, steady
 
 
 class Gradient2:
@@ -36,7 +36,7 @@ class Gradient2:
         drift: float = 0.95,
     ) -> None:
         self.estimate = float(checks.count("initial", initial))
-        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
+        self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         self.smoothing = checks.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, None)
         self.tolerance = checks.number("tolerance", tolerance, least=1.0)
@@ -93,7 +93,7 @@ class Gradient:
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
         self.estimate = float(checks.count("initial", initial))
-        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
+        self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         self.smoothing = checks.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, square_root(4))
         self.tolerance = checks.number("tolerance", tolerance, least=1.0)

@@ -13,10 +13,10 @@ from math import ceil, inf
 from ...runtime import SYSTEM
 from ..shell import checks
 from .gradient import ExpAverage, Gradient, Gradient2
-from .limit_curves import Curve, Limit, Step, bounds, curve, in_nanos, log10_root, square_root, steady
+from .limit_curves import Curve, Limit, Step, curve, in_nanos, limit_bounds, log10_root, square_root, steady
 
 __all__ = [
-    "AIMD", "Curve", "ExpAverage", "FixedLimit", "Gradient", "Gradient2", "Limit", "Step", "Vegas", "Windowed",
+    "AIMD", "Curve", "ExpAverage", "FixedLimit", "Gradient", "Gradient2", "Limit", "Step", "Vegas", "WindowedLimit",
     "log10_root", "square_root",
 ]  # fmt: skip
 
@@ -64,7 +64,7 @@ class AIMD:
         timeout: float = 5.0,
     ) -> None:
         self.limit = checks.count("initial", initial)
-        self.min_limit, self.max_limit = bounds(initial, min_limit, max_limit)
+        self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         if not 0.5 <= checks.ratio("backoff", backoff) < 1.0:
             raise ValueError(f"backoff={backoff!r}: expected a ratio from 0.5 to below 1")
         self.backoff = backoff
@@ -109,7 +109,7 @@ class Vegas:
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
         self.estimate = float(checks.count("initial", initial))
-        _, self.max_limit = bounds(initial, 1, max_limit)
+        _, self.max_limit = limit_bounds(initial, 1, max_limit)
         self.smoothing = checks.ratio("smoothing", smoothing)
         self.alpha = curve("alpha", alpha, lambda limit: 3 * log10_root(limit))
         self.beta = curve("beta", beta, lambda limit: 6 * log10_root(limit))
@@ -163,7 +163,7 @@ class Vegas:
         self.estimate = (1 - self.smoothing) * estimate + self.smoothing * new
 
 
-class Windowed:
+class WindowedLimit:
     """Feeds another limit one sample per window instead of each call (WindowedLimit).
 
     A window ends with the first call after its time, which is twice the shortest round trip of the window before,

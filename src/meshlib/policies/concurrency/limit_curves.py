@@ -58,7 +58,7 @@ def curve(field: str, value: Curve | None, default: Callable[[int], int] | None)
     return lambda limit: number
 
 
-def bounds(initial: int, least: int, most: int) -> tuple[int, int]:
+def limit_bounds(initial: int, least: int, most: int) -> tuple[int, int]:
     """The checked bounds of a limit that begins at `initial`: below them it may (as Netflix's may), not above."""
     checks.count("min_limit", least, least=0)  # 0 as in Netflix; a limit that falls to 0 stays there
     checks.count("max_limit", most)

@@ -69,7 +69,7 @@ return {1, string.format('%.3f', wait)}
 """
 
 
-class Answer(NamedTuple):
+class StoreAnswer(NamedTuple):
     """What the store said: whether the permits are taken, and the seconds until they may be used, or would be there."""
 
     taken: bool
@@ -164,7 +164,7 @@ class Quota(RateLimit):
         self._judge(self.ask(key, permits), now, inf, key, permits, 0.0)
         return 0
 
-    def ask(self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0) -> Answer | None:
+    def ask(self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0) -> StoreAnswer | None:
         """Ask for permits within `max_wait` seconds. None: the store is away."""
         if self.runtime.now() < self._quiet_until:
             return None
@@ -177,7 +177,9 @@ class Quota(RateLimit):
             return None
         return self._heard(answer)
 
-    async def ask_async(self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0) -> Answer | None:
+    async def ask_async(
+        self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0
+    ) -> StoreAnswer | None:
         """The same through the async client, or else (on trio, which redis-py lacks) the sync one in a thread."""
         if self.runtime.now() < self._quiet_until:
             return None
@@ -199,14 +201,14 @@ class Quota(RateLimit):
         cost = self._cost if permits is None else permits
         return [*self._settings, str(cost), f"{min(max_wait, 1e9) * 1e6:.0f}"]
 
-    def _heard(self, answer: Any) -> Answer:
+    def _heard(self, answer: Any) -> StoreAnswer:
         if self._away:
             with self._state:
                 found, self._away = self._away, False
                 self._quiet_until = -inf
             if found and self.port.listeners:
                 self.port.send(QuotaStoreFound(self.name))
-        return Answer(bool(answer[0]), float(answer[1]) / 1e6)
+        return StoreAnswer(bool(answer[0]), float(answer[1]) / 1e6)
 
     def _lost(self, error: Exception) -> None:
         with self._state:
@@ -253,7 +255,13 @@ class Quota(RateLimit):
         return self._cost if permits is None else permits
 
     def _judge(
-        self, answer: Answer | None, now: float, deadline: float, key: Hashable, permits: int | None, longest: float
+        self,
+        answer: StoreAnswer | None,
+        now: float,
+        deadline: float,
+        key: Hashable,
+        permits: int | None,
+        longest: float,
     ) -> float:
         if answer is None:
             if self.when_away == "closed":

@@ -35,17 +35,17 @@ def constant(delay: float) -> Recipe:
 
 def linear(start: float, step: float, maximum: float = inf) -> Recipe:
     """start, start + step, start + 2·step …, at most `maximum`."""
-    return _recipe(lambda random: backoff_schedules.linear(start, step, maximum))
+    return _recipe(lambda random: backoff_schedules.linear_waits(start, step, maximum))
 
 
 def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Recipe:
     """start, start·factor, start·factor² …, at most `maximum`. No jitter: who failed together comes back together."""
-    return _recipe(lambda random: backoff_schedules.exponential(start, factor, maximum))
+    return _recipe(lambda random: backoff_schedules.exponential_waits(start, factor, maximum))
 
 
 def uniform(low: float, high: float) -> Recipe:
     """Anywhere between `low` and `high` (failsafe's random delay)."""
-    return _recipe(lambda random: backoff_schedules.uniform(low, high, random))
+    return _recipe(lambda random: backoff_schedules.uniform_waits(low, high, random))
 
 
 def full_jitter(start: float, maximum: float) -> Recipe:
@@ -70,7 +70,7 @@ def exponential_jitter(start: float, maximum: float) -> Recipe:
 
 def tower(start: float, maximum: float, jitter: float = 0.0) -> Recipe:
     """start·2^n, at most `maximum`, plus up to start·jitter on top (tower's ExponentialBackoff)."""
-    return _recipe(lambda random: backoff_schedules.tower(start, maximum, jitter, random))
+    return _recipe(lambda random: backoff_schedules.tower_waits(start, maximum, jitter, random))
 
 
 def polly(delay: float = 2.0, maximum: float = inf) -> Recipe:
@@ -108,7 +108,7 @@ def spread(
     inner = recipe("waits", waits)
     return _recipe(
         lambda random: (
-            min(maximum, delay) for delay in backoff_schedules.spread(inner(random), random, share, seconds)
+            min(maximum, delay) for delay in backoff_schedules.spread_waits(inner(random), random, share, seconds)
         )
     )
 
@@ -123,7 +123,7 @@ def take(waits: float | Iterable[float] | Waits, number: int) -> Recipe:
 def take_until(waits: float | Iterable[float] | Waits, total: float) -> Recipe:
     """`waits` until together they have reached `total` seconds; the last may go beyond (Finagle's takeUntil)."""
     inner = recipe("waits", waits)
-    return _recipe(lambda random: backoff_schedules.take_until(inner(random), total))
+    return _recipe(lambda random: backoff_schedules.waits_until(inner(random), total))
 
 
 def concat(*waits: float | Iterable[float] | Waits) -> Recipe:

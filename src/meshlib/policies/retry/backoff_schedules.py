@@ -15,20 +15,20 @@ Random: TypeAlias = Callable[[], float]
 Backoff: TypeAlias = Callable[[], Iterator[float]]  # what policies take: called once for each new run of waits
 
 
-def constant(delay: float) -> Iterator[float]:
+def constant_waits(delay: float) -> Iterator[float]:
     """The same wait for ever."""
     checks.seconds("delay", delay, zero=True)
-    return linear(delay, 0.0)
+    return linear_waits(delay, 0.0)
 
 
-def linear(start: float, step: float, maximum: float = inf) -> Iterator[float]:
+def linear_waits(start: float, step: float, maximum: float = inf) -> Iterator[float]:
     """start, start + step, start + 2·step … but at most `maximum`."""
     _bounds(start, maximum, zero=True)
     checks.seconds("step", step, zero=True)
     return _endless(lambda n: min(maximum, start + n * step))
 
 
-def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
+def exponential_waits(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
     """start, start·factor, start·factor² … but at most `maximum`."""
     _bounds(start, maximum, zero=True)
     checks.number("factor", factor, least=1.0)
@@ -93,21 +93,21 @@ def full_jittered(start: float, maximum: float, random: Random) -> Iterator[floa
     return _endless(lambda n: random() * min(maximum, start * _power(2.0, n)))
 
 
-def tower(start: float, maximum: float, jitter: float, random: Random) -> Iterator[float]:
+def tower_waits(start: float, maximum: float, jitter: float, random: Random) -> Iterator[float]:
     """start·2^n, at most `maximum`, plus up to start·jitter (after tower's ExponentialBackoff)."""
     _bounds(start, maximum)
     checks.ratio("jitter", jitter, zero=True, above_one=True)
     return _endless(lambda n: min(maximum, start * _power(2.0, n)) + random() * start * jitter)
 
 
-def uniform(low: float, high: float, random: Random) -> Iterator[float]:
+def uniform_waits(low: float, high: float, random: Random) -> Iterator[float]:
     """Anywhere between `low` and `high` (failsafe's random delay)."""
     checks.seconds("low", low, zero=True)
     checks.number("high", high, least=low)
     return _endless(lambda n: low + random() * (high - low))
 
 
-def spread(delays: Iterator[float], random: Random, share: float = 0.25, seconds: float = 0.0) -> Iterator[float]:
+def spread_waits(delays: Iterator[float], random: Random, share: float = 0.25, seconds: float = 0.0) -> Iterator[float]:
     """Each wait moved by at most `share` of itself and `seconds`, up or down, never below 0.
 
     A quarter is Polly's jitter for constant and linear waits; failsafe has either (jitter factor, jitter).
@@ -159,7 +159,7 @@ def _randomized(delay: int, factor: float, draw: float) -> int:
     return int(max(1.0, low + draw * (high - low + 1.0)))
 
 
-def take_until(delays: Iterator[float], total: float) -> Iterator[float]:
+def waits_until(delays: Iterator[float], total: float) -> Iterator[float]:
     """Waits until together they have reached `total` seconds; the last one may go beyond (Finagle's takeUntil)."""
     checks.seconds("total", total, zero=True)
     return _until(delays, total)

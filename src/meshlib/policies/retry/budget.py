@@ -53,7 +53,7 @@ class Budget:
         """The logical call is over."""
 
 
-def checked(field: str, budget: Budget | None) -> Budget | None:
+def checked_budget(field: str, budget: Budget | None) -> Budget | None:
     """`budget`, if it is one (or like one) or None. Raises ValueError."""
     if budget is not None and (isinstance(budget, type) or not hasattr(budget, "withdraw")):
         raise ValueError(f"{field}={budget!r}: expected a budget, such as RetryBudget(ratio=0.2), or None")

@@ -18,7 +18,7 @@ from ...runtime import SYSTEM, Runtime
 from ..shell import checks
 from ..shell.call_policy import CallPolicy
 from ..statistics.histogram import Histogram
-from .budget import Budget, RetryBudget, checked
+from .budget import Budget, RetryBudget, checked_budget
 from .hedge_race import race
 
 
@@ -78,7 +78,7 @@ class Hedge(CallPolicy):
         self.window = checks.seconds("window", window)
         self.refresh = checks.seconds("refresh", refresh)
         self.extras = checks.count("extras", extras)
-        self.budget = checked("budget", budget)
+        self.budget = checked_budget("budget", budget)
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.last_failure = last_failure

@@ -16,7 +16,7 @@ from ..shell.classifiers import Errors, _predicate
 from ..shell.codegen import is_coroutine_function
 from ..shell.fused_calls import tried
 from .backoff import Waits, decorrelated_jitter, recipe
-from .budget import Budget, RetryBudget, checked
+from .budget import Budget, RetryBudget, checked_budget
 from .retry_decision import RetryDecision as RetryDecision
 from .tenacity_state import asks_results
 
@@ -99,7 +99,7 @@ class Retry(CallPolicy):
         if stop is not None:
             self.attempts = None
         self.backoff = recipe("backoff", backoff)
-        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked("budget", budget)
+        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked_budget("budget", budget)
         self.on = None if on is None else _predicate("on", on)
         self.retry_result = checks.function("retry_result", retry_result, "the result")
         self.rejections = rejections

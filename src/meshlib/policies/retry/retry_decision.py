@@ -9,7 +9,7 @@ from ...call import FAILURE, IGNORED, Call, Classifier
 from ...errors import Rejected
 from ...events import BudgetExhausted, RetryGivenUp, RetrySpent
 from .backoff import Random
-from .tenacity_state import Outcome, RetryState
+from .tenacity_state import RetryState, TenacityOutcome
 
 if TYPE_CHECKING:
     from .retry import Retry
@@ -121,7 +121,7 @@ class RetryDecision:
         return max(delay, asked)
 
     def _state(self, call: Call, result: object, error: BaseException | None, now: float) -> RetryState:
-        outcome = Outcome(self.attempt, result, error)
+        outcome = TenacityOutcome(self.attempt, result, error)
         return RetryState(call, self.attempt, outcome, self._start, now, self._waited, self._policy)
 
     def _stop(self, result: object, error: BaseException | None, reason: str) -> float | None:

@@ -9,7 +9,7 @@ from ...call import Call
 from ..shell.call_policy import Packed
 
 
-class Outcome:
+class TenacityOutcome:
     """One attempt's end, in the shape of a finished future."""
 
     __slots__ = ("_error", "_result", "attempt_number")
@@ -52,7 +52,7 @@ class RetryState:
     )  # fmt: skip
 
     def __init__(
-        self, call: Call, attempt: int, outcome: Outcome, start: float, now: float, waited: float, retry: object
+        self, call: Call, attempt: int, outcome: TenacityOutcome, start: float, now: float, waited: float, retry: object
     ) -> None:
         packed = call.what if isinstance(call.what, Packed) else Packed((call.what,), {})
         self.fn = None

@@ -37,7 +37,7 @@ class Ema:
         return self.value
 
 
-class PeakEwma:
+class PeakLatency:
     """Latency that rises at once and falls slowly (after tower's PeakEwma and Finagle's).
 
     `decay` is the time constant in seconds. `first_guess` stands for the latency before the first sample, in seconds;
