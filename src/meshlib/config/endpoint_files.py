@@ -74,19 +74,19 @@ def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not host or not (port.isascii() and port.isdigit() and len(port) < 10 and 0 < int(port) < 65536):
-        raise ValueError(f"expected host:port or unix:/path, found {shown(address)}")
+        raise ValueError(f"expected host:port or unix:/path, found {shown_value(address)}")
     return host, int(port)
 
 
 def _group(document: Document, index: int, item: Mapping[str, Any], known: Mapping[str, Endpoint]) -> list[Endpoint]:
     targets, labels = item["targets"], item.get("labels") or {}
     if not isinstance(targets, list):
-        raise document.error((index, "targets"), f"expected a list of host:port, found {shown(targets)}")
+        raise document.error((index, "targets"), f"expected a list of host:port, found {shown_value(targets)}")
     unknown = set(item) - {"targets", "labels"}
     if unknown:
         raise document.error((index, sorted(unknown)[0]), "unknown key; expected targets and labels")
     if not isinstance(labels, Mapping):
-        raise document.error((index, "labels"), f"expected names and values, found {shown(labels)}")
+        raise document.error((index, "labels"), f"expected names and values, found {shown_value(labels)}")
     texts = {str(name): str(value) for name, value in labels.items()}
     return [_at(document, (index, "targets", at), target, known, texts) for at, target in enumerate(targets)]
 
@@ -96,7 +96,7 @@ def _at(
 ) -> Endpoint:
     """Without a model: there is but one text to be checked."""
     if not isinstance(address, str):
-        raise document.error(place, f"expected host:port, found {shown(address)}")
+        raise document.error(place, f"expected host:port, found {shown_value(address)}")
     try:
         return _made(address, 1.0, labels, labels.get("zone", ""), 0, known)
     except ValueError as error:

@@ -63,7 +63,7 @@ def _sentence(document: Document, problem: Any, prefix: Place, model: type[BaseM
         return document.error(place, "missing")
     words = _EXPECTED.get(problem["type"])
     expected = words.format(**problem.get("ctx", {})) if words else str(problem["msg"])
-    found = "" if isinstance(problem["input"], dict) else f", found {shown(problem['input'])}"
+    found = "" if isinstance(problem["input"], dict) else f", found {shown_value(problem['input'])}"
     return document.error(place, f"{expected[0].lower()}{expected[1:]}{found}")
 
 

@@ -83,7 +83,7 @@ class Node:
         for step in place:
             data = data[step]
         if not isinstance(data, Mapping):
-            raise document.error(place, f"expected names and values, found {shown(data)}")
+            raise document.error(place, f"expected names and values, found {shown_value(data)}")
         self.document = document
         self.place = place
         self.report = report
@@ -110,7 +110,7 @@ class Node:
     def text(self, key: str, default: str | None = None) -> str | None:
         found = self.value(key)
         if isinstance(found, Mapping | list):
-            raise self.error(key, f"expected a text, found {shown(found)}")
+            raise self.error(key, f"expected a text, found {shown_value(found)}")
         if isinstance(found, bool):
             return "true" if found else "false"
         return default if found is None else str(found)
@@ -131,14 +131,14 @@ class Node:
         try:
             return float(found)
         except (TypeError, ValueError, OverflowError):
-            raise self.error(key, f"expected a number, found {shown(found)}") from None
+            raise self.error(key, f"expected a number, found {shown_value(found)}") from None
 
     def count(self, key: str, default: int | None = None) -> int | None:
         found = self.number(key)
         if found is None:
             return default
         if found != found or found in (float("inf"), -float("inf")) or found != int(found):
-            raise self.error(key, f"expected a whole number, found {shown(found)}")
+            raise self.error(key, f"expected a whole number, found {shown_value(found)}")
         return int(found)
 
     def seconds(self, key: str, default: float | None = None) -> float | None:
@@ -154,14 +154,14 @@ class Node:
         try:
             return float(read(found))
         except ValueError as error:
-            raise self.error(key, f"{error}, found {shown(found)}") from None
+            raise self.error(key, f"{error}, found {shown_value(found)}") from None
         except (TypeError, OverflowError):
-            raise self.error(key, f"expected a number, found {shown(found)}") from None
+            raise self.error(key, f"expected a number, found {shown_value(found)}") from None
 
     def texts(self, key: str) -> list[str]:
         found = self.value(key, [])
         if not isinstance(found, list) or any(isinstance(one, Mapping | list) for one in found):
-            raise self.error(key, f"expected a list of texts, found {shown(found)}")
+            raise self.error(key, f"expected a list of texts, found {shown_value(found)}")
         return [str(one) for one in found]
 
     def strings(self, key: str) -> dict[str, str]:
@@ -177,7 +177,7 @@ class Node:
     def nodes(self, key: str) -> list[Node]:
         found = self.value(key, [])
         if not isinstance(found, list):
-            raise self.error(key, f"expected a list, found {shown(found)}")
+            raise self.error(key, f"expected a list, found {shown_value(found)}")
         return [self._child((*self.place, key, index)) for index in range(len(found))]
 
     def _child(self, place: Place) -> Node:
