@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..balancing import Endpoint
 from ..balancing.endpoint import NO_LABELS
 from .document import Document, Place
-from .errors import first_error
+from .errors import first_error, shown_value
 from .models import EndpointModel
 
 _ONE = TypeAdapter(EndpointModel)

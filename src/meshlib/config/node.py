@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .document import Document, Place, dotted
+from .errors import shown_value
 from .values import read_duration, read_ratio
 
 
