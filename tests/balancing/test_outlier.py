@@ -192,7 +192,14 @@ def test_reports_are_read_in_all_three_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "TEXT x", "TEXT cpu_utilization=-1", "JSON [", "JSON 3", "BIN !!", "BIN CQ==", "x"]
+    "bad",
+    [
+        *("", "TEXT x", "TEXT cpu_utilization=-1", "JSON [", "JSON 3", "BIN !!", "BIN CQ==", "x"),
+        'JSON {"cpu_utilization": 1' + "0" * 400 + "}",
+        'JSON {"cpu_utilization": 1' + "0" * 5000 + "}",
+        "BIN " + b64encode(b"\xff" * 45_000).decode(),
+        "BIN " + b64encode(b"\x08" + b"\xff" * 10 + b"\x01").decode(),
+    ],
 )
 def test_reports_that_make_no_sense_are_none(bad: str) -> None:
     assert parse_report(bad, 0.0) is None

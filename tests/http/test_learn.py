@@ -35,6 +35,16 @@ def rebalanced(mesh: Mesh, name: str, **settings: Any) -> Any:
     return cluster.balancer
 
 
+async def test_a_load_report_of_a_number_beyond_all_floats_is_no_report(door: ClientKind) -> None:
+    """The server's OverflowError was the caller's."""
+    mesh = mesh_of("10.0.0.1")
+    rebalanced(mesh, "prequal")
+    report = 'JSON {"named_metrics": {"rif": 1' + "0" * 400 + "}}"
+    server = Server(door, lambda request: door.lib.Response(200, headers={"endpoint-load-metrics": report}))
+    async with door.open(mesh, transport=server.transport) as client:
+        assert (await client.get("http://users/")).status_code == 200
+
+
 async def test_three_errors_in_a_row_eject_and_time_brings_back(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))

@@ -67,7 +67,7 @@ def parse_report(header: str, now: float) -> LoadReport | None:
         if form == "JSON":
             return _report(dict(_flat(json.loads(rest))), now)
         return _report(_protobuf(b64decode(_padded(rest if form == "BIN" else header.strip()), validate=True)), now)
-    except (ValueError, BadBase64, TypeError, AttributeError, IndexError, LookupError, RecursionError):
+    except (ValueError, OverflowError, BadBase64, TypeError, AttributeError, IndexError, LookupError, RecursionError):
         return None
 
 
@@ -161,3 +161,5 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
+        if shift > 63:
+            raise ValueError("more than 64 bits")
