@@ -16,6 +16,7 @@ from ...mesh import Mesh
 from ...parking import Parking
 from ..engine.async_engine import Engine
 from ..engine.exchange import Attempt, Exchange, Road
+from ..engine.lazy_response import LONGEST_TYPE
 from ..family import Family
 from ..transports.guarded_network import guarded
 from ..transports.httpx_pools import ConnectionLimit, LeakSweeper, Pools
@@ -214,6 +215,8 @@ class ClientState:
             response.elapsed = datetime.timedelta(seconds=took)
         cookies.extract_cookies(response)
         response.default_encoding = encoding
+        if len(response.headers.get("Content-Type", "")) > LONGEST_TYPE and not hasattr(response, "_text"):
+            response.encoding = encoding if isinstance(encoding, str) else "utf-8"
         return response
 
     def cut_off(self, exchange: Exchange) -> MeshError:
