@@ -137,7 +137,7 @@ BREAKER = Section(
         ours("meshlib, rate over 10 s", {"minimum_calls": NEVER}, failure_rate=0.5, window=10.0),
         ours("meshlib, rate and slow calls", {"minimum_calls": NEVER}, failure_rate=0.5, slow_call_rate=0.5,
              slow_call=1.0),
-        ours("meshlib, failure by result", failure_result=lambda result: result is None),
+        ours("meshlib, failure by result", on_result=lambda result: result is None),
         Row("closure", lambda: closure, failing=lambda: closure, tight=lambda: closure,
             why="it has no half-open state, no listeners, no cancellations, and no thread may share it"),
         peer("resilix", of("resilix", "CircuitBreaker", failures=5), "resilix",

@@ -146,7 +146,7 @@ async def test_async_functions_have_sync_and_async_fallbacks() -> None:
 
 
 def test_a_result_that_is_no_good_is_answered_for() -> None:
-    assert [Fallback(7, failure_result=lambda result: result < 0)(lambda n: n)(n) for n in (3, -3)] == [3, 7]
+    assert [Fallback(7, on_result=lambda result: result < 0)(lambda n: n)(n) for n in (3, -3)] == [3, 7]
 
 
 def test_a_result_that_the_pipelines_classifier_calls_a_failure_is_answered_for() -> None:
@@ -170,17 +170,17 @@ def test_a_classifier_of_its_own_replaces_the_pipelines() -> None:
 def test_on_narrows_it_to_errors_and_failure_result_widens_it_again() -> None:
     pipeline = {"classify": lambda call, result, error: FAILURE}
     assert Pipeline(Fallback(7, on=KeyError), **pipeline)(lambda: "bad")() == "bad"
-    guarded = Pipeline(Fallback(7, on=KeyError, failure_result=lambda result: result == "bad"), **pipeline)
+    guarded = Pipeline(Fallback(7, on=KeyError, on_result=lambda result: result == "bad"), **pipeline)
     assert guarded(lambda: "bad")() == 7
     assert guarded(lambda: "well")() == "well"
 
 
 def test_a_function_makes_its_answer_of_the_failing_result() -> None:
-    assert Fallback(lambda result: result * 10, failure_result=lambda result: result < 0)(lambda: -3)() == -30
+    assert Fallback(lambda result: result * 10, on_result=lambda result: result < 0)(lambda: -3)() == -30
 
 
 def test_a_fallback_that_cannot_answer_for_a_result_leaves_the_result() -> None:
-    failing = {"failure_result": lambda result: result < 0}
+    failing = {"on_result": lambda result: result < 0}
     assert Fallback(instead=broken(ValueError()), **failing)(lambda: -3)() == -3
     assert Fallback(stale=60.0, **failing)(lambda: -3)() == -3
     crowded = Fallback(lambda result: guarded(), concurrency=1, **failing)
@@ -197,9 +197,9 @@ async def test_async_functions_are_answered_for_by_their_results_too() -> None:
     async def other(n: int) -> int:
         return -n
 
-    guarded = fallback(instead=other, failure_result=lambda result: result < 0)(work)
+    guarded = fallback(instead=other, on_result=lambda result: result < 0)(work)
     assert [await guarded(n) for n in (3, -4)] == [3, 4]
-    steps = Pipeline(Fallback(7, failure_result=lambda result: result < 0)).over_async(lambda call: work(call.what))
+    steps = Pipeline(Fallback(7, on_result=lambda result: result < 0)).over_async(lambda call: work(call.what))
     assert [await steps(Call(n)) for n in (3, -3)] == [3, 7]
 
 
@@ -220,9 +220,9 @@ def test_the_cause_of_an_error_that_is_not_answered_for_stays() -> None:
         {"instead": 1},
         {"stale": -1.0},
         {"value": 1, "concurrency": 0},
-        {"value": 1, "failure_result": 503},
+        {"value": 1, "on_result": 503},
         {"value": 1, "classify": raised, "on": KeyError},
-        {"value": 1, "classify": raised, "failure_result": bool},
+        {"value": 1, "classify": raised, "on_result": bool},
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:

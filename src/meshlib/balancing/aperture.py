@@ -69,8 +69,8 @@ class LoadBand:
     """
 
     def __init__(self, *, low: float = 0.875, high: float = 1.125, smooth: float = 15.0, least: int = 1) -> None:
-        self.low = checks.number("low", low, least=0.0)
-        self.high = checks.number("high", high, least=low)
+        self.low = checks.number("low", low, min_value=0.0)
+        self.high = checks.number("high", high, min_value=low)
         self.smooth = checks.seconds("smooth", smooth)
         self.least = checks.count("least", least)
         self.average = 0.0
@@ -113,7 +113,7 @@ class Aperture(BasePicker):
         **settings: Any,
     ) -> None:
         self.peers = None if peers is None else checks.count("peers", peers)
-        self.place = checks.count("place", place, least=0)
+        self.place = checks.count("place", place, min_value=0)
         if self.peers is not None and self.place >= self.peers:
             raise ValueError(f"place={place!r}: expected less than peers={peers!r}")
         self.band = LoadBand(low=low, high=high, smooth=smooth, least=least)

@@ -78,7 +78,7 @@ class BasePicker:
         self.ward = ward or ClusterHealth(cluster)
         self.panic = checks.ratio("panic", panic, zero=True)
         self.slow_start = checks.seconds("slow_start", slow_start, zero=True)
-        self.aggression = checks.number("aggression", aggression, least=0.01)
+        self.aggression = checks.number("aggression", aggression, min_value=0.01)
         self.probing = probing  # a roster inside another one leaves the ward to that
         self._members: tuple[Endpoint, ...] = ()
         self._picture = EndpointSet(())

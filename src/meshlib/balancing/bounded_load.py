@@ -24,7 +24,7 @@ class LoadBound:
     __slots__ = ("_percent",)
 
     def __init__(self, factor: float) -> None:
-        self._percent = round(checks.number("bound", factor, least=1.0) * 100)
+        self._percent = round(checks.number("bound", factor, min_value=1.0) * 100)
 
     def settle(self, picture: EndpointSet, first: Endpoint, key: int) -> Endpoint:
         """The first endpoint, if it has room; else the first with room in the order that belongs to `key`; if nobody

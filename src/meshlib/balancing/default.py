@@ -54,7 +54,7 @@ class Default(BasePicker):
     ) -> None:
         self.choices = checks.count("choices", choices)
         self._fresh = tuple(draw % 3 == 0 for draw in range(choices))  # a random number has 53 bits: enough for three
-        self.rate = checks.number("rate", rate, least=0.0)
+        self.rate = checks.number("rate", rate, min_value=0.0)
         self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
         self.ward.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)

@@ -116,11 +116,11 @@ class ClusterHealth:
         self.name = name
         self.port = port or Port()
         self.decay = checks.seconds("decay", decay)
-        self.deviations = checks.number("deviations", deviations, least=0.0)
+        self.deviations = checks.number("deviations", deviations, min_value=0.0)
         self.slack = checks.seconds("slack", slack)
-        self.failures = checks.count("failures", failures, least=0)
+        self.failures = checks.count("failures", failures, min_value=0)
         self.failure_share = checks.ratio("failure_share", failure_share)
-        self.volume = checks.number("volume", volume, least=1.0)
+        self.volume = checks.number("volume", volume, min_value=1.0)
         self.penalty = checks.seconds("penalty", penalty, zero=True)
         self.recheck = checks.seconds("recheck", recheck)
         first, most = checks.seconds("backoff[0]", backoff[0]), checks.seconds("backoff[1]", backoff[1])
@@ -154,7 +154,7 @@ class ClusterHealth:
         """What a balancer wants otherwise than the constructor said; None: as that said."""
         own = self._own
         self.decay = own[0] if decay is None else checks.seconds("decay", decay)
-        self.deviations = own[1] if deviations is None else checks.number("deviations", deviations, least=0.0)
+        self.deviations = own[1] if deviations is None else checks.number("deviations", deviations, min_value=0.0)
         self.slack = own[2] if slack is None else checks.seconds("slack", slack)
         self.penalty = own[3] if penalty is None else checks.seconds("penalty", penalty, zero=True)
         self.recheck = own[4] if recheck is None else checks.seconds("recheck", recheck)

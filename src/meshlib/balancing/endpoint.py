@@ -58,12 +58,12 @@ class Endpoint(EndpointStats):
         ward: ClusterHealth | None = None,
     ) -> None:
         self.host = host
-        self.port = checks.count("port", port, least=0)
+        self.port = checks.count("port", port, min_value=0)
         self.address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.weight = checks.number("weight", weight, least=0.0)
+        self.weight = checks.number("weight", weight, min_value=0.0)
         self.labels = labels
         self.zone = zone
-        self.priority = checks.count("priority", priority, least=0)
+        self.priority = checks.count("priority", priority, min_value=0)
         self.carrier: Any = None
         super().__init__(ward or _NO_WARD)
         self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()

@@ -55,7 +55,7 @@ class LocalityBalancer:
         self.ward = ward or ClusterHealth(cluster)
         self.name = algorithm.name
         self.panic = checks.ratio("panic", panic, zero=True)
-        self.overprovisioning = checks.number("overprovisioning", overprovisioning, least=1.0)
+        self.overprovisioning = checks.number("overprovisioning", overprovisioning, min_value=1.0)
         self.zone = zone
         self.callers = callers
         self.zone_weights = zone_weights

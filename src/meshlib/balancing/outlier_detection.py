@@ -97,9 +97,9 @@ class OutlierDetection:
         a50: bool = False,
         enforce: Collection[str] | Mapping[str, float] = ENFORCED,
     ) -> None:
-        self.consecutive_5xx = checks.count("consecutive_5xx", consecutive_5xx, least=0)
-        self.consecutive_gateway = checks.count("consecutive_gateway", consecutive_gateway, least=0)
-        self.consecutive_local = checks.count("consecutive_local", consecutive_local, least=0)
+        self.consecutive_5xx = checks.count("consecutive_5xx", consecutive_5xx, min_value=0)
+        self.consecutive_gateway = checks.count("consecutive_gateway", consecutive_gateway, min_value=0)
+        self.consecutive_local = checks.count("consecutive_local", consecutive_local, min_value=0)
         self.interval = checks.seconds("interval", interval)
         self.base_ejection = checks.seconds("base_ejection", base_ejection)
         self.max_ejection = (
@@ -110,7 +110,7 @@ class OutlierDetection:
         self.jitter = checks.seconds("jitter", jitter, zero=True)
         self.max_ejected = checks.ratio("max_ejected", max_ejected, zero=True)
         self.always_one = always_one
-        self.stdev_factor = checks.number("stdev_factor", stdev_factor, least=0.0)
+        self.stdev_factor = checks.number("stdev_factor", stdev_factor, min_value=0.0)
         self.success_hosts = checks.count("success_hosts", success_hosts)
         self.success_volume = checks.count("success_volume", success_volume)
         self.failure_threshold = checks.ratio("failure_threshold", failure_threshold, zero=True)

@@ -39,7 +39,7 @@ class ProbePool:
     """The recent answers: at most `size`, none older than `age` seconds, each used at most `uses` times."""
 
     def __init__(self, *, size: int = 16, age: float = 1.0, hot: float = 2**-0.25) -> None:
-        self.size = checks.count("size", size, least=2)
+        self.size = checks.count("size", size, min_value=2)
         self.age = checks.seconds("age", age)
         self.hot = checks.ratio("hot", hot)
         self.answers: list[ProbeAnswer] = []
@@ -108,9 +108,9 @@ class Prequal(BasePicker):
         hot: float = 2**-0.25,
         **settings: Any,
     ) -> None:
-        self.rate = checks.number("rate", rate, least=0.0)
-        self.removals = checks.count("removals", removals, least=0)
-        self.delta = checks.number("delta", delta, least=0.0)
+        self.rate = checks.number("rate", rate, min_value=0.0)
+        self.removals = checks.count("removals", removals, min_value=0)
+        self.delta = checks.number("delta", delta, min_value=0.0)
         self.pool = ProbePool(size=size, age=age, hot=hot)
         self._lock = Lock()
         super().__init__(*args, **settings)

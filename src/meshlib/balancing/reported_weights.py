@@ -62,7 +62,7 @@ class ReportedWeights(BasePicker):
         self.blackout = checks.seconds("blackout", blackout, zero=True)
         self.expiration = checks.seconds("expiration", expiration)
         self.period = max(0.1, checks.seconds("period", period))
-        self.penalty = checks.number("penalty", penalty, least=0.0)
+        self.penalty = checks.number("penalty", penalty, min_value=0.0)
         self._turn = count().__next__  # goes on counting through updates, which therefore do not restart the cycle
         self._first: dict[Endpoint, float] = {}  # since when there are reports
         self._plan: tuple[EndpointSet | None, float, list[int] | None] = (None, -inf, None)

@@ -56,7 +56,7 @@ class RingHash(BasePicker):
         self, *args: Any, minimum: int = 1024, maximum: int = 8_388_608, bound: float | None = None, **settings: Any
     ) -> None:
         self.minimum = checks.count("minimum", minimum)
-        self.maximum = checks.count("maximum", maximum, least=minimum)
+        self.maximum = checks.count("maximum", maximum, min_value=minimum)
         self.bound = None if bound is None else LoadBound(bound)
         self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)

@@ -15,7 +15,7 @@ from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
 from .shell import checks
 from .shell.call_policy import CallPolicy, F, Packed, identity
-from .shell.classifiers import Errors, _predicate
+from .shell.classifiers import Errors, error_predicate
 from .shell.codegen import is_coroutine_function
 from .shell.fused_calls import answered, rescued
 
@@ -29,7 +29,7 @@ class Fallback(CallPolicy):
     most `remember` of them). With `stale` and another answer, the other one is for when nothing is remembered.
 
     It answers for refusals, for `DeadlineExceeded`, and for what the pipeline's classifier (or a `classify` of its own)
-    calls a failure, be it an error or a result. `on` narrows that to the errors that it claims; `failure_result` (a
+    calls a failure, be it an error or a result. `on` narrows that to the errors that it claims; `on_result` (a
     predicate) widens it by results. What the classifier ignores or calls a good answer stays the caller's, as Hystrix's
     BAD_REQUEST does; so does a cancellation. If the fallback fails too, or more than `concurrency` are at work
     (Hystrix: 10), the caller gets the original error or result. Raises ValueError for values without sense.
@@ -44,7 +44,7 @@ class Fallback(CallPolicy):
         key: Callable[..., Hashable] | None = None,
         remember: int = 1000,
         on: Errors | None = None,
-        failure_result: Callable[[Any], bool] | None = None,
+        on_result: Callable[[Any], bool] | None = None,
         classify: Classifier | None = None,
         concurrency: int | None = None,
         name: str = "fallback",
@@ -55,13 +55,13 @@ class Fallback(CallPolicy):
             raise ValueError(f"value={value!r}, instead={instead!r}: expected one of the two")
         if instead is None and isinstance(value, EllipsisType) and stale is None:
             raise ValueError("value: expected a value, a function of the error, `instead=` or `stale=`")
-        if classify is not None and (on is not None or failure_result is not None):
-            raise ValueError(f"classify={classify!r}: expected no on or failure_result beside")
+        if classify is not None and (on is not None or on_result is not None):
+            raise ValueError(f"classify={classify!r}: expected a function, without on or on_result")
         self.classify = checks.function("classify", classify, "the call, the result and the error")
         self.value = value
         self.instead = checks.function("instead", instead, "the same arguments", may_be_async=True)
-        self.on = None if on is None else _predicate("on", on)
-        self.failure_result = checks.function("failure_result", failure_result, "the result")
+        self.on = None if on is None else error_predicate("on", on)
+        self.on_result = checks.function("on_result", on_result, "the result")
         self.hides = on is None and classify is None
         self.concurrency = inf if concurrency is None else checks.count("concurrency", concurrency)
         self.active = 0
@@ -123,7 +123,7 @@ class Fallback(CallPolicy):
     def _trusts_results(self, judges: Classifier) -> bool:
         """Whether nobody wants to see what came back from a call that raised nothing."""
         asked = self.on is None and judges is not raised
-        return not asked and self.failure_result is None and self.stale is None
+        return not asked and self.on_result is None and self.stale is None
 
     def _stands_ready(self) -> bool:
         """Whether the answer is a value that is known now: giving it takes no time, so no place is taken either."""
@@ -141,7 +141,7 @@ class Fallback(CallPolicy):
         verdict = judges(call, result, error)
         if error is not None:
             return not verdict.failed
-        if (self.failure_result is not None and self.failure_result(result)) or (self.on is None and verdict.failed):
+        if (self.on_result is not None and self.on_result(result)) or (self.on is None and verdict.failed):
             return False
         if last is not None and verdict is SUCCESS:
             last.keep(call, result, now)

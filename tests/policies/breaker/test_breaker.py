@@ -380,7 +380,7 @@ def test_a_cooldown_function_may_look_at_its_breaker() -> None:
 
 
 def test_failures_name_what_fails_and_anything_else_is_an_answer() -> None:
-    breaker = made(consecutive_failures=1, failures=(OSError, KeyError))
+    breaker = made(consecutive_failures=1, on=(OSError, KeyError))
 
     @breaker
     def fails(error: BaseException) -> None:
@@ -408,7 +408,7 @@ def test_what_is_ignored_is_neither_success_nor_failure() -> None:
 
 
 def test_a_returned_value_may_be_a_failure() -> None:
-    breaker = made(consecutive_failures=2, failure_result=lambda status: status >= 500)  # type: ignore[operator]
+    breaker = made(consecutive_failures=2, on_result=lambda status: status >= 500)  # type: ignore[operator]
     answer = breaker(lambda status: status)
     assert [answer(503), answer(503)] == [503, 503]
     with pytest.raises(BreakerOpen):
@@ -419,7 +419,7 @@ def test_a_returned_value_may_be_a_failure() -> None:
     "error", [BulkheadFull("pool"), BreakerOpen("other"), DeadlineExceeded("t", sent=False), KeyboardInterrupt()]
 )
 def test_refusals_of_our_own_and_interrupts_are_no_evidence(error: BaseException) -> None:
-    breaker = made(consecutive_failures=1, failures=lambda error: True)
+    breaker = made(consecutive_failures=1, on=lambda error: True)
 
     @breaker
     def fails() -> None:

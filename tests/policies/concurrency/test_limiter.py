@@ -209,7 +209,7 @@ def test_a_server_that_is_slower_the_more_it_has_to_do_never_has_more_than_the_l
 
 def test_drops_may_be_named() -> None:
     heard = Heard(10)
-    gate = AdaptiveLimit(heard, drops=TimeoutError)
+    gate = AdaptiveLimit(heard, on=TimeoutError)
 
     @gate
     def work(error: Exception | None) -> None:

@@ -98,12 +98,12 @@ def test_on_cannot_overrule_a_final_verdict() -> None:
 
 def test_a_result_may_be_worth_another_try() -> None:
     script = Script(503, 503, 200)
-    assert run(Retry(3, retry_result=lambda result: result == 503), script, ManualClock()) == 200
+    assert run(Retry(3, on_result=lambda result: result == 503), script, ManualClock()) == 200
 
 
 def test_the_last_bad_result_is_returned_as_it_is() -> None:
     thrown: list[object] = []
-    retry = Retry(2, retry_result=lambda result: result >= 500, discard=thrown.append)
+    retry = Retry(2, on_result=lambda result: result >= 500, discard=thrown.append)
     assert run(retry, Script(503, 502), ManualClock()) == 502
     assert thrown == [503]
 
@@ -210,7 +210,7 @@ def test_the_server_may_ask_for_a_longer_wait() -> None:
 
 def test_a_wait_asked_for_by_a_result_is_kept_too() -> None:
     clock = ManualClock()
-    retry = Retry(3, retry_result=lambda r: r == "busy", retry_after=lambda outcome: 7.0 if outcome == "busy" else None)
+    retry = Retry(3, on_result=lambda r: r == "busy", retry_after=lambda outcome: 7.0 if outcome == "busy" else None)
     assert run(retry, Script("busy", "ok"), clock) == "ok"
     assert clock.slept == [7.0]
 
@@ -246,7 +246,7 @@ def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
 ) -> None:
     for outcome in (Refused(Answer(**headers)), Answer(**headers)):
         clock = ManualClock()
-        retry = Retry(3, backoff=1.0, retry_result=lambda result: isinstance(result, Answer))
+        retry = Retry(3, backoff=1.0, on_result=lambda result: isinstance(result, Answer))
         assert run(retry, Script(outcome, "ok"), clock) == "ok"
         assert clock.slept == [waits]
 
@@ -460,13 +460,13 @@ async def test_async_functions_are_retried_alike() -> None:
     async def ask(user: int) -> Any:
         return script()
 
-    retry = Retry(3, backoff=[0.1, 0.2], retry_result=lambda result: result == 503, discard=close)
+    retry = Retry(3, backoff=[0.1, 0.2], on_result=lambda result: result == 503, discard=close)
     assert await Pipeline(retry, runtime=clock)(ask)(7) == "ok"
     assert (clock.slept, thrown) == ([0.1, 0.2], [503])
 
 
 def test_a_last_result_that_is_no_good_may_become_an_error() -> None:
-    retry = Retry(3, backoff=0, retry_result=lambda result: result < 0, spent=lambda result: LookupError(result))
+    retry = Retry(3, backoff=0, on_result=lambda result: result < 0, spent=lambda result: LookupError(result))
     answers = iter([-1, -2, -3])
     with pytest.raises(LookupError, match="-3"):
         retry(lambda: next(answers))()

@@ -178,7 +178,7 @@ def test_methods_can_be_decorated() -> None:
 def test_a_coroutine_from_a_plain_function_is_not_taken_for_a_success() -> None:
     async def work() -> None: ...
 
-    for guarded in (retry(lambda: work()), Pipeline(Retry(retry_result=bool))(lambda: work())):
+    for guarded in (retry(lambda: work()), Pipeline(Retry(on_result=bool))(lambda: work())):
         with pytest.raises(TypeError, match="write `async def` around it"):
             guarded()
 

@@ -267,7 +267,7 @@ def test_wrong_arguments_raise_before_an_async_generator_takes_a_permit() -> Non
 
 
 @pytest.mark.parametrize("timed", [False, True])
-@pytest.mark.parametrize("settings", [{}, {"failures": OSError}, {"failure_result": lambda value: value == "bad"}])
+@pytest.mark.parametrize("settings", [{}, {"on": OSError}, {"on_result": lambda value: value == "bad"}])
 def test_every_kind_of_wrapper_counts_successes_and_failures(timed: bool, settings: dict[str, Any]) -> None:
     slow = {"slow_call_rate": 1.0, "slow_call": 60.0} if timed else {}
     breaker = CircuitBreaker(
@@ -277,7 +277,7 @@ def test_every_kind_of_wrapper_counts_successes_and_failures(timed: bool, settin
 
     @breaker
     def bad() -> str:
-        if "failure_result" in settings:
+        if "on_result" in settings:
             return "bad"
         raise OSError
 

@@ -42,10 +42,10 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("trip", lambda: CircuitBreaker(trip=Consecutive(1), failure_rate=0.5)),
     ("trip", lambda: CircuitBreaker(trip=Consecutive(1), window_calls=10)),
     ("failure_rate", lambda: CircuitBreaker(trip=Consecutive(1), failure_rate=3)),
-    ("classify", lambda: CircuitBreaker(classify=raised, failures=ValueError)),
+    ("classify", lambda: CircuitBreaker(classify=raised, on=ValueError)),
     ("classify", lambda: CircuitBreaker(classify=ValueError("x"))),  # type: ignore[arg-type]
-    ("failure_result", lambda: CircuitBreaker(failure_result=503)),  # type: ignore[arg-type]
-    ("classify", lambda: Throttle(classify=raised, failures=ValueError)),
+    ("on_result", lambda: CircuitBreaker(on_result=503)),  # type: ignore[arg-type]
+    ("classify", lambda: Throttle(classify=raised, on=ValueError)),
     ("budget", lambda: Retry(budget=0.2)),  # type: ignore[arg-type]
     ("budget", lambda: Retry(budget=RetryBudget)),  # type: ignore[arg-type]
     ("budget", lambda: Hedge(budget=0.2)),  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("min_window", lambda: limit_algorithms.WindowedLimit(limit_algorithms.Vegas(), min_window=2.0, max_window=1.0)),
     ("minimum_delay", lambda: Hedge(minimum_delay=3.0, longest_delay=2.0)),
     ("discard", lambda: Hedge(discard=True)),  # type: ignore[arg-type]
-    ("retry_result", lambda: Retry(retry_result=503)),  # type: ignore[arg-type]
+    ("on_result", lambda: Retry(on_result=503)),  # type: ignore[arg-type]
     ("retry_after", lambda: Retry(retry_after=5.0)),  # type: ignore[arg-type]
     ("unsent", lambda: Retry(unsent=OSError())),  # type: ignore[arg-type]
     ("discard", lambda: Retry(discard=True)),  # type: ignore[arg-type]
@@ -115,12 +115,12 @@ ASYNC: list[tuple[str, Callable[[], Any]]] = [
     ("wait", lambda: Retry(wait=_never)),  # type: ignore[arg-type]
     ("retry", lambda: Retry(retry=tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
     ("retry", lambda: Retry(retry=tenacity.retry_if_result(bool) | tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
-    ("retry_result", lambda: Retry(retry_result=_never)),  # type: ignore[arg-type]
+    ("on_result", lambda: Retry(on_result=_never)),  # type: ignore[arg-type]
     ("on", lambda: Retry(on=_never)),  # type: ignore[arg-type]
-    ("failures", lambda: CircuitBreaker(failures=_never)),  # type: ignore[arg-type]
-    ("failure_result", lambda: CircuitBreaker(failure_result=_never)),  # type: ignore[arg-type]
+    ("on", lambda: CircuitBreaker(on=_never)),  # type: ignore[arg-type]
+    ("on_result", lambda: CircuitBreaker(on_result=_never)),  # type: ignore[arg-type]
     ("classify", lambda: CircuitBreaker(classify=_never)),  # type: ignore[arg-type]
-    ("failure_result", lambda: Fallback(7, failure_result=_never)),  # type: ignore[arg-type]
+    ("on_result", lambda: Fallback(7, on_result=_never)),  # type: ignore[arg-type]
     ("classify", lambda: Fallback(7, classify=_never)),  # type: ignore[arg-type]
     ("key", lambda: RateLimit(10, key=_never)),
 ]

@@ -106,7 +106,7 @@ class SuccessRateWithin:
     ) -> None:
         self.rate = checks.ratio("rate", rate)
         self.window = checks.seconds("window", window)
-        self.requests = checks.count("requests", requests, least=0)
+        self.requests = checks.count("requests", requests, min_value=0)
         self._ema = Ema(window)
         self._start = None if start is None else checks.number("start", start)
         self._slices: deque[list[float]] = deque()  # [when the slice began, calls in it], the newest last

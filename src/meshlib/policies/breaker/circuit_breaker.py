@@ -59,7 +59,7 @@ class CircuitBreaker(ManualOperations, Gate):
     OPEN or CLOSED. `automatic` makes a look at `state` or `metrics` move on what only time moves; without it a call
     does (resilience4j's automaticTransitionFromOpenToHalfOpenEnabled; see `tick`).
 
-    **What counts:** `failures`, `ignore` and `failure_result` (exception types or predicates), or one `classify` for
+    **What counts:** `on`, `ignore` and `on_result` (exception types or predicates), or one `classify` for
     all. `initial` is the state it begins in; `control` a switch that it shares with others.
     Raises ValueError for values without sense.
     """
@@ -91,9 +91,9 @@ class CircuitBreaker(ManualOperations, Gate):
         half_open_max: float | None = None,
         half_open_then: State = OPEN,
         automatic: bool = False,
-        failures: Errors | None = None,
+        on: Errors | None = None,
         ignore: Errors | None = None,
-        failure_result: Callable[[object], bool] | None = None,
+        on_result: Callable[[object], bool] | None = None,
         classify: Classifier | None = None,
         initial: State = CLOSED,
         control: ManualControl | None = None,
@@ -101,7 +101,7 @@ class CircuitBreaker(ManualOperations, Gate):
     ) -> None:
         super().__init__(
             name,
-            classify=make_classifier(classify, failures=failures, ignore=ignore, failure_result=failure_result),
+            classify=make_classifier(on=on, ignore=ignore, on_result=on_result, classify=classify),
             runtime=runtime,
         )
         limits = consecutive_failures, failure_rate, slow_call_rate

@@ -57,7 +57,7 @@ def growing(cooldown: float, factor: float, longest: float, jitter: float) -> Co
     The last `jitter` share of it is drawn at random, so 0.5 is Finagle's equal jitter and 1.0 full jitter.
     """
     checks.seconds("cooldown", cooldown)
-    checks.number("cooldown_factor", factor, least=1.0)
+    checks.number("cooldown_factor", factor, min_value=1.0)
     checks.ratio("cooldown_jitter", jitter, zero=True)
     most = max(checks.seconds("cooldown_max", longest), cooldown if longest == LONGEST else 0.0)
     checks.at_most("cooldown", cooldown, "cooldown_max", most)
@@ -78,7 +78,7 @@ def interval(
     from v·(1 − spread) to v·(1 + spread) plus one millisecond. Raises ValueError.
     """
     checks.seconds("initial", initial)
-    checks.number("factor", factor, least=1.0)
+    checks.number("factor", factor, min_value=1.0)
     checks.ratio("spread", spread, zero=True)
     checks.seconds("longest", longest, infinite=True)
 

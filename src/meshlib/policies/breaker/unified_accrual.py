@@ -21,12 +21,12 @@ class UnifiedAccrual:
     def __init__(
         self, backoff: Backoff, *, failures: int = 7, rate: float = 0.8, window: float = 10.0, requests: int = 5
     ) -> None:
-        self.failures = checks.count("failures", failures, least=0)
+        self.failures = checks.count("failures", failures, min_value=0)
         self.rate = checks.ratio("rate", rate, zero=True)
         if not failures and not rate:
             raise ValueError(f"failures={failures!r}, rate={rate!r}: expected one above 0, or nothing ever counts")
         self.window = checks.seconds("window", window)
-        self.requests = checks.count("requests", requests, least=0)
+        self.requests = checks.count("requests", requests, min_value=0)
         self._run = 0
         self._dead = False
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]

@@ -65,7 +65,7 @@ class _Share:
 class AdaptiveLimit(Slots):
     """A bulkhead whose size is learnt by `limit`; refuses with `BulkheadFull`. Default: `Gradient2(short_window=30)`.
 
-    A success and a drop move the limit, anything else does not. `drops` (exception types or a predicate) says what a
+    A success and a drop move the limit, anything else does not. `on` (exception types or a predicate) says what a
     drop is: a sign of overload, such as a timeout. Without it: any failure that another attempt might heal (FAILURE).
 
     `partitions` gives each name a share of the limit (ratios that sum up to 1 at most), which it gets even while others
@@ -91,7 +91,7 @@ class AdaptiveLimit(Slots):
         partitions: Mapping[str, float] | None = None,
         partition_of: Callable[[Call], str | None] | None = None,
         bypass: Callable[[Call], bool] | None = None,
-        drops: Errors | None = None,
+        on: Errors | None = None,
         max_queue: int | None = None,
         max_wait: float | EllipsisType | None = ...,
         latest_first: bool = False,
@@ -109,7 +109,7 @@ class AdaptiveLimit(Slots):
             max_wait=max_wait,
             latest_first=latest_first,
             name=name,
-            classify=classify or _drops(drops),
+            classify=classify or _drops(on),
             runtime=runtime,
         )
         shares = {
@@ -274,10 +274,10 @@ class AdaptiveLimit(Slots):
             )
 
 
-def _drops(drops: Errors | None) -> Classifier | None:
-    if drops is None:
+def _drops(on: Errors | None) -> Classifier | None:
+    if on is None:
         return None
-    inner = make_classifier(failures=drops)
+    inner = make_classifier(on=on)
     assert inner is not None
 
     def classify(call: Call, result: object, error: BaseException | None) -> Verdict:

@@ -39,7 +39,7 @@ class Gradient2:
         self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         self.smoothing = checks.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, None)
-        self.tolerance = checks.number("tolerance", tolerance, least=1.0)
+        self.tolerance = checks.number("tolerance", tolerance, min_value=1.0)
         self.drift = checks.ratio("drift", drift)
         self.long = ExpAverage(checks.count("long_window", long_window), 10)
         self.short = ExpAverage(short_window, 10) if checks.count("short_window", short_window) > 1 else None
@@ -96,7 +96,7 @@ class Gradient:
         self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         self.smoothing = checks.ratio("smoothing", smoothing)
         self.queue = curve("queue", queue, square_root(4))
-        self.tolerance = checks.number("tolerance", tolerance, least=1.0)
+        self.tolerance = checks.number("tolerance", tolerance, min_value=1.0)
         self.backoff = checks.ratio("backoff", backoff)
         self.probe_interval = None if probe_interval is None else checks.count("probe_interval", probe_interval)
         self.random = random

@@ -54,13 +54,13 @@ def curve(field: str, value: Curve | None, default: Callable[[int], int] | None)
         return default
     if callable(value):
         return value
-    number = checks.count(field, value, least=0)
+    number = checks.count(field, value, min_value=0)
     return lambda limit: number
 
 
 def limit_bounds(initial: int, least: int, most: int) -> tuple[int, int]:
     """The checked bounds of a limit that begins at `initial`: below them it may (as Netflix's may), not above."""
-    checks.count("min_limit", least, least=0)  # 0 as in Netflix; a limit that falls to 0 stays there
+    checks.count("min_limit", least, min_value=0)  # 0 as in Netflix; a limit that falls to 0 stays there
     checks.count("max_limit", most)
     checks.at_most("min_limit", least, "max_limit", most)
     checks.at_most("initial", initial, "max_limit", most)

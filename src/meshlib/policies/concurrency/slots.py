@@ -36,7 +36,7 @@ class Slots(WaitingGate):
     ) -> None:
         super().__init__(name, classify=classify, runtime=runtime)
         if max_queue is not None:
-            checks.count("max_queue", max_queue, least=0)
+            checks.count("max_queue", max_queue, min_value=0)
         if max_wait is not None:
             max_wait = checks.seconds("max_wait", max_wait, zero=True, infinite=True)
         queue, wait = longest_wait(max_queue, max_wait)

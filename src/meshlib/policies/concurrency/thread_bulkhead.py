@@ -104,10 +104,12 @@ class ThreadBulkhead:
         self.runtime = runtime
         self.port = Port()
         self.max_threads = checks.count("max_threads", max_threads)
-        self.core_threads = max_threads if core_threads is None else checks.count("core_threads", core_threads, least=0)
+        self.core_threads = (
+            max_threads if core_threads is None else checks.count("core_threads", core_threads, min_value=0)
+        )
         if self.core_threads > max_threads:
             raise ValueError(f"core_threads={core_threads!r}: expected at most max_threads={max_threads!r}")
-        self.max_queue = checks.count("max_queue", max_queue, least=0)
+        self.max_queue = checks.count("max_queue", max_queue, min_value=0)
         self.keep_alive = checks.seconds("keep_alive", keep_alive, infinite=True)
         self.timeout = inf if timeout is None else checks.seconds("timeout", timeout)
         self._lock = Lock()

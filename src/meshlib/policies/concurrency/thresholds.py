@@ -27,7 +27,7 @@ class RetryBudgetLimit:
 
     def __post_init__(self) -> None:
         checks.ratio("ratio", self.ratio, zero=True)
-        checks.count("minimum", self.minimum, least=0)
+        checks.count("minimum", self.minimum, min_value=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for field in ("connections", "pending", "requests", "retries"):
-            checks.count(field, getattr(self, field), least=0)
+            checks.count(field, getattr(self, field), min_value=0)
 
 
 class Pool:

@@ -50,7 +50,7 @@ class TokenBucket:
 
     def __init__(self, rate: float, burst: float | None = None) -> None:
         self.rate = checks.seconds("rate", rate)
-        self.burst = max(1.0, rate) if burst is None else checks.number("burst", burst, least=1.0)
+        self.burst = max(1.0, rate) if burst is None else checks.number("burst", burst, min_value=1.0)
         self._interval = 1.0 / rate
         self._depth = self.burst / rate + _SLACK
         self._full_at = -inf
@@ -217,6 +217,6 @@ def rate_of(limit: Rate | float, per: float, burst: float | None) -> Rate:
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit
-    checks.number("limit", limit, least=1e-9)
+    checks.number("limit", limit, min_value=1e-9)
     checks.seconds("per", per)
-    return TokenBucket(limit / per, max(1.0, limit) if burst is None else checks.number("burst", burst, least=1.0))
+    return TokenBucket(limit / per, max(1.0, limit) if burst is None else checks.number("burst", burst, min_value=1.0))

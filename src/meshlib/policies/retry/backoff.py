@@ -116,7 +116,7 @@ def spread(
 def take(waits: float | Iterable[float] | Waits, number: int) -> Recipe:
     """The first `number` of `waits`; then there are no more."""
     inner = recipe("waits", waits)
-    checks.count("number", number, least=0)
+    checks.count("number", number, min_value=0)
     return _recipe(lambda random: islice(inner(random), number))
 
 

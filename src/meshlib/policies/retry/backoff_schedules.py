@@ -31,7 +31,7 @@ def linear_waits(start: float, step: float, maximum: float = inf) -> Iterator[fl
 def exponential_waits(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
     """start, start·factor, start·factor² … but at most `maximum`."""
     _bounds(start, maximum, zero=True)
-    checks.number("factor", factor, least=1.0)
+    checks.number("factor", factor, min_value=1.0)
     return _endless(lambda n: min(maximum, start * _power(factor, n)) if start else 0.0)
 
 
@@ -103,7 +103,7 @@ def tower_waits(start: float, maximum: float, jitter: float, random: Random) -> 
 def uniform_waits(low: float, high: float, random: Random) -> Iterator[float]:
     """Anywhere between `low` and `high` (failsafe's random delay)."""
     checks.seconds("low", low, zero=True)
-    checks.number("high", high, least=low)
+    checks.number("high", high, min_value=low)
     return _endless(lambda n: low + random() * (high - low))
 
 
@@ -137,7 +137,7 @@ def _polly_exponential(delay: float, random: Random, maximum: float) -> Iterator
 def resilience4j_exponential(start: float = 0.5, factor: float = 1.5, maximum: float = inf) -> Iterator[float]:
     """start·factor^n with every step truncated to whole milliseconds, as resilience4j's IntervalFunction does."""
     _bounds(start, maximum)
-    checks.number("factor", factor, least=1.0)
+    checks.number("factor", factor, min_value=1.0)
     return _milliseconds(start, factor, maximum)
 
 

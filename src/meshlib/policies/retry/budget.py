@@ -78,8 +78,8 @@ class RetryBudget(Budget):
         self.ratio = checks.ratio("ratio", ratio, zero=True, above_one=True)
         if self.ratio > 1000:
             raise ValueError(f"ratio={ratio!r}: expected a ratio from 0 to 1000")
-        self.min_per_second = checks.number("min_per_second", min_per_second, least=0.0)
-        self.ttl = checks.number("ttl", ttl, least=1.0)
+        self.min_per_second = checks.number("min_per_second", min_per_second, min_value=0.0)
+        self.ttl = checks.number("ttl", ttl, min_value=1.0)
         if self.ttl > 60:
             raise ValueError(f"ttl={ttl!r}: expected seconds from 1 to 60")
         self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
@@ -174,7 +174,7 @@ class ConcurrencyBudget(Budget):
         super().__init__(name)
         self.ratio = checks.ratio("ratio", ratio, zero=True)
         self.among_all = among_all
-        self.minimum = checks.count("minimum", minimum, least=0)
+        self.minimum = checks.count("minimum", minimum, min_value=0)
         self.calls = 0
         self.retries = 0
         self._lock = Lock()

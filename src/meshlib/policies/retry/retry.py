@@ -12,7 +12,7 @@ from ...call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ...runtime import SYSTEM, Runtime
 from ..shell import checks
 from ..shell.call_policy import CallPolicy, F, unpack
-from ..shell.classifiers import Errors, _predicate
+from ..shell.classifiers import Errors, error_predicate
 from ..shell.codegen import is_coroutine_function
 from ..shell.fused_calls import tried
 from .backoff import Waits, decorrelated_jitter, recipe
@@ -47,7 +47,7 @@ class Retry(CallPolicy):
     """Up to `attempts` tries in all (None: no limit of its own), as long as failures look passing and the budget pays.
 
     Retried is what the pipeline's classifier calls a FAILURE, narrowed to `on` (exception types or a predicate) and
-    widened by `retry_result` (a predicate on what was returned). Not retried: what may not be sent twice
+    widened by `on_result` (a predicate on what was returned). Not retried: what may not be sent twice
     (`Call.replayable` is False), unless `unsent(error)` says that it never left (default: the error says so itself by
     `sent = False`); a final failure; a cancellation. A refusal of our own (an open breaker, a full bulkhead) is not
     waited for; with `rejections=True` it is tried again at once, where the layers below can choose another way.
@@ -61,7 +61,7 @@ class Retry(CallPolicy):
     is returned as it is, unless `spent(result)` makes an exception of it (resilience4j's failAfterMaxAttempts,
     failsafe's ExceededError).
 
-    tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `retry_result`.
+    tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `on_result`.
     They are asked only after a failure (a `retry` that judges results, after each), and not awaited: coroutine
     functions, tenacity.asyncio's objects among them, are refused with ValueError. Giving up raises the last error as
     it is, with a note saying why.
@@ -79,7 +79,7 @@ class Retry(CallPolicy):
         backoff: float | Iterable[float] | Waits = decorrelated_jitter(0.005, 0.2),  # noqa: B008 (a recipe, no state)
         budget: Budget | EllipsisType | None = ...,
         on: Errors | None = None,
-        retry_result: Callable[[Any], bool] | None = None,
+        on_result: Callable[[Any], bool] | None = None,
         rejections: bool = False,
         unsent: Callable[[BaseException], bool] | None = None,
         retry_after: Callable[[object], float | None] = retry_after,
@@ -100,8 +100,8 @@ class Retry(CallPolicy):
             self.attempts = None
         self.backoff = recipe("backoff", backoff)
         self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked_budget("budget", budget)
-        self.on = None if on is None else _predicate("on", on)
-        self.retry_result = checks.function("retry_result", retry_result, "the result")
+        self.on = None if on is None else error_predicate("on", on)
+        self.on_result = checks.function("on_result", on_result, "the result")
         self.rejections = rejections
         self.unsent = checks.function("unsent", unsent, "the error")
         self.retry_after = checks.function("retry_after", retry_after, "the error or result")
@@ -165,7 +165,7 @@ class Retry(CallPolicy):
         now, sleep, discard = run.now, run.sleep_async, self.discard
         deposit, begin, follows, trusting = self._ways(run, classify)
         # Nobody but the classifier has a say about results: then a success needs no `RetryDecision` to be let through.
-        plain = self.retry_result is None and not follows
+        plain = self.on_result is None and not follows
 
         async def retried(call: Call, tries: RetryDecision | None = None, delay: float | None = 0.0) -> R:
             if tries is None:
@@ -201,7 +201,7 @@ class Retry(CallPolicy):
         return retried
 
     def short(self, classify: Classifier) -> bool:
-        return classify is raised and self.retry_result is None and not self._follows()
+        return classify is raised and self.on_result is None and not self._follows()
 
     def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
         slow = super().guard(fn, run, classify, inner=inner)

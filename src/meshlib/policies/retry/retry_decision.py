@@ -85,7 +85,7 @@ class RetryDecision:
         elif error is not None:
             wanted = verdict is FAILURE and (policy.on is None or policy.on(error))
         else:
-            wanted = verdict is FAILURE or (policy.retry_result is not None and policy.retry_result(result))
+            wanted = verdict is FAILURE or (policy.on_result is not None and policy.on_result(result))
         if policy.budget is not None and verdict is not IGNORED:
             policy.budget.heard(wanted or verdict is FAILURE)
         return wanted

@@ -1,4 +1,4 @@
-"""What counts as a failure: turns exception types and predicates into one `Classifier`."""
+"""Classifiers: which outcomes count as failures, from exception types and predicates."""
 
 from __future__ import annotations
 
@@ -12,52 +12,51 @@ Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Call
 
 
 def make_classifier(
-    classify: Classifier | None = None,
     *,
-    failures: Errors | None = None,
+    on: Errors | None = None,
     ignore: Errors | None = None,
-    failure_result: Callable[[object], bool] | None = None,
+    on_result: Callable[[object], bool] | None = None,
+    classify: Classifier | None = None,
 ) -> Classifier | None:
     """One classifier from the three usual questions, or `classify` itself, or None when nothing was given.
 
-    `ignore` is asked first: what it claims is no evidence at all. An exception that `failures` does not claim is
-    an answer like any other, hence a success. `failure_result` may turn a returned value into a failure.
-    Refusals of our own and cancellations stay ignored, whatever is said here (see `meshlib.call.raised`).
-    Raises ValueError for both kinds at once, and for what is neither.
+    `ignore` is asked first: what it claims is no evidence. An exception that `on` does not claim is an answer like any
+    other, hence a success. `on_result` turns the results that it claims into failures. Rejections by a policy and
+    cancellations are always ignored (see `meshlib.call.raised`). Raises ValueError for `classify` beside the others,
+    and for what is neither an exception type nor a function.
     """
-    asked = failures is not None or ignore is not None or failure_result is not None
+    asked = on is not None or ignore is not None or on_result is not None
     if classify is not None and (asked or not callable(classify)):
-        raise ValueError(
-            f"classify={classify!r}: expected a function, and no failures, ignore or failure_result beside"
-        )
-    checks.function("failure_result", failure_result, "the result")
+        raise checks.refused("classify", classify, "a function, without on, ignore or on_result")
+    checks.function("on_result", on_result, "the result")
     if classify is not None:
         return classify
     if not asked:
         return None
-    is_failure = _predicate("failures", failures) if failures is not None else None
-    is_ignored = _predicate("ignore", ignore) if ignore is not None else None
+    is_failure = None if on is None else error_predicate("on", on)
+    is_ignored = None if ignore is None else error_predicate("ignore", ignore)
 
-    def judged(call: Call, result: object, error: BaseException | None) -> Verdict:
+    def classified(call: Call, result: object, error: BaseException | None) -> Verdict:
         if error is None:
-            return FAILURE if failure_result is not None and failure_result(result) else SUCCESS
+            return FAILURE if on_result is not None and on_result(result) else SUCCESS
         verdict = raised(call, result, error)
         if verdict is IGNORED or (is_ignored is not None and is_ignored(error)):
             return IGNORED
         return verdict if is_failure is None or is_failure(error) else SUCCESS
 
-    if failure_result is None:
-        judged.trusts_results = True  # type: ignore[attr-defined]  # so the shells need not ask it after a success
-    return judged
+    if on_result is None:
+        classified.trusts_results = True  # type: ignore[attr-defined]  # so the shells skip it after a success
+    return classified
 
 
-def _predicate(field: str, errors: Errors) -> Callable[[BaseException], bool]:
+def error_predicate(field: str, errors: Errors) -> Callable[[BaseException], bool]:
+    """Whether `errors` (exception types, or a predicate) claims an exception. Raises ValueError."""
     if isinstance(errors, type):
         errors = (errors,)
     if isinstance(errors, tuple):
         for kind in errors:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise ValueError(f"{field}={errors!r}: expected exception types, found {kind!r}")
+                raise checks.refused(field, errors, f"exception types, found {kind!r}")
         kinds = errors
         return lambda error: isinstance(error, kinds)
     return checks.function(field, errors, "the error, or exception types")

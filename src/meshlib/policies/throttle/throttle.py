@@ -69,9 +69,9 @@ class SreThrottle:
     def __init__(
         self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 10
     ) -> None:
-        self.k = checks.number("k", k, least=1.0)
+        self.k = checks.number("k", k, min_value=1.0)
         self.most = checks.ratio("most", most)
-        self.minimum = checks.count("minimum", minimum, least=0)
+        self.minimum = checks.count("minimum", minimum, min_value=0)
         self.counts = SlidingCounts(window, slices)
         self._under_way = UnderWay()
         self.begin, self._end = self._under_way.begin, self._under_way.end
@@ -118,7 +118,7 @@ class FailureThrottle:
     ) -> None:
         self.threshold = checks.ratio("threshold", threshold)
         self.most = checks.ratio("most", most)
-        self.minimum = checks.count("minimum", minimum, least=0)
+        self.minimum = checks.count("minimum", minimum, min_value=0)
         self.counts = SlidingCounts(window, slices)
 
     def probability(self, now: float) -> float:
@@ -164,7 +164,7 @@ class NackThrottle:
         if self.threshold >= 1.0:
             raise ValueError(f"threshold={threshold!r}: expected a ratio above 0 and below 1")
         self.most = checks.ratio("most", most)
-        self.minimum_rate = checks.number("minimum_rate", minimum_rate, least=0.0)
+        self.minimum_rate = checks.number("minimum_rate", minimum_rate, min_value=0.0)
         self.average = 1.0
         self.last = None if start is None else checks.number("start", start)  # when the average was moved last
         self.counts = SlidingCounts(1.0, 10)
@@ -214,7 +214,7 @@ class Throttle(Gate):
 
     What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
     server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
-    `failures`, `ignore`, `failure_result` or one `classify` define them. A cancelled call is evidence of nothing.
+    `on`, `ignore`, `on_result` or one `classify` define them. A cancelled call is evidence of nothing.
     `chance` draws from [0, 1). Raises ValueError for values without sense.
     """
 
@@ -225,15 +225,15 @@ class Throttle(Gate):
         by: Shedding | None = None,
         *,
         nack: Callable[[object], bool] | None = None,
-        failures: Errors | None = None,
+        on: Errors | None = None,
         ignore: Errors | None = None,
-        failure_result: Callable[[object], bool] | None = None,
+        on_result: Callable[[object], bool] | None = None,
         chance: Callable[[], float] | None = None,
         name: str = "throttle",
         classify: Classifier | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        chosen = make_classifier(classify, failures=failures, ignore=ignore, failure_result=failure_result)
+        chosen = make_classifier(on=on, ignore=ignore, on_result=on_result, classify=classify)
         if nack is not None:
             if chosen is not None:
                 raise ValueError("nack: expected alone; it says itself what counts")
