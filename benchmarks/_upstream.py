@@ -217,7 +217,7 @@ def _config(port: int, admin: int, upstream: list[int]) -> dict[str, Any]:
     }
 
 
-def sick(fault: str) -> None:
+def ejected(fault: str) -> None:
     """Answer slowly, or badly every other second, or not at all."""
 
     class Server(asyncio.Protocol):
@@ -244,4 +244,4 @@ def sick(fault: str) -> None:
 
 
 if __name__ == "__main__":
-    sick(sys.argv[1])
+    ejected(sys.argv[1])

@@ -56,7 +56,7 @@ class Fleet:
             member.carrier = server
         # The known algorithms are shown as they are known: without failure accrual.
         balancer = make_balancer(
-            algorithm, "demo", members, ward=ClusterHealth(failures=5 if algorithm == "default" else 0)
+            algorithm, "demo", members, health=ClusterHealth(failures=5 if algorithm == "default" else 0)
         )
 
         def tell(endpoint: Endpoint, server: Any, now: float) -> None:
@@ -86,15 +86,15 @@ class Fleet:
         self.world.run(seconds + 10.0)
         return self
 
-    def row(self, bad: Any = None, *, sick: tuple[float, float] = (15.0, 45.0)) -> Row:
+    def row(self, bad: Any = None, *, ejected: tuple[float, float] = (15.0, 45.0)) -> Row:
         p50, p90, p99, p999 = self.score.quantiles(0.5, 0.9, 0.99, 0.999)
         row = {"success": self.score.success, "p50": p50, "p90": p90, "p99": p99, "p99.9": p999}
         if self.score.hedges:
             row["extra"] = self.score.hedges / self.score.requests
         if bad is not None:
-            row["to_bad"] = self.score.asked(bad, *sick)
-            row["back_5s"] = self.score.share(bad, sick[1] + 5.0, sick[1] + 8.0)
-            row["back_after"] = recovery(self.score, bad, sick[1])
+            row["to_bad"] = self.score.asked(bad, *ejected)
+            row["back_5s"] = self.score.share(bad, ejected[1] + 5.0, ejected[1] + 8.0)
+            row["back_after"] = recovery(self.score, bad, ejected[1])
         return row
 
 
@@ -151,7 +151,7 @@ def newcomer(algorithm: str, seed: int, fast: bool) -> Row:
     cold.draw = lambda: max(usual(), 2.0 - (world.now - 15.0) * 0.18)
     client.balancer.update(members[1:])  # type: ignore[attr-defined]
     world.at(15.0, lambda now: client.balancer.update(members))  # type: ignore[attr-defined]
-    return fleet.run(1000.0, 60.0).row(cold, sick=(15.0, 25.0))
+    return fleet.run(1000.0, 60.0).row(cold, ejected=(15.0, 25.0))
 
 
 def mixed(algorithm: str, seed: int, fast: bool) -> Row:

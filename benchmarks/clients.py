@@ -63,7 +63,7 @@ def mesh(ports: list[int], hosts: list[str] | None = None) -> Any:
     endpoints = [Endpoint(host, port) for host, port in zip(hosts or ["127.0.0.1"] * len(ports), ports, strict=True)]
     cluster = Cluster(
         "bench",
-        make_balancer("default", "bench", endpoints, ward=ClusterHealth("bench")),
+        make_balancer("default", "bench", endpoints, health=ClusterHealth("bench")),
         [CircuitBreaker(name="bench")],
     )
     budget = RetryBudget(name="bench")

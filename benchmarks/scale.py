@@ -91,7 +91,7 @@ def update_ms(mesh: Any) -> float:
     balancer = mesh.current.clusters["s0"].balancer
     times = []
     for turn in range(5):
-        members = [Endpoint(one.host, one.port, ward=one.ward) for one in balancer.endpoints[:-1]]
+        members = [Endpoint(one.host, one.port, health=one.health) for one in balancer.endpoints[:-1]]
         members.append(Endpoint("10.99.99.99", 9000 + turn))
         begin = time.perf_counter()
         balancer.update(carry_over(balancer.endpoints, members))

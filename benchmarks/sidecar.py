@@ -48,10 +48,10 @@ def world(fault: str, folder: Path) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(Nginx(folder) if Nginx.found() else BalancerAdapter())
         ports = list(upstream.ports)
-        sick = None
+        ejected = None
         if fault != "none":
-            sick = stack.enter_context(Sick(fault))
-            ports[2] = sick.port
+            ejected = stack.enter_context(Sick(fault))
+            ports[2] = ejected.port
         here: dict[str, Any] = {"ports": ports, "upstream": upstream.pids}
         if Envoy.found():
             envoy = stack.enter_context(Envoy(folder, ports))

@@ -207,13 +207,13 @@ class Storm:
     def client(self) -> Callable[[Call], Any]:
         run = VirtualRuntime(self.loop, self.random)
         # Only the default balancer takes endpoints out; the others shall show what the policies do by themselves.
-        ward = (
+        health = (
             ClusterHealth("storm") if self.balancer == "default" else ClusterHealth("storm", failures=0, volume=1 << 30)
         )
-        endpoints = [Endpoint("server", port, ward=ward) for port in range(1, SERVERS + 1)]
+        endpoints = [Endpoint("server", port, health=health) for port in range(1, SERVERS + 1)]
         for endpoint, server in zip(endpoints, self.servers, strict=True):
             endpoint.carrier = server
-        balancer = make_balancer(self.balancer, "storm", endpoints, ward=ward)
+        balancer = make_balancer(self.balancer, "storm", endpoints, health=health)
         loop, sent = self.loop, self.tally.sent
 
         async def ask(call: Call) -> None:

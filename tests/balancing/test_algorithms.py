@@ -64,12 +64,12 @@ def test_without_panic_a_cluster_of_ill_ones_refuses_and_says_until_when(name: s
 def test_picks_avoid_the_ill_unless_panicking(name: str, n: int, ill: set[int], seed: int) -> None:
     members, random = endpoints(*[1.0] * n), Random(seed).random
     balancer = make_balancer(name, "users", members)
-    sick = [members[index] for index in ill if index < n]
-    for member in sick:
+    ejected = [members[index] for index in ill if index < n]
+    for member in ejected:
         kill(member, 1.0)
-    if len(sick) <= n / 2:
+    if len(ejected) <= n / 2:
         for step in range(60):
-            assert balancer.pick(random, 1.1, key=step * 2**58) not in sick
+            assert balancer.pick(random, 1.1, key=step * 2**58) not in ejected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,7 +168,7 @@ def test_algorithms_can_be_swapped_without_losing_calls_in_flight() -> None:
     members = endpoints(1, 1)
     first = make_balancer("round_robin", "users", members)
     members[0].enter(1.0)
-    second = make_balancer("default", "users", first.endpoints, ward=first.ward)
+    second = make_balancer("default", "users", first.endpoints, health=first.health)
     assert [member.pending for member in second.endpoints] == [1, 0]
 
 
@@ -249,7 +249,7 @@ def test_a_pick_looks_at_a_few_however_many_there_are(name: str) -> None:
 
         def __getattribute__(self, attribute: str) -> object:
             nonlocal looks
-            looks += attribute in ("well", "price", "_waiting", "cost")
+            looks += attribute in ("healthy", "price", "_waiting", "cost")
             return super().__getattribute__(attribute)
 
     members: list[Endpoint] = [Watched("a", port) for port in range(1, 2001)]
@@ -262,9 +262,9 @@ def test_a_pick_looks_at_a_few_however_many_there_are(name: str) -> None:
 
 
 def test_membership_of_the_ward_is_shared() -> None:
-    ward, members = ClusterHealth("users"), endpoints(1, 1)
-    make_balancer("default", "users", members, ward=ward)
-    assert all(member.ward is ward for member in members)
+    health, members = ClusterHealth("users"), endpoints(1, 1)
+    make_balancer("default", "users", members, health=health)
+    assert all(member.health is health for member in members)
 
 
 def test_a_weight_of_zero_means_only_if_nobody_else_is_left() -> None:

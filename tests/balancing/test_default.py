@@ -72,7 +72,7 @@ def test_one_probe_per_backoff_and_one_good_probe_restores() -> None:
     endpoints = three()
     balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     seen: list[Event] = []
-    balancer.ward.port.subscribe(seen.append)
+    balancer.health.port.subscribe(seen.append)
     warm(endpoints)
     kill(endpoints[0], 2.0)
     picks = [balancer.pick(random, 2.25) for _ in range(50)]
@@ -289,8 +289,8 @@ def test_a_plugged_accrual_judges_instead_of_the_ward() -> None:
     from meshlib.policies.breaker.accrual import ConsecutiveFailures
 
     endpoints = three()
-    ward = ClusterHealth("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
-    balancer, random = make_balancer("default", "users", endpoints, ward=ward), Random(1).random
+    health = ClusterHealth("users", accrual=lambda: ConsecutiveFailures(2, lambda: iter([1.0, 8.0])))
+    balancer, random = make_balancer("default", "users", endpoints, health=health), Random(1).random
     kill(endpoints[0], 2.0, times=2)
     assert endpoints[0] not in [balancer.pick(random, 2.9) for _ in range(50)]
     assert endpoints[0] in [balancer.pick(random, 3.0) for _ in range(50)]
@@ -303,7 +303,7 @@ def test_events_name_the_cluster_and_the_address() -> None:
     endpoints = three()
     balancer = make_balancer("default", "users", endpoints)
     seen: list[Event] = []
-    balancer.ward.port.subscribe(seen.append)
+    balancer.health.port.subscribe(seen.append)
     kill(endpoints[1], 2.0)
     (event,) = seen
     assert isinstance(event, EndpointEjected)
@@ -349,8 +349,8 @@ def unified(**settings: float) -> tuple[list[Endpoint], Balancer]:
     def backoff() -> Iterator[float]:
         return (min(60.0, 2.0**n) for n in range(1000))
 
-    ward = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
-    return endpoints, make_balancer("default", "users", endpoints, ward=ward)
+    health = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
+    return endpoints, make_balancer("default", "users", endpoints, health=health)
 
 
 def test_linkerds_run_of_seven_ejects_and_probes_double_their_wait_up_to_the_longest() -> None:
@@ -408,13 +408,13 @@ def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> No
 
 
 def test_the_numbers_of_the_rule_can_be_set_and_go_back_with_the_next_balancer() -> None:
-    ward = ClusterHealth("users", decay=7.0)
+    health = ClusterHealth("users", decay=7.0)
     make_balancer(
-        "default", "users", three(), ward=ward, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0
+        "default", "users", three(), health=health, decay=3.0, slack=0.1, deviations=4.0, penalty=1.0, recheck=5.0
     )
-    assert (ward.decay, ward.slack, ward.deviations, ward.penalty, ward.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
-    make_balancer("default", "users", three(), ward=ward)
-    assert (ward.decay, ward.slack, ward.recheck) == (7.0, 0.02, 2.0)
+    assert (health.decay, health.slack, health.deviations, health.penalty, health.recheck) == (3.0, 0.1, 4.0, 1.0, 5.0)
+    make_balancer("default", "users", three(), health=health)
+    assert (health.decay, health.slack, health.recheck) == (7.0, 0.02, 2.0)
     for wrong in ({"decay": 0.0}, {"recheck": -1.0}, {"choices": 0}, {"slack": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             make_balancer("default", "users", three(), **wrong)

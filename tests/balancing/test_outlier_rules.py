@@ -176,11 +176,11 @@ def test_nobody_comes_back_between_sweeps_and_all_runs_begin_anew_then() -> None
     eject(detection, members[0], 0.0)
     answer(detection, members[0], *[500] * 4, now=1.0)
     detection.tick(4.9, none)
-    assert not members[0].well
+    assert not members[0].healthy
     detection.tick(20.0, none)
-    assert members[0].well
+    assert members[0].healthy
     answer(detection, members[0], *[500] * 4, now=20.0)
-    assert members[0].well
+    assert members[0].healthy
 
 
 # --- Comparison ---
@@ -218,7 +218,7 @@ def test_endpoints_without_enough_calls_neither_count_nor_are_judged() -> None:
     assert detection.ejected == (members[0],)
     rate(detection, members[1], 0, 99)
     detection.sweep(20.0, none)
-    assert members[1].well
+    assert members[1].healthy
 
 
 def test_only_the_last_interval_is_judged() -> None:
@@ -273,7 +273,7 @@ def test_grpc_lets_back_after_it_has_compared() -> None:
     detection.sweep(10.0, none)
     answer(detection, members[1], *[500] * 20)
     detection.sweep(20.1, none)  # the first has rested long enough, but still counts as out: 10 % is reached
-    assert members[0].well and members[1].well
+    assert members[0].healthy and members[1].healthy
     assert detection.overflow == 1
 
 

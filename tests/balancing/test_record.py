@@ -40,7 +40,7 @@ def test_a_price_is_always_what_the_rule_says(steps: list[tuple[str, int, object
         elif what == "report":
             one.hear(LoadReport(now, in_flight=number), now)
         assert one.pending == len(out)
-        if one.well:
+        if one.healthy:
             price, late_at, pending = one.price, one.late_at, max(0, one.pending - one._told)
             assert price == one._base + CROWD * log(pending * one.scale + 1.0)
             assert one._oldest == min(one._waiting.values(), default=inf)

@@ -43,7 +43,7 @@ def test_calls_in_flight_come_back_to_zero(name: str) -> None:
     assert not errors
     assert not any(thread.is_alive() for thread in threads)
     assert [member.pending for member in members] == [0] * 5
-    assert all(member.well != (member in balancer.ward.sick) for member in members)
+    assert all(member.healthy != (member in balancer.health.ejected) for member in members)
 
 
 def test_a_call_that_leaves_while_another_thread_overtakes_it_is_gone() -> None:

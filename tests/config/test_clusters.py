@@ -80,7 +80,7 @@ def test_fields_and_defaults_are_those_of_the_constructor(model: Any, kind: Any,
 @pytest.mark.parametrize("kind", NAMES)
 def test_each_kind_of_balancer_takes_the_settings_of_its_constructor(kind: str) -> None:
     own = set(arguments(type(make_balancer(kind)))) if kind in OWN else set()
-    assert own - {"cluster", "ward", "panic", "probing"} - set(EVERY) == set(OWN.get(kind, ()))
+    assert own - {"cluster", "health", "panic", "probing"} - set(EVERY) == set(OWN.get(kind, ()))
 
 
 def test_every_setting_of_the_model_belongs_to_some_kind() -> None:
@@ -180,11 +180,11 @@ def test_outlier_detection_keeps_its_counts_while_its_lines_stay_and_frees_whom_
     assert outlier is not None
     bad = watched.cluster.balancer.endpoints[0]
     outlier.record(bad, 500, 1.0, lambda: 0.0)
-    assert not bad.well
+    assert not bad.healthy
     assert watched.write("outlier: {consecutive_5xx: 1}", "panic: 0").outlier is outlier
-    assert not bad.well
+    assert not bad.healthy
     assert watched.write("outlier: {consecutive_5xx: 2}").outlier is not outlier
-    assert bad.well
+    assert bad.healthy
 
 
 def test_unified_accrual_judges_each_endpoint_by_itself(tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ def test_health_checks_survive_a_reload_and_release_everybody_when_they_go(tmp_p
     watched = Watched(tmp_path / "mesh.yaml", "health_check: {tcp: true, initially: false, initial_jitter: 1h}")
     with watched.mesh:
         one = watched.cluster.balancer.endpoints[0]
-        assert not one.well
-        assert one.illness is not None and one.illness.held == ("health check",)
+        assert not one.healthy
+        assert one.ejection is not None and one.ejection.held == ("health check",)
         watched.write("health_check: {tcp: true, initially: false, initial_jitter: 1h}", "panic: 0")
-        assert watched.cluster.balancer.endpoints[0] is one and not one.well
+        assert watched.cluster.balancer.endpoints[0] is one and not one.healthy
         watched.write()
-        assert one.well
+        assert one.healthy
 
 
 def test_the_three_ways_to_check(tmp_path: Path) -> None:

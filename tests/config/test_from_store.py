@@ -1,4 +1,4 @@
-"""A mesh follows its store, keeps the last good picture, and can start from the copy of it."""
+"""A mesh follows its store, keeps the last good snapshot, and can start from the copy of it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_process_says_beside_the_copy_what_it_runs(tmp_path: Path, capsys: pyt
         store.put("services: {a: {retrys: 1}}")
         assert main(["status", str(shared.path), "--copy", str(copy)]) == 0
         shown = capsys.readouterr().out
-        assert f"process {os.getpid()}: runs revision 1, picture 1" in shown
+        assert f"process {os.getpid()}: runs revision 1, snapshot 1" in shown
         assert "refused the newest text" in shown and "did you mean 'retry'" in shown
     assert list(said(copy)) == []
 
@@ -137,7 +137,7 @@ def test_a_process_that_runs_the_copy_says_so_and_why(tmp_path: Path, capsys: py
     with Mesh.from_store(Away(), copy=copy, wait=0.01):
         assert main(["status", str(tmp_path / "nowhere.yaml"), "--copy", str(copy)]) == 1
         shown = capsys.readouterr().out
-        assert "runs the copy, revision" in shown and "away, the last good picture stays: nobody there" in shown
+        assert "runs the copy, revision" in shown and "away, the last good snapshot stays: nobody there" in shown
 
 
 def test_what_a_process_that_is_no_more_said_is_taken_away(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_subset_knows_its_endpoints_by_its_own_calls(tmp_path: Path) -> None:
         everybody, subset = (mesh.current.clusters[name].balancer for name in ("all", "v2"))
         assert subset.endpoints[0] is not everybody.endpoints[1]
         assert (subset.endpoints[0].weight, subset.endpoints[0].priority) == (3.0, 1)
-        assert subset.endpoints[0].ward is not everybody.endpoints[1].ward
+        assert subset.endpoints[0].health is not everybody.endpoints[1].health
 
 
 @pytest.mark.parametrize(

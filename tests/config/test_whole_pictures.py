@@ -60,8 +60,8 @@ class Writer:
         self.publish()
 
     def publish(self) -> None:
-        picture = self._pictures[self.published % PICTURES]
-        self.mesh.publish(lambda old: self._builder.snapshot(picture))
+        snapshot = self._pictures[self.published % PICTURES]
+        self.mesh.publish(lambda old: self._builder.snapshot(snapshot))
         self._builder.look_after()
         self.published += 1
 

@@ -98,16 +98,16 @@ async def test_an_endpoint_has_one_connection_and_no_more_streams_than_it_allows
 
 
 async def test_every_policy_works_above_it(door: ClientKind, trust: Trust, context: Any) -> None:
-    well, sick = Upstream(silent=None), Upstream(v1=503, silent=None)
+    healthy, ejected = Upstream(silent=None), Upstream(v1=503, silent=None)
     breaker = CircuitBreaker(name="users", trip=Consecutive(3), cooldown=60.0)
     bulkhead = Bulkhead(3, name="users")
-    with served(well, ssl=context) as one, served(sick, ssl=context) as other:
+    with served(healthy, ssl=context) as one, served(ejected, ssl=context) as other:
         mesh = mesh_of(one.port, other.port, gates=[breaker, bulkhead], timeout=30.0, per_try_timeout=20.0)
         async with door.open(mesh, verify=trust.client, http2=True, timeout=60.0) as client:
             for _ in range(8):  # a failure is tried again at the other one
                 response = await client.get("https://users/v1")
                 assert (response.status_code, response.http_version) == (200, "HTTP/2")
-            assert sick.seen["v1"] >= 1
+            assert ejected.seen["v1"] >= 1
             for _ in range(3):  # a deadline ends what is silent, and the breaker hears of it
                 with deadline(0.1), pytest.raises(DeadlineExceeded):
                     await client.get("https://users/silent")

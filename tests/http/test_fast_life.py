@@ -169,8 +169,8 @@ async def test_nobody_there_is_a_connect_error_and_is_tried_elsewhere(lib: Any, 
 
 @EACH
 async def test_a_status_that_another_attempt_may_cure_is_cured(lib: Any, kind: Any) -> None:
-    sick = answering(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    async with serving(sick, sick, answering()) as server, kind(mesh=mesh_of(server.port)) as client:
+    ejected = answering(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    async with serving(ejected, ejected, answering()) as server, kind(mesh=mesh_of(server.port)) as client:
         response = await client.get(URL)
         assert response.text == "ok"
         assert len(server.requests) == 3

@@ -54,15 +54,15 @@ async def test_three_errors_in_a_row_eject_and_time_brings_back(door: ClientKind
     async with door.open(mesh, transport=server.transport) as client:
         for _ in range(6):
             await client.get("http://users/")
-        assert one.well
+        assert one.healthy
         await client.get("http://users/")
-        assert outlier.ejected == (one,) and not one.well
+        assert outlier.ejected == (one,) and not one.healthy
         clock[0] += 4.9
         await client.get("http://users/")  # in a panic, for there is nobody else
-        assert not one.well
+        assert not one.healthy
         clock[0] += 2.1
         await client.get("http://users/")
-        assert one.well
+        assert one.healthy
 
 
 async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(door: ClientKind) -> None:
@@ -94,7 +94,7 @@ async def test_errors_of_our_own_side_count_as_the_status_they_stand_for(
                 await client.get("http://users/")
     (one,) = cluster_of(mesh).balancer.endpoints
     assert (outlier.tally(one).total, outlier.tally(one).good) == (2, 0)
-    assert one.well is (status == 500)  # a gateway error is 502, 503 or 504
+    assert one.healthy is (status == 500)  # a gateway error is 502, 503 or 504
 
 
 async def test_errors_of_our_own_side_can_be_counted_apart(door: ClientKind) -> None:
@@ -136,40 +136,40 @@ async def test_a_stream_that_breaks_off_counts_when_it_ends(door: ClientKind) ->
 async def test_retry_after_keeps_the_next_probe_away(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
-    rebalanced(mesh, "default", ward=ward)
+    health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+    rebalanced(mesh, "default", health=health)
     server = Server(door, lambda request: door.lib.Response(503, headers={"retry-after": "30"}))
     async with door.open(mesh, transport=server.transport) as client:
         await client.get("http://users/")
-    assert ward.probe(lambda: 0.0, 129.9) is None
-    assert ward.probe(lambda: 0.0, 130.1) is cluster_of(mesh).balancer.endpoints[0]
+    assert health.probe(lambda: 0.0, 129.9) is None
+    assert health.probe(lambda: 0.0, 130.1) is cluster_of(mesh).balancer.endpoints[0]
 
 
 async def test_without_retry_after_the_backoff_alone_counts(door: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
-    rebalanced(mesh, "default", ward=ward)
+    health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+    rebalanced(mesh, "default", health=health)
     async with door.open(mesh, transport=Server(door, 503).transport) as client:
         await client.get("http://users/")
-    assert ward.probe(lambda: 0.0, 100.9) is None
-    assert ward.probe(lambda: 0.0, 101.1) is cluster_of(mesh).balancer.endpoints[0]
+    assert health.probe(lambda: 0.0, 100.9) is None
+    assert health.probe(lambda: 0.0, 101.1) is cluster_of(mesh).balancer.endpoints[0]
 
 
-@pytest.mark.parametrize(("unified", "well"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("unified", "healthy"), [(True, False), (False, True)])
 async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
-    door: ClientKind, unified: bool, well: bool
+    door: ClientKind, unified: bool, healthy: bool
 ) -> None:
     mesh = mesh_of("10.0.0.1", attempts=1)
     backoff = partial(equal_jittered, 1.0, 60.0, lambda: 0.5)
-    ward = ClusterHealth(
+    health = ClusterHealth(
         "users", accrual=(lambda: UnifiedAccrual(backoff, requests=5)) if unified else None, failures=1
     )
-    rebalanced(mesh, "default", ward=ward)
+    rebalanced(mesh, "default", health=health)
     async with door.open(mesh, transport=Server(door, 429).transport) as client:
         for _ in range(5):
             assert (await client.get("http://users/")).status_code == 429
-    assert cluster_of(mesh).balancer.endpoints[0].well is well
+    assert cluster_of(mesh).balancer.endpoints[0].healthy is healthy
 
 
 # --- Load reports and keys -------------------------------------------------------------------------------------------
@@ -240,12 +240,12 @@ async def test_the_fast_lane_tells_outlier_detection_too(door: ClientKind) -> No
 async def test_the_fast_lane_hears_retry_after_too(door: ClientKind) -> None:
     with served(answering(refusing(b"Retry-After: 30\r\n"))) as server:
         mesh = mesh_of(server.port, attempts=1)
-        ward = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
-        rebalanced(mesh, "default", ward=ward)
+        health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+        rebalanced(mesh, "default", health=health)
         async with door.open(mesh) as client:
             await client.get("http://users/")
-    illness = cluster_of(mesh).balancer.endpoints[0].illness
-    assert illness is not None and illness.due - mesh.runtime.now() > 20.0
+    ejection = cluster_of(mesh).balancer.endpoints[0].ejection
+    assert ejection is not None and ejection.due - mesh.runtime.now() > 20.0
 
 
 async def test_the_fast_lane_keeps_a_user_where_he_is(door: ClientKind) -> None:

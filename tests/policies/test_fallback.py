@@ -172,7 +172,7 @@ def test_on_narrows_it_to_errors_and_failure_result_widens_it_again() -> None:
     assert Pipeline(Fallback(7, on=KeyError), **pipeline)(lambda: "bad")() == "bad"
     guarded = Pipeline(Fallback(7, on=KeyError, on_result=lambda result: result == "bad"), **pipeline)
     assert guarded(lambda: "bad")() == 7
-    assert guarded(lambda: "well")() == "well"
+    assert guarded(lambda: "healthy")() == "healthy"
 
 
 def test_a_function_makes_its_answer_of_the_failing_result() -> None:

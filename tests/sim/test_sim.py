@@ -24,8 +24,8 @@ def test_things_of_the_same_time_keep_their_order() -> None:
 def test_requests_share_the_processor() -> None:
     world, ends = World(), []
     server = Sharing(world, lambda: 1.0, cores=1.0)
-    server.start(0.0, lambda well, now: ends.append(now))
-    world.at(0.5, lambda now: server.start(now, lambda well, now: ends.append(now)))
+    server.start(0.0, lambda healthy, now: ends.append(now))
+    world.at(0.5, lambda now: server.start(now, lambda healthy, now: ends.append(now)))
     world.run(10.0)
     assert ends == pytest.approx([1.5, 2.0])
 
@@ -33,7 +33,7 @@ def test_requests_share_the_processor() -> None:
 def test_a_request_uses_at_most_one_core_and_resizing_counts_at_once() -> None:
     world, ends = World(), []
     server = Sharing(world, lambda: 1.0, cores=4.0)
-    server.start(0.0, lambda well, now: ends.append(now))
+    server.start(0.0, lambda healthy, now: ends.append(now))
     world.at(0.5, lambda now: server.resize(now, 0.25))
     world.run(10.0)
     assert ends == pytest.approx([2.5])

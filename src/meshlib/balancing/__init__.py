@@ -32,7 +32,7 @@ class Balancer(Protocol):
     """What the engine needs. `pick` never waits; `update` makes a new picture beside the old one."""
 
     name: str
-    ward: ClusterHealth
+    health: ClusterHealth
     listens: bool
     rate: float
 
@@ -87,12 +87,12 @@ def make_balancer(
     cluster: str = "cluster",
     endpoints: Sequence[Endpoint] = (),
     *,
-    ward: ClusterHealth | None = None,
+    health: ClusterHealth | None = None,
     **settings: Any,
 ) -> Balancer:
     """A balancer by its name, one of `NAMES`, with the settings of its class.
 
-    Hand over the `ward` of the one before it to swap algorithms under load: the endpoints keep what they know.
+    Hand over the `health` of the one before it to swap algorithms under load: the endpoints keep what they know.
     Endpoints of several priorities, or the settings of `LocalityBalancer` (`zone`, `zone_weights` …), put the algorithm
     below priorities and zones.
     """
@@ -102,8 +102,8 @@ def make_balancer(
     if any(setting in settings for setting in _LAYERS) or any(endpoint.priority for endpoint in endpoints):
         from .locality_balancer import LocalityBalancer
 
-        return LocalityBalancer(cluster, endpoints, algorithm=algorithm, ward=ward, **settings)
-    return algorithm(cluster, endpoints, ward=ward, **settings)
+        return LocalityBalancer(cluster, endpoints, algorithm=algorithm, health=health, **settings)
+    return algorithm(cluster, endpoints, health=health, **settings)
 
 
 def _class(name: str) -> Any:

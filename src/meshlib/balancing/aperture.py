@@ -125,26 +125,26 @@ class Aperture(BasePicker):
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. For the deterministic aperture all clients must list the servers in one order."""
         super().update(endpoints)
-        picture = self._picture
-        if self.peers is None or not picture.size:
+        endpoint_set = self._picture
+        if self.peers is None or not endpoint_set.size:
             self._order = (None, (), [])
             return
-        weights = [one.weight for one in picture.endpoints]
-        slice_ = overlaps(weights, self.place / self.peers, width(self.peers, picture.size))
-        chosen = tuple(picture.endpoints[index] for index, _ in slice_)
-        self._order = (picture, chosen, list(accumulate(covered for _, covered in slice_)))
+        weights = [one.weight for one in endpoint_set.endpoints]
+        slice_ = overlaps(weights, self.place / self.peers, width(self.peers, endpoint_set.size))
+        chosen = tuple(endpoint_set.endpoints[index] for index, _ in slice_)
+        self._order = (endpoint_set, chosen, list(accumulate(covered for _, covered in slice_)))
 
     @property
     def aperture(self) -> tuple[Endpoint, ...]:
         """Who is in it now."""
         return self._order[1][: self.width] if self.peers is None else self._order[1]
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, order, ends = self._order
         if self.peers is None:
-            if known is not picture:  # an order of our own, so that the clients do not all choose the same few
-                drawn = sorted(picture.endpoints, key=lambda _: random())
-                known, order, ends = self._order = (picture, tuple(drawn), [])
+            if known is not endpoint_set:  # an order of our own, so that the clients do not all choose the same few
+                drawn = sorted(endpoint_set.endpoints, key=lambda _: random())
+                known, order, ends = self._order = (endpoint_set, tuple(drawn), [])
             self._follow(order, now)
             n = min(self.width, len(order))
             if attempt:  # nobody well so far: look a little further than the aperture
@@ -152,8 +152,8 @@ class Aperture(BasePicker):
             a, b = order[int(random() * n)], order[int(random() * n)]
         else:
             a, b = self._drawn(order, ends, random), self._drawn(order, ends, random)
-        if a.well is not b.well:
-            return a if a.well else b
+        if a.healthy is not b.healthy:
+            return a if a.healthy else b
         return a if self.load(a, now) <= self.load(b, now) else b
 
     def load(self, endpoint: Endpoint, now: float) -> float:

@@ -68,14 +68,14 @@ class BasePicker:
         cluster: str = "cluster",
         endpoints: Sequence[Endpoint] = (),
         *,
-        ward: ClusterHealth | None = None,
+        health: ClusterHealth | None = None,
         panic: float = 0.5,
         slow_start: float = 0.0,
         aggression: float = 1.0,
         probing: bool = True,
     ) -> None:
         self.cluster = cluster
-        self.ward = ward or ClusterHealth(cluster)
+        self.health = health or ClusterHealth(cluster)
         self.panic = checks.ratio("panic", panic, zero=True)
         self.slow_start = checks.seconds("slow_start", slow_start, zero=True)
         self.aggression = checks.number("aggression", aggression, min_value=0.01)
@@ -93,42 +93,42 @@ class BasePicker:
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. Who stays is the same object; use `carry_over` if the addresses come afresh."""
-        ward = self.ward
+        health = self.health
         for endpoint in endpoints:
-            if endpoint.ward is not ward:
-                endpoint.ward = ward
-                endpoint.accrual = ward.accrual and ward.accrual()
+            if endpoint.health is not health:
+                endpoint.health = health
+                endpoint.accrual = health.accrual and health.accrual()
         if self.slow_start and self._picture.size:
             known = set(self._picture.endpoints)
             self._warming = {
                 one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
             }
         self._members = tuple(endpoints)
-        self._picture = picture = EndpointSet(endpoints)
+        self._picture = endpoint_set = EndpointSet(endpoints)
         if self.probing:
-            ward.keep(picture.endpoints)
-        mean = 0.0 if picture.equal else picture.mean
-        for endpoint in picture.endpoints:
+            health.keep(endpoint_set.endpoints)
+        mean = 0.0 if endpoint_set.equal else endpoint_set.mean
+        for endpoint in endpoint_set.endpoints:
             endpoint.scale = mean / endpoint.weight if mean and endpoint.weight else 1.0
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call. `key` is the hash of what makes calls stick together, `avoid` holds endpoints
         that this call has tried already. Raises `NoEndpoint`."""
-        if self.ward.sick and self.probing:
+        if self.health.ejected and self.probing:
             probe = self._probe(random, now, avoid)
             if probe is not None:
                 return probe
-        picture = self._picture
-        if picture.size:
+        endpoint_set = self._picture
+        if endpoint_set.size:
             for attempt in range(EFFORT):
-                endpoint = self.choose(picture, random, now, key, attempt)
-                if endpoint.well and not (avoid and endpoint in avoid):
+                endpoint = self.choose(endpoint_set, random, now, key, attempt)
+                if endpoint.healthy and not (avoid and endpoint in avoid):
                     if self._warming and endpoint in self._warming and not self._warm(endpoint, random, now):
                         continue
                     return endpoint
         return self._rescue(random, now, avoid)
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         """The algorithm: one endpoint of a picture that is not empty. `attempt` counts from 0 within one pick, for
         algorithms that would otherwise choose the same again."""
         raise NotImplementedError
@@ -169,7 +169,7 @@ class BasePicker:
 
     def _probe(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint | None:
         """An ill endpoint that is due for its probe, if any."""
-        probe = self.ward.probe(random, now)
+        probe = self.health.probe(random, now)
         return None if probe is None or probe in avoid else probe
 
     def _rescue(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
@@ -178,34 +178,37 @@ class BasePicker:
         Whoever is to be avoided gets the call only if there is nobody else. In a panic all are used, but the draw
         always has somebody well in it, so that ill ones are taken only as far as the well ones are loaded.
         """
-        picture = self._picture
-        if not picture.size:
+        endpoint_set = self._picture
+        if not endpoint_set.size:
             raise NoEndpoint(self.cluster, "it has no endpoints")
-        well = self._all_well(picture)
-        panic = len(well) < self.panic * picture.size
-        if not well and not panic:
-            due = self.ward.due
+        healthy = self._all_well(endpoint_set)
+        panic = len(healthy) < self.panic * endpoint_set.size
+        if not healthy and not panic:
+            due = self.health.due
             raise NoEndpoint(
                 self.cluster,
-                f"all {picture.size} endpoints are ill",
+                f"all {endpoint_set.size} endpoints are ill",
                 retry_after=None if due == inf else max(0.0, due - now),
             )
-        draw = [self._one_of(well, random, avoid), self._one_of(well, random, avoid)]
+        draw = [self._one_of(healthy, random, avoid), self._one_of(healthy, random, avoid)]
         if panic:
-            draw += [self._one_of(picture.endpoints, random, avoid), self._one_of(picture.endpoints, random, avoid)]
+            draw += [
+                self._one_of(endpoint_set.endpoints, random, avoid),
+                self._one_of(endpoint_set.endpoints, random, avoid),
+            ]
         found = [endpoint for endpoint in draw if endpoint is not None]
         if found:
             return min(found, key=lambda endpoint: self.load(endpoint, now))
-        others = [endpoint for endpoint in picture.endpoints if endpoint not in avoid]
-        return self._one_of(others or well or picture.endpoints, random, ()) or picture.endpoints[0]
+        others = [endpoint for endpoint in endpoint_set.endpoints if endpoint not in avoid]
+        return self._one_of(others or healthy or endpoint_set.endpoints, random, ()) or endpoint_set.endpoints[0]
 
-    def _all_well(self, picture: EndpointSet) -> tuple[Endpoint, ...]:
-        known, version, well = self._well
-        if known is not picture or version != self.ward.version:
-            version = self.ward.version
-            well = tuple(endpoint for endpoint in picture.endpoints if endpoint.well)
-            self._well = (picture, version, well)
-        return well
+    def _all_well(self, endpoint_set: EndpointSet) -> tuple[Endpoint, ...]:
+        known, version, healthy = self._well
+        if known is not endpoint_set or version != self.health.version:
+            version = self.health.version
+            healthy = tuple(endpoint for endpoint in endpoint_set.endpoints if endpoint.healthy)
+            self._well = (endpoint_set, version, healthy)
+        return healthy
 
     def _one_of(self, among: Sequence[Endpoint], random: Random, avoid: Collection[Endpoint]) -> Endpoint | None:
         if not among:

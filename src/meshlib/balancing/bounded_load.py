@@ -26,26 +26,26 @@ class LoadBound:
     def __init__(self, factor: float) -> None:
         self._percent = round(checks.number("bound", factor, min_value=1.0) * 100)
 
-    def settle(self, picture: EndpointSet, first: Endpoint, key: int) -> Endpoint:
+    def settle(self, endpoint_set: EndpointSet, first: Endpoint, key: int) -> Endpoint:
         """The first endpoint, if it has room; else the first with room in the order that belongs to `key`; if nobody
         has, the one that is the least too full."""
-        slots = self._slots(picture, key)
-        overload = _overload(picture, first, slots)
+        slots = self._slots(endpoint_set, key)
+        overload = _overload(endpoint_set, first, slots)
         if overload <= 1.0:
             return first
         best, least = first, overload
-        for index in shuffled(picture.size, key):
-            other = picture.endpoints[index]
-            if other is not first and other.well:
-                overload = _overload(picture, other, slots)
+        for index in shuffled(endpoint_set.size, key):
+            other = endpoint_set.endpoints[index]
+            if other is not first and other.healthy:
+                overload = _overload(endpoint_set, other, slots)
                 if overload <= 1.0:
                     return other
                 if overload < least:
                     best, least = other, overload
         return best
 
-    def _slots(self, picture: EndpointSet, key: int) -> int:
-        endpoints, n = picture.endpoints, picture.size
+    def _slots(self, endpoint_set: EndpointSet, key: int) -> int:
+        endpoints, n = endpoint_set.endpoints, endpoint_set.size
         if n <= MANY:
             pending = sum(one.pending for one in endpoints)
         else:
@@ -57,8 +57,8 @@ class LoadBound:
         return ((pending + 1) * self._percent + 99) // 100
 
 
-def _overload(picture: EndpointSet, endpoint: Endpoint, slots: int) -> float:
-    share = endpoint.weight / picture.total if endpoint.weight else 1.0 / picture.size
+def _overload(endpoint_set: EndpointSet, endpoint: Endpoint, slots: int) -> float:
+    share = endpoint.weight / endpoint_set.total if endpoint.weight else 1.0 / endpoint_set.size
     return endpoint.pending / max(1, ceil(slots * share))
 
 

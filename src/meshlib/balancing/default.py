@@ -57,30 +57,30 @@ class Default(BasePicker):
         self.rate = checks.number("rate", rate, min_value=0.0)
         self.listens = reports or self.rate > 0.0
         super().__init__(*args, **settings)
-        self.ward.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)
+        self.health.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call; raises `NoEndpoint` if there is none."""
-        ward = self.ward
-        if ward.sick and self.probing:
+        health = self.health
+        if health.ejected and self.probing:
             probe = self._probe(random, now, avoid)
             if probe is not None:
                 return probe
-        picture = self._picture
-        n, turns = picture.size, picture.turns
+        endpoint_set = self._picture
+        n, turns = endpoint_set.size, endpoint_set.turns
         if turns and not avoid:  # so few that all are looked at, from a random one on
             chosen, limit = None, inf
             for one in turns[int(random() * n)]:
                 price = one.price if now <= one.late_at else one.reckon(now)
-                if price < limit and one.well:
+                if price < limit and one.healthy:
                     chosen, limit = one, price - ALIKE
             return chosen or self._rescue(random, now, avoid)
         if n < 4 or avoid:
-            return self._pick_few(picture, random, now, avoid)
-        endpoints, x, i = picture.endpoints, 0.0, 0
+            return self._pick_few(endpoint_set, random, now, avoid)
+        endpoints, x, i = endpoint_set.endpoints, 0.0, 0
         for _ in (1, 2, 3, 4):  # a constant, because `range` costs half a draw
             best, limit = endpoints[0], inf
-            if picture.equal:
+            if endpoint_set.equal:
                 for fresh in self._fresh:
                     x = (random() if fresh else x - i) * n
                     i = int(x)
@@ -89,7 +89,7 @@ class Default(BasePicker):
                     if price < limit:
                         best, limit = one, price - ALIKE
             else:
-                ends, total = picture.ends, picture.total
+                ends, total = endpoint_set.ends, endpoint_set.total
                 for _ in self._fresh:
                     one = endpoints[bisect(ends, random() * total)]
                     price = one.price if now <= one.late_at else one.reckon(now)
@@ -97,27 +97,31 @@ class Default(BasePicker):
                         best, limit = one, price - ALIKE
             if self._warming and best in self._warming and not self._warm(best, random, now):
                 continue
-            if best.well and limit < inf:  # another thread may have found out meanwhile, and late_at been set after it
+            if (
+                best.healthy and limit < inf
+            ):  # another thread may have found out meanwhile, and late_at been set after it
                 return best
         return self._rescue(random, now, avoid)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         endpoint.hear(report, now)
 
-    def _pick_few(self, picture: EndpointSet, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+    def _pick_few(self, endpoint_set: EndpointSet, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
         """Up to three endpoints are all looked at; of more, a few that are not to be avoided."""
-        n, turns = picture.size, picture.turns
+        n, turns = endpoint_set.size, endpoint_set.turns
         some: Sequence[Endpoint]
-        some = turns[int(random() * n)] if turns else [picture.draw(random) for _ in range(min(n, 4 * self.choices))]
+        some = (
+            turns[int(random() * n)] if turns else [endpoint_set.draw(random) for _ in range(min(n, 4 * self.choices))]
+        )
         best, limit = None, inf
         for one in some:
             if one not in avoid:
                 price = one.price if now <= one.late_at else one.reckon(now)
-                if price < limit and one.well:
+                if price < limit and one.healthy:
                     best, limit = one, price - ALIKE
         return best or self._rescue(random, now, avoid)
 
     def load(self, endpoint: Endpoint, now: float) -> float:
         """The price of one more call there, in seconds: burden × (pending × mean weight ÷ weight + 1)^1.5."""
         price = endpoint.price if now <= endpoint.late_at else endpoint.reckon(now)
-        return exp(price - now / self.ward.decay)
+        return exp(price - now / self.health.decay)

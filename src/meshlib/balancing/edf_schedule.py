@@ -26,14 +26,14 @@ class EdfSchedule:
         self._picture: EndpointSet | None = None
         self._heap: list[tuple[float, int, Endpoint]] = []
 
-    def next(self, picture: EndpointSet) -> Endpoint:
+    def next(self, endpoint_set: EndpointSet) -> Endpoint:
         """The endpoint whose turn it is, and the next time it is somebody else's."""
         weight, tie = self._weight, self._tie
         with self._lock:
-            if self._picture is not picture:
-                self._heap = [(1.0 / weight(one), tie(), one) for one in picture.endpoints]
+            if self._picture is not endpoint_set:
+                self._heap = [(1.0 / weight(one), tie(), one) for one in endpoint_set.endpoints]
                 heapify(self._heap)
-                self._picture = picture
+                self._picture = endpoint_set
             deadline, _, endpoint = self._heap[0]
             heapreplace(self._heap, (deadline + 1.0 / weight(endpoint), tie(), endpoint))
             return endpoint

@@ -28,7 +28,19 @@ _CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not 
 class EjectionState:
     """One endpoint's state while it is ill, and its memory of that afterwards."""
 
-    __slots__ = ("again", "claimed", "due", "held", "level", "probe", "reason", "relapses", "since", "state", "well_at")
+    __slots__ = (
+        "again",
+        "claimed",
+        "due",
+        "held",
+        "level",
+        "probe",
+        "reason",
+        "recovered_at",
+        "relapses",
+        "since",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.state = self.reason = ""
@@ -38,7 +50,7 @@ class EjectionState:
         self.again = 0.0  # while a probe is under way: when the next may go, if this one comes back bad
         self.probe = 0  # the probe's permit
         self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
-        self.well_at = -inf  # when it last recovered
+        self.recovered_at = -inf  # when it last recovered
         self.relapses = 0  # how often it fell ill again soon after that
         self.held: tuple[str, ...] = ()  # who else keeps it out of the rotation
 
@@ -78,6 +90,7 @@ class ClusterHealth:
         "decay",
         "deviations",
         "due",
+        "ejected",
         "failure_share",
         "failures",
         "guess",
@@ -88,7 +101,6 @@ class ClusterHealth:
         "penalty",
         "port",
         "recheck",
-        "sick",
         "size",
         "slack",
         "typical",
@@ -132,7 +144,7 @@ class ClusterHealth:
         self.accrual = accrual
         self.lock = Lock()
         self.size = 0  # how many endpoints there are
-        self.sick: dict[Endpoint, None] = {}
+        self.ejected: dict[Endpoint, None] = {}
         self.version = 0  # grows whenever somebody falls ill or recovers
         self.due = inf  # when the next probe is due
         self.typical = self._swing = 0.0  # smoothed time of an answer from any endpoint, and its deviation
@@ -163,19 +175,19 @@ class ClusterHealth:
         """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
         self.size = len(members)
         with self.lock:
-            if self.sick:
+            if self.ejected:
                 present = set(members)
-                for endpoint in [one for one in self.sick if one not in present]:
-                    del self.sick[endpoint]
-                    if endpoint.illness is not None:
-                        endpoint.illness.due = inf
+                for endpoint in [one for one in self.ejected if one not in present]:
+                    del self.ejected[endpoint]
+                    if endpoint.ejection is not None:
+                        endpoint.ejection.due = inf
                     self.version += 1
             for endpoint in members:
-                if not endpoint.well and endpoint not in self.sick and endpoint.illness is not None:
-                    self.sick[endpoint] = None
+                if not endpoint.healthy and endpoint not in self.ejected and endpoint.ejection is not None:
+                    self.ejected[endpoint] = None
                     self.version += 1
-                    if not endpoint.illness.held:
-                        self._schedule(endpoint, endpoint.illness, endpoint.illness.again)
+                    if not endpoint.ejection.held:
+                        self._schedule(endpoint, endpoint.ejection, endpoint.ejection.again)
 
     def observe(self, took: float, first: bool = False) -> None:
         """An answer took `took` seconds, whoever gave it. The `first` of an endpoint may have opened a connection:
@@ -203,7 +215,7 @@ class ClusterHealth:
 
     def may_suspend(self) -> bool:
         """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""
-        return len(self.sick) < max(1.0, self.size * 0.2)
+        return len(self.ejected) < max(1.0, self.size * 0.2)
 
     def wait(self, level: int) -> float:
         """Seconds until the probe after `level` earlier ones, before jitter."""
@@ -225,16 +237,16 @@ class ClusterHealth:
         with self.lock:
             while chosen is None and self._queue and self._queue[0][0] <= now:
                 due, _, endpoint = heappop(self._queue)
-                illness = endpoint.illness
-                if endpoint.well or illness is None or illness.due != due:
+                ejection = endpoint.ejection
+                if endpoint.healthy or ejection is None or ejection.due != due:
                     continue  # an entry of an earlier illness
                 chosen = endpoint
                 self._credit -= 1.0
-                illness.state, illness.claimed, illness.probe = "probing", True, 0
-                illness.again = now + self.wait(illness.level) * (1.0 - 0.1 * random())
-                illness.level += 1
-                patience = min(illness.bound(illness.since + 1, endpoint.patience, self.typical), self._backoff[1])
-                self._schedule(endpoint, illness, max(illness.again, now + patience))
+                ejection.state, ejection.claimed, ejection.probe = "probing", True, 0
+                ejection.again = now + self.wait(ejection.level) * (1.0 - 0.1 * random())
+                ejection.level += 1
+                patience = min(ejection.bound(ejection.since + 1, endpoint.patience, self.typical), self._backoff[1])
+                self._schedule(endpoint, ejection, max(ejection.again, now + patience))
                 self.port.post(EndpointProbed(self.name, endpoint.address))
             self.due = self._queue[0][0] if self._queue else inf
         self.port.flush()
@@ -242,63 +254,63 @@ class ClusterHealth:
 
     # The rest is called by endpoints, with the lock held.
 
-    def admit(
+    def eject(
         self,
         endpoint: Endpoint,
-        illness: EjectionState,
+        ejection: EjectionState,
         state: str,
         reason: str,
         since: int,
         now: float,
         wait: float | None,
     ) -> None:
-        illness.state, illness.reason, illness.since = state, reason, since
-        illness.claimed, illness.probe = False, 0
-        if now - illness.well_at > _RELAPSE:
-            illness.level = illness.relapses = 0
+        ejection.state, ejection.reason, ejection.since = state, reason, since
+        ejection.claimed, ejection.probe = False, 0
+        if now - ejection.recovered_at > _RELAPSE:
+            ejection.level = ejection.relapses = 0
         else:
-            illness.relapses += 1
-        self._schedule(endpoint, illness, now + (self.wait(illness.level) if wait is None else wait))
-        illness.level += 1
-        self.sick[endpoint] = None
+            ejection.relapses += 1
+        self._schedule(endpoint, ejection, now + (self.wait(ejection.level) if wait is None else wait))
+        ejection.level += 1
+        self.ejected[endpoint] = None
         self.version += 1
-        self.port.post(EndpointEjected(self.name, endpoint.address, reason, illness.due))
+        self.port.post(EndpointEjected(self.name, endpoint.address, reason, ejection.due))
 
-    def hold(self, endpoint: Endpoint, illness: EjectionState, reason: str, until: float) -> None:
-        illness.state, illness.reason, illness.due = "ejected", reason, inf
-        illness.claimed, illness.probe = False, 0
-        self.sick[endpoint] = None
+    def hold(self, endpoint: Endpoint, ejection: EjectionState, reason: str, until: float) -> None:
+        ejection.state, ejection.reason, ejection.due = "ejected", reason, inf
+        ejection.claimed, ejection.probe = False, 0
+        self.ejected[endpoint] = None
         self.version += 1
         self.port.post(EndpointEjected(self.name, endpoint.address, reason, until))
 
-    def refused(self, endpoint: Endpoint, illness: EjectionState, now: float, wait: float | None) -> None:
+    def refused(self, endpoint: Endpoint, ejection: EjectionState, now: float, wait: float | None) -> None:
         """The call that has just been given back was refused because of too many calls: not before the backoff is over
         again, if it was the probe."""
-        if not illness.claimed and illness.due <= now:
-            illness.level += 1
-            illness.again = max(illness.again, now + (self.wait(illness.level - 1) if wait is None else wait))
-            self._schedule(endpoint, illness, illness.again)
+        if not ejection.claimed and ejection.due <= now:
+            ejection.level += 1
+            ejection.again = max(ejection.again, now + (self.wait(ejection.level - 1) if wait is None else wait))
+            self._schedule(endpoint, ejection, ejection.again)
 
-    def postpone(self, endpoint: Endpoint, illness: EjectionState, seconds: float, now: float) -> None:
+    def postpone(self, endpoint: Endpoint, ejection: EjectionState, seconds: float, now: float) -> None:
         later = now + min(seconds, self.longest)
-        illness.again = max(illness.again, later)
-        if not illness.probe and not illness.claimed and later > illness.due:
-            self._schedule(endpoint, illness, later)
+        ejection.again = max(ejection.again, later)
+        if not ejection.probe and not ejection.claimed and later > ejection.due:
+            self._schedule(endpoint, ejection, later)
 
-    def discharge(self, endpoint: Endpoint, illness: EjectionState, now: float) -> None:
-        illness.well_at, illness.due = now, inf
-        self.sick.pop(endpoint, None)
+    def readmit(self, endpoint: Endpoint, ejection: EjectionState, now: float) -> None:
+        ejection.recovered_at, ejection.due = now, inf
+        self.ejected.pop(endpoint, None)
         self.version += 1
         self.port.post(EndpointRestored(self.name, endpoint.address))
 
-    def return_probe(self, endpoint: Endpoint, illness: EjectionState, now: float, *, lost: bool) -> None:
+    def return_probe(self, endpoint: Endpoint, ejection: EjectionState, now: float, *, lost: bool) -> None:
         """The probe told nothing good. A cancelled one told nothing at all: the next may go at once."""
-        illness.probe, illness.state = 0, "ejected"
+        ejection.probe, ejection.state = 0, "ejected"
         if lost:
-            illness.level -= 1
-        self._schedule(endpoint, illness, now if lost else max(now, illness.again))
+            ejection.level -= 1
+        self._schedule(endpoint, ejection, now if lost else max(now, ejection.again))
 
-    def _schedule(self, endpoint: Endpoint, illness: EjectionState, due: float) -> None:
-        illness.due = due
+    def _schedule(self, endpoint: Endpoint, ejection: EjectionState, due: float) -> None:
+        ejection.due = due
         heappush(self._queue, (due, self._tie(), endpoint))
         self.due = self._queue[0][0]

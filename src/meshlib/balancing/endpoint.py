@@ -11,7 +11,7 @@ Each attempt says `enter` before it sends and `leave` when it is over. From thes
 * whether it is ill: too many failures (ejected) or an overdue answer (slow). An ill endpoint gets one probe per backoff
   and is back after one good answer.
 
-`well` is the flag that hot paths glance at; everything else about illness is behind it and behind the ward's lock.
+`healthy` is the flag that hot paths glance at; everything else about illness is behind it and behind the ward's lock.
 """
 
 from __future__ import annotations
@@ -42,8 +42,19 @@ class Endpoint(EndpointStats):
     """
 
     __slots__ = (
-        "__weakref__", "_permit", "_run_from", "accrual", "address", "carrier", "host",
-        "illness", "labels", "port", "priority", "weight", "zone",
+        "__weakref__",
+        "_permit",
+        "_run_from",
+        "accrual",
+        "address",
+        "carrier",
+        "ejection",
+        "host",
+        "labels",
+        "port",
+        "priority",
+        "weight",
+        "zone",
     )  # fmt: skip
 
     def __init__(
@@ -55,7 +66,7 @@ class Endpoint(EndpointStats):
         labels: Mapping[str, str] = NO_LABELS,
         zone: str = "",
         priority: int = 0,
-        ward: ClusterHealth | None = None,
+        health: ClusterHealth | None = None,
     ) -> None:
         self.host = host
         self.port = checks.count("port", port, min_value=0)
@@ -65,10 +76,10 @@ class Endpoint(EndpointStats):
         self.zone = zone
         self.priority = checks.count("priority", priority, min_value=0)
         self.carrier: Any = None
-        super().__init__(ward or _NO_WARD)
-        self.accrual: AccrualPolicy | None = self.ward.accrual and self.ward.accrual()
+        super().__init__(health or _NO_WARD)
+        self.accrual: AccrualPolicy | None = self.health.accrual and self.health.accrual()
         self._run_from = 0  # the permit of that first one
-        self.illness: EjectionState | None = (
+        self.ejection: EjectionState | None = (
             None  # kept after recovery, because it remembers how long to wait next time
         )
         self._permit = count(1)
@@ -79,8 +90,8 @@ class Endpoint(EndpointStats):
     @property
     def state(self) -> str:
         """For people: "ok", "slow" (an answer is overdue), "ejected", or "probing"."""
-        illness = self.illness
-        return "ok" if self.well or illness is None else illness.state
+        ejection = self.ejection
+        return "ok" if self.healthy or ejection is None else ejection.state
 
     def enter(self, now: float) -> int:
         """A call is about to be sent. Returns the permit, with which it must `leave`."""
@@ -96,11 +107,11 @@ class Endpoint(EndpointStats):
         if self._oldest == inf:
             self._oldest = now
             if self.stamp == NEVER:
-                if self.ward is _NO_WARD:
-                    self.ward = ClusterHealth()
-            elif self.well:
+                if self.health is _NO_WARD:
+                    self.health = ClusterHealth()
+            elif self.healthy:
                 self.late_at = now + self.peak
-        if not self.well:
+        if not self.healthy:
             self._enter_ill(permit)
         return permit
 
@@ -108,8 +119,8 @@ class Endpoint(EndpointStats):
         """The headers have come; the body may take its time. Optional: `leave` alone is enough for short answers."""
         started = self._waiting.pop(permit, None)
         if started is not None:
-            self._set_aside(permit, _HEARD if self.well else started)
-            if self.well:
+            self._set_aside(permit, _HEARD if self.healthy else started)
+            if self.healthy:
                 self._answered(permit, now - started, now)
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
@@ -126,7 +137,7 @@ class Endpoint(EndpointStats):
                     started = self._open.pop(permit, None)
                 if started is None:
                     return
-        if not self.well:
+        if not self.healthy:
             self._leave_ill(permit, verdict, now, took)
         elif verdict is SUCCESS:
             if self.run and permit > self._run_from:
@@ -137,7 +148,7 @@ class Endpoint(EndpointStats):
                 self._reprice()
                 return
             if permit & 7 == 2 or permit < 16:  # some first and every eighth: plenty to know what is usual here
-                self.ward.observe(took, permit == 1)
+                self.health.observe(took, permit == 1)
             self._answered(permit, took, now)
         else:
             if verdict is not IGNORED:
@@ -150,26 +161,26 @@ class Endpoint(EndpointStats):
 
         While an answer is late, its age is the least that a call costs; once it is overdue, the endpoint is taken out.
         """
-        if not self.well:
+        if not self.healthy:
             return inf
-        ward = self.ward
+        health = self.health
         calls = len(self._waiting) + len(self._open)
         if self.stamp == -inf:
-            price = ward.guess + now / ward.decay
+            price = health.guess + now / health.decay
             if calls:
                 return price + (1.0 + CROWD) * log(calls * self.scale + 1.0)
             if self._met == inf:
                 self._met = now
-            return price - (now - self._met) / ward.recheck  # it shall not wait for long until somebody tries it
+            return price - (now - self._met) / health.recheck  # it shall not wait for long until somebody tries it
         age = now - self._oldest
         if age == -inf:
             if not calls:
                 self._rest(now)
             return self.price
-        if age > self.patience and ward.may_suspend():
-            self.fall_ill("slow", f"no answer for {age:.3f} s", now)
+        if age > self.patience and health.may_suspend():
+            self.take_out("slow", f"no answer for {age:.3f} s", now)
             return inf
-        late = log(max(age, 1e-9)) + now / ward.decay + CROWD * log(calls * self.scale + 1.0)
+        late = log(max(age, 1e-9)) + now / health.decay + CROWD * log(calls * self.scale + 1.0)
         return max(self.price, late)
 
     def _blame(self, permit: int, took: float, now: float) -> None:
@@ -177,86 +188,86 @@ class Endpoint(EndpointStats):
         if not self.run:
             self._run_from = permit
         self.run = run = self.run + 1
-        ward, calls, bad = self.ward, self._calls, self._bad
+        health, calls, bad = self.health, self._calls, self._bad
         if self.accrual is not None:
             wait = self.accrual.failure(now)
             if wait is not None:
-                self.fall_ill("ejected", "its failure accrual says so", now, wait)
-        elif ward.failures:
-            if run >= ward.failures:
-                self.fall_ill("ejected", f"{run} failures in a row", now)
-            elif calls >= ward.volume and bad > calls * ward.failure_share:
-                self.fall_ill("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
+                self.take_out("ejected", "its failure accrual says so", now, wait)
+        elif health.failures:
+            if run >= health.failures:
+                self.take_out("ejected", f"{run} failures in a row", now)
+            elif calls >= health.volume and bad > calls * health.failure_share:
+                self.take_out("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
 
     # What follows happens only to the ill, under the ward's lock.
 
-    def fall_ill(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
+    def take_out(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
         """Take it out of the rotation until a probe comes back well; the first goes after `wait` seconds (`None`: the
         ward's backoff)."""
-        ward = self.ward
-        with ward.lock:
-            if self.well:
-                if self.illness is None:
-                    self.illness = EjectionState()
-                self.well = False
+        health = self.health
+        with health.lock:
+            if self.healthy:
+                if self.ejection is None:
+                    self.ejection = EjectionState()
+                self.healthy = False
                 self.late_at = -inf
-                ward.admit(self, self.illness, state, reason, next(self._permit), now, wait)
-        ward.port.flush()
+                health.eject(self, self.ejection, state, reason, next(self._permit), now, wait)
+        health.port.flush()
 
     def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:
         """Somebody else takes it out of the rotation (outlier detection, a health check, discovery): no probes.
 
         It is back when everybody who held it has called `release`. `until` is only told.
         """
-        ward = self.ward = ClusterHealth() if self.ward is _NO_WARD else self.ward
-        with ward.lock:
-            illness = self.illness = self.illness or EjectionState()
-            if by in illness.held:
+        health = self.health = ClusterHealth() if self.health is _NO_WARD else self.health
+        with health.lock:
+            ejection = self.ejection = self.ejection or EjectionState()
+            if by in ejection.held:
                 return
-            illness.held = (*illness.held, by)
-            self.well = False
+            ejection.held = (*ejection.held, by)
+            self.healthy = False
             self.late_at = -inf
-            ward.hold(self, illness, reason, until)
-        ward.port.flush()
+            health.hold(self, ejection, reason, until)
+        health.port.flush()
 
     def release(self, by: str, now: float) -> None:
         """The one who held it has no objection any more. Whatever failed before is forgotten."""
-        ward = self.ward
-        with ward.lock:
-            illness = self.illness
-            if illness is None or by not in illness.held:
+        health = self.health
+        with health.lock:
+            ejection = self.ejection
+            if ejection is None or by not in ejection.held:
                 return
-            illness.held = tuple(other for other in illness.held if other != by)
-            if not illness.held:
+            ejection.held = tuple(other for other in ejection.held if other != by)
+            if not ejection.held:
                 self.run = 0
                 if self.accrual is not None:
                     self.accrual.revived(now)
                 self._recover()
-                ward.discharge(self, illness, now)
-        ward.port.flush()
+                health.readmit(self, ejection, now)
+        health.port.flush()
 
     def postpone(self, seconds: float, now: float) -> None:
         """The server said `Retry-After`: no probe before that, as far as the ward's `longest` allows."""
-        ward = self.ward
-        with ward.lock:
-            if not self.well and self.illness is not None and not self.illness.held:
-                ward.postpone(self, self.illness, seconds, now)
+        health = self.health
+        with health.lock:
+            if not self.healthy and self.ejection is not None and not self.ejection.held:
+                health.postpone(self, self.ejection, seconds, now)
 
     def limited(self, now: float) -> None:
         """The server refused a call because there are too many (HTTP 429): no failure, but an accrual policy may have
         an opinion (`UnifiedAccrual`). To be told after `leave`; a probe that was refused so was a bad one."""
-        if not self.well:
-            ward = self.ward
-            with ward.lock:
-                illness = self.illness
-                if not self.well and illness is not None and not illness.held:
-                    ward.refused(self, illness, now, self._after_bad_probe(now))
+        if not self.healthy:
+            health = self.health
+            with health.lock:
+                ejection = self.ejection
+                if not self.healthy and ejection is not None and not ejection.held:
+                    health.refused(self, ejection, now, self._after_bad_probe(now))
             return
         limited = getattr(self.accrual, "limited", None)
         if limited is not None:
             wait = limited(now)
             if wait is not None:
-                self.fall_ill("ejected", "it refuses too many calls", now, wait)
+                self.take_out("ejected", "it refuses too many calls", now, wait)
 
     def _after_bad_probe(self, now: float) -> float | None:
         """What the accrual policy has to say to a bad probe: seconds until the next, or None for the ward's backoff."""
@@ -267,34 +278,34 @@ class Endpoint(EndpointStats):
         return bad_probe(now)
 
     def _enter_ill(self, permit: int) -> None:
-        with self.ward.lock:
-            illness = self.illness
-            if not self.well and illness is not None and illness.claimed:
-                illness.claimed = False
-                illness.probe = permit
+        with self.health.lock:
+            ejection = self.ejection
+            if not self.healthy and ejection is not None and ejection.claimed:
+                ejection.claimed = False
+                ejection.probe = permit
 
     def _leave_ill(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
-        ward = self.ward
-        with ward.lock:
-            illness = self.illness
-            if self.well or illness is None or illness.held:
+        health = self.health
+        with health.lock:
+            ejection = self.ejection
+            if self.healthy or ejection is None or ejection.held:
                 return
-            bound = illness.bound(permit, self.patience, ward.typical)
+            bound = ejection.bound(permit, self.patience, health.typical)
             if verdict is SUCCESS and took <= bound:
                 if self.accrual is not None:
                     self.accrual.revived(now)
                 self.run = 0
                 self._recover()
                 # Each relapse weighs like so many failures, until good answers outweigh it.
-                self._bad = RELAPSE * min(illness.relapses, 4)
+                self._bad = RELAPSE * min(ejection.relapses, 4)
                 self.cost = self.peak = took
                 self._answered(permit, took, now)
-                ward.discharge(self, illness, now)
-            elif permit == illness.probe:
+                health.readmit(self, ejection, now)
+            elif permit == ejection.probe:
                 if verdict is not IGNORED:
                     wait = self._after_bad_probe(now)
                     if wait is not None:
-                        illness.again = now + wait
+                        ejection.again = now + wait
                 # A probe that was given up after it should have come back has told enough.
-                ward.return_probe(self, illness, now, lost=verdict is IGNORED and took <= self.patience)
-        ward.port.flush()
+                health.return_probe(self, ejection, now, lost=verdict is IGNORED and took <= self.patience)
+        health.port.flush()

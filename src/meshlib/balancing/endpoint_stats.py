@@ -39,6 +39,8 @@ class EndpointStats:
         "_unit",
         "_waiting",
         "cost",
+        "health",
+        "healthy",
         "late_at",
         "peak",
         "price",
@@ -46,18 +48,16 @@ class EndpointStats:
         "run",
         "scale",
         "stamp",
-        "ward",
-        "well",
     )
 
-    def __init__(self, ward: ClusterHealth) -> None:
-        self.ward = ward
+    def __init__(self, health: ClusterHealth) -> None:
+        self.health = health
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open = _NONE  # the same for those that are not watched: body underway, or overtaken
         self._moving = RLock()  # held while others move a call from the first to the second; may be taken under the
         # ward's lock, never the other way round. Reentrant, for garbage may be collected, and calls end, at any time.
         self._oldest = inf  # when the oldest watched call was sent
-        self.well = True
+        self.healthy = True
         self.late_at = -inf  # from then on `price` is not the whole truth, and `reckon` must be asked
         self.price = 0.0  # what one more call would cost; only comparisons have a meaning, see `_reprice`
         self._base = 0.0  # the part of the price that does not depend on the calls in flight
@@ -81,7 +81,7 @@ class EndpointStats:
     @property
     def burden(self) -> float:
         """What a call costs, in seconds: `peak`, and the price of the recent failures."""
-        return self.peak + self.ward.penalty * self._bad / (self._calls + 1.0)
+        return self.peak + self.health.penalty * self._bad / (self._calls + 1.0)
 
     @property
     def patience(self) -> float:
@@ -90,14 +90,16 @@ class EndpointStats:
         What is usual for this endpoint and what is usual in its cluster both count: where answers vary much anyway, a
         long wait is no proof of anything.
         """
-        ward = self.ward
+        health = self.health
         if not self._srtt:
-            return ward.patience
-        return max(self._srtt + max(ward.deviations * self._swing, ward.slack), ward.patience if ward.typical else 0.0)
+            return health.patience
+        return max(
+            self._srtt + max(health.deviations * self._swing, health.slack), health.patience if health.typical else 0.0
+        )
 
     def ewma(self, now: float) -> float:
         """Peak-sensitive latency in seconds, as of `now`; 0.0 if there was no answer yet. Reading never writes."""
-        return self.cost * exp(min(0.0, self.stamp - now) / self.ward.decay)
+        return self.cost * exp(min(0.0, self.stamp - now) / self.health.decay)
 
     def hear(self, report: LoadReport, now: float) -> None:
         """The server told its load, in a response or in the answer to a probe.
@@ -108,7 +110,7 @@ class EndpointStats:
         if report.in_flight is not None and self._unit:
             # The call whose answer carries the report is still counted here, and not any more there.
             self._told = max(0, len(self._waiting) + len(self._open) - 1)
-            self._base = log(self._expected(report.in_flight) or 1e-9) + now / self.ward.decay
+            self._base = log(self._expected(report.in_flight) or 1e-9) + now / self.health.decay
             self._reprice()
 
     def _answered(self, permit: int, took: float, now: float) -> None:
@@ -118,8 +120,8 @@ class EndpointStats:
         long, and are not watched any more. In one piece, with the everyday case of `_reprice`, because it happens with
         every call.
         """
-        ward = self.ward
-        decay = ward.decay
+        health = self.health
+        decay = health.decay
         ago = self.stamp - now
         kept = exp(ago / decay) if ago < 0.0 else 1.0
         cost, peak, usual = self.cost, self.peak, self._srtt
@@ -139,7 +141,7 @@ class EndpointStats:
         self._calls = calls = self._calls * kept + 1.0
         if self._bad:
             self._bad = bad = self._bad * kept
-            cost += ward.penalty * bad / (calls + 1.0)
+            cost += health.penalty * bad / (calls + 1.0)
         self.stamp = now
         if self.report is not None:
             cost = self._compare(self.report, took, now) or cost
@@ -159,20 +161,20 @@ class EndpointStats:
             if not self._open:  # nothing else is under way
                 self._told = 0
                 self.price = price
-                if self.well:
+                if self.healthy:
                     self.late_at = now + REST * decay
                 return
         calls = len(waiting) + len(self._open)
         if calls < MANY and self.scale == 1.0 and not self._told:
             self.price = price + CROWDS[calls]
-            if self.well:
+            if self.healthy:
                 self.late_at = now + REST * decay if oldest == inf else oldest + peak
         else:
             self._reprice()
 
     def _expected(self, in_flight: float) -> float:
         """The latency to expect at so many requests in service, and the price of the recent failures."""
-        return self._unit * float((in_flight + 1.0) ** SHARED) + self.ward.penalty * self._bad / (self._calls + 1.0)
+        return self._unit * float((in_flight + 1.0) ** SHARED) + self.health.penalty * self._bad / (self._calls + 1.0)
 
     def _compare(self, report: LoadReport, took: float, now: float) -> float:
         """Learn what a latency is worth at the load that the server reported with it; 0.0 if the report is too old."""
@@ -185,15 +187,15 @@ class EndpointStats:
 
     def _failed(self, took: float, now: float) -> None:
         """A failure costs more than its time: else the endpoint that fails fastest looks best."""
-        ward = self.ward
+        health = self.health
         elapsed = now - self.stamp
-        kept = exp(-elapsed / ward.decay) if elapsed > 0.0 else 1.0
+        kept = exp(-elapsed / health.decay) if elapsed > 0.0 else 1.0
         self.cost = max(took, self.cost * kept)
         self.peak = cost = max(took, self.peak * kept)
         self._calls = calls = self._calls * kept + 1.0
         self._bad = bad = self._bad * kept + 1.0
         self.stamp = now
-        self._base = log(cost + ward.penalty * bad / (calls + 1.0) or 1e-9) + now / ward.decay
+        self._base = log(cost + health.penalty * bad / (calls + 1.0) or 1e-9) + now / health.decay
 
     def _recover(self) -> None:
         """A clean sheet. Whatever is still missing belongs to the illness, and is not watched any more."""
@@ -206,24 +208,24 @@ class EndpointStats:
                     self._open[permit] = started
         self._oldest = inf
         self._calls = self._bad = 0.0
-        self.well = True
+        self.healthy = True
 
     def _rest(self, now: float) -> None:
         """Nothing is under way, and nothing was heard for a while. Prices fade with silence, but not below what is
         typical in the cluster: else whoever is seldom asked, because it has little weight, would look cheap.
         """
-        ward = self.ward
+        health = self.health
         told = self.stamp if self.report is None else max(self.stamp, self.report.at)
         if self._met != told:
-            quiet = (now - told) / ward.recheck
-            odd = self._bad or self.peak > ward.patience or not self._srtt
+            quiet = (now - told) / health.recheck
+            odd = self._bad or self.peak > health.patience or not self._srtt
             if quiet > (5.0 if not odd else 2.0 if self.run else 1.0):
                 self._met = told  # once
                 self._forgive()
-        floor = log(min(self.peak, ward.typical or self.peak) or 1e-9) + now / ward.decay
+        floor = log(min(self.peak, health.typical or self.peak) or 1e-9) + now / health.decay
         if self._base < floor:
             self._base = self.price = floor
-        self.late_at = now + REST * ward.decay
+        self.late_at = now + REST * health.decay
 
     def _forgive(self) -> None:
         """Look again at an endpoint after a long silence, and hold nothing extraordinary against it.
@@ -234,10 +236,10 @@ class EndpointStats:
         Without this, one slow answer (a new connection), or one failure, would keep it from calls until its price has
         faded, which at a low rate is half of a minute. What is usual for it still counts.
         """
-        ward = self.ward
-        self.peak = min(self.peak, self._srtt or ward.typical or self.peak)
+        health = self.health
+        self.peak = min(self.peak, self._srtt or health.typical or self.peak)
         self._bad = self._bad * 0.25 if self._bad > 1.0 else 0.0
-        self._base = self.price = min(self._base, log(self.burden or 1e-9) + self.stamp / ward.decay)
+        self._base = self.price = min(self._base, log(self.burden or 1e-9) + self.stamp / health.decay)
 
     def _reprice(self) -> None:
         """price = log(burden) + stamp ÷ decay + CROWD × log(calls in flight, in units of the weight, + 1).
@@ -252,9 +254,9 @@ class EndpointStats:
             self.price = self._base
             if pending < 0:
                 self._told += pending
-        if self.well and self.stamp != -inf:
+        if self.healthy and self.stamp != -inf:
             oldest = self._oldest
-            self.late_at = self.stamp + REST * self.ward.decay if oldest == inf else oldest + self.peak
+            self.late_at = self.stamp + REST * self.health.decay if oldest == inf else oldest + self.peak
 
     def _set_aside(self, permit: int, started: float) -> None:
         if self._open is _NONE:

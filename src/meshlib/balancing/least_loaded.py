@@ -6,9 +6,9 @@ from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
 
 
-def two(picture: EndpointSet, random: Random) -> tuple[Endpoint, Endpoint]:
+def two(endpoint_set: EndpointSet, random: Random) -> tuple[Endpoint, Endpoint]:
     """Two different endpoints (if there are two): the second is drawn from the others, as in Finagle's P2C."""
-    endpoints, n = picture.endpoints, picture.size
+    endpoints, n = endpoint_set.endpoints, endpoint_set.size
     i = int(random() * n)
     if n == 1:
         return endpoints[i], endpoints[i]
@@ -25,10 +25,12 @@ class LeastLoaded(BasePicker):
 
     name = "least_loaded"
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        a, b = two(picture, random) if picture.equal else (picture.draw(random), picture.draw(random))
-        if a.well is not b.well:
-            return a if a.well else b
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        a, b = (
+            two(endpoint_set, random) if endpoint_set.equal else (endpoint_set.draw(random), endpoint_set.draw(random))
+        )
+        if a.healthy is not b.healthy:
+            return a if a.healthy else b
         return a if self.load(a, now) <= self.load(b, now) else b
 
     def load(self, endpoint: Endpoint, now: float) -> float:
@@ -41,14 +43,14 @@ class LeastLoadedScan(LeastLoaded):
 
     name = "least_loaded_scan"
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        best, least, found = picture.endpoints[0], float("inf"), 0.0
-        for endpoint in picture.endpoints:
-            load = self.load(endpoint, now) if endpoint.well else float("inf")
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        best, least, found = endpoint_set.endpoints[0], float("inf"), 0.0
+        for endpoint in endpoint_set.endpoints:
+            load = self.load(endpoint, now) if endpoint.healthy else float("inf")
             if load < least:
                 best, least, found = endpoint, load, endpoint.weight
             elif load == least:
                 found += endpoint.weight
                 if random() * found < endpoint.weight:
                     best = endpoint
-        return best if attempt == 0 else picture.draw(random)
+        return best if attempt == 0 else endpoint_set.draw(random)

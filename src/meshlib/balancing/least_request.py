@@ -25,12 +25,12 @@ class LeastRequest(BasePicker):
         self._turns = EdfSchedule(self.weight)
         super().__init__(*args, **settings)
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        if not picture.equal:
-            return self._turns.next(picture)
-        best = picture.draw(random)
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        if not endpoint_set.equal:
+            return self._turns.next(endpoint_set)
+        best = endpoint_set.draw(random)
         for _ in range(self.choices - 1):
-            other = picture.draw(random)
+            other = endpoint_set.draw(random)
             if other.pending < best.pending:
                 best = other
         return best

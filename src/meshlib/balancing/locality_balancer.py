@@ -22,10 +22,10 @@ NEAREST = 6  # Envoy: with fewer endpoints than this, zones are not worth the un
 class _Group:
     """One zone of one priority, with a roster of its own."""
 
-    __slots__ = ("level", "members", "roster", "zone")
+    __slots__ = ("level", "members", "picker", "zone")
 
-    def __init__(self, level: int, zone: str, members: list[Endpoint], roster: BasePicker) -> None:
-        self.level, self.zone, self.members, self.roster = level, zone, members, roster
+    def __init__(self, level: int, zone: str, members: list[Endpoint], picker: BasePicker) -> None:
+        self.level, self.zone, self.members, self.picker = level, zone, members, picker
 
 
 class LocalityBalancer:
@@ -42,7 +42,7 @@ class LocalityBalancer:
         endpoints: Sequence[Endpoint] = (),
         *,
         algorithm: type[BasePicker],
-        ward: ClusterHealth | None = None,
+        health: ClusterHealth | None = None,
         panic: float = 0.5,
         overprovisioning: float = OVERPROVISIONING,
         zone: str | None = None,
@@ -52,7 +52,7 @@ class LocalityBalancer:
         **settings: Any,
     ) -> None:
         self.cluster = cluster
-        self.ward = ward or ClusterHealth(cluster)
+        self.health = health or ClusterHealth(cluster)
         self.name = algorithm.name
         self.panic = checks.ratio("panic", panic, zero=True)
         self.overprovisioning = checks.number("overprovisioning", overprovisioning, min_value=1.0)
@@ -74,7 +74,7 @@ class LocalityBalancer:
         other: LocalityBalancer = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._groups = {
-            key: _Group(group.level, group.zone, group.members, copy(group.roster))
+            key: _Group(group.level, group.zone, group.members, copy(group.picker))
             for key, group in self._groups.items()
         }
         other._plan = (-1, [], [])
@@ -90,29 +90,29 @@ class LocalityBalancer:
         for key in sorted(members):
             old = self._groups.get(key)
             if old is None:
-                roster = self._algorithm(
-                    self.cluster, members[key], ward=self.ward, panic=0.0, probing=False, **self._settings
+                picker = self._algorithm(
+                    self.cluster, members[key], health=self.health, panic=0.0, probing=False, **self._settings
                 )
-                old = _Group(*key, members[key], roster)
+                old = _Group(*key, members[key], picker)
             else:
-                old.roster.update(members[key])
+                old.picker.update(members[key])
                 old.members = members[key]
             groups[key] = old
-        self.ward.keep(endpoints)
+        self.health.keep(endpoints)
         self._groups = groups
         self.endpoints = tuple(endpoints)
         self._plan = (-1, [], [])
 
     def pick(self, random: Random, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
         """The endpoint for the next call; raises `NoEndpoint` if there is none."""
-        ward = self.ward
-        if ward.sick:
-            probe = ward.probe(random, now)
+        health = self.health
+        if health.ejected:
+            probe = health.probe(random, now)
             if probe is not None and probe not in avoid:
                 return probe
         version, ends, rosters = self._plan
-        if version != ward.version:
-            ends, rosters = self._work_out(ward.version)
+        if version != health.version:
+            ends, rosters = self._work_out(health.version)
         if not rosters:
             raise NoEndpoint(self.cluster, "it has no endpoints" if not self.endpoints else "all endpoints are ill")
         at = random() if key is None else key / 2**64  # the same key shall find the same priority
@@ -125,46 +125,46 @@ class LocalityBalancer:
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         for group in self._groups.values():
             if endpoint in group.members:
-                group.roster.reported(endpoint, report, now)
+                group.picker.reported(endpoint, report, now)
 
     def probes(self, random: Random) -> list[Endpoint]:
         """Whom to ask for a load report after this pick: endpoints of one group, drawn by its share of the calls."""
-        ends, rosters = self._work_out(self.ward.version) if self._plan[0] != self.ward.version else self._plan[1:]
+        ends, rosters = self._work_out(self.health.version) if self._plan[0] != self.health.version else self._plan[1:]
         if not rosters:
             return []
         return rosters[min(bisect(ends, random() * ends[-1]), len(rosters) - 1)].probes(random)
 
     def shares(self) -> dict[tuple[int, str], float]:
         """The share of the calls (0–1) that each (priority, zone) gets now."""
-        ends, rosters = self._work_out(self.ward.version)
+        ends, rosters = self._work_out(self.health.version)
         parts = [end - before for before, end in zip([0.0, *ends], ends, strict=False)]
         return {
             (group.level, group.zone): part / ends[-1]
-            for roster, part in zip(rosters, parts, strict=True)
+            for picker, part in zip(rosters, parts, strict=True)
             for group in self._groups.values()
-            if group.roster is roster
+            if group.picker is picker
         }
 
     def _any(
         self, random: Random, now: float, key: int | None, avoid: Collection[Endpoint], but: BasePicker
     ) -> Endpoint:
         for group in self._groups.values():
-            if group.roster is not but:
+            if group.picker is not but:
                 try:
-                    return group.roster.pick(random, now, key=key, avoid=avoid)
+                    return group.picker.pick(random, now, key=key, avoid=avoid)
                 except NoEndpoint:
                     pass
         if self.panic and self.endpoints:
             return self.endpoints[int(random() * len(self.endpoints))]
-        raise NoEndpoint(self.cluster, "all endpoints are ill", retry_after=max(0.0, self.ward.due - now))
+        raise NoEndpoint(self.cluster, "all endpoints are ill", retry_after=max(0.0, self.health.due - now))
 
     def _work_out(self, version: int) -> tuple[list[float], list[BasePicker]]:
         groups = list(self._groups.values())
-        well = {id(group): sum(one.well for one in group.members) for group in groups}
+        healthy = {id(group): sum(one.healthy for one in group.members) for group in groups}
         levels = sorted({group.level for group in groups})
         counts = [
             (
-                sum(well[id(group)] for group in groups if group.level == level),
+                sum(healthy[id(group)] for group in groups if group.level == level),
                 sum(len(group.members) for group in groups if group.level == level),
             )
             for level in levels
@@ -174,18 +174,18 @@ class LocalityBalancer:
         rosters: list[BasePicker] = []
         for level, load, panic in zip(levels, loads, panics, strict=True):
             here = [group for group in groups if group.level == level]
-            for group, share in zip(here, self._by_zone(here, well, panic), strict=True):
-                group.roster.panic = 1.0 if panic else 0.0
+            for group, share in zip(here, self._by_zone(here, healthy, panic), strict=True):
+                group.picker.panic = 1.0 if panic else 0.0
                 if load * share > 0.0:
                     parts.append(load * share)
-                    rosters.append(group.roster)
+                    rosters.append(group.picker)
         ends = list(accumulate(parts))
         self._plan = (version, ends, rosters)
         return ends, rosters
 
-    def _by_zone(self, groups: list[_Group], well: Mapping[int, int], panic: bool) -> list[float]:
+    def _by_zone(self, groups: list[_Group], healthy: Mapping[int, int], panic: bool) -> list[float]:
         total = sum(len(group.members) for group in groups)
-        count = [len(group.members) if panic else well[id(group)] for group in groups]
+        count = [len(group.members) if panic else healthy[id(group)] for group in groups]
         plain = [one / (sum(count) or 1) for one in count]
         if self.zone_weights is not None:
             weights = [

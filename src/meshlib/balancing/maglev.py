@@ -67,15 +67,15 @@ class Maglev(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        picture = self._picture
-        if picture.size:
-            self._table = (picture, table(picture.endpoints, self.size))
+        endpoint_set = self._picture
+        if endpoint_set.size:
+            self._table = (endpoint_set, table(endpoint_set.endpoints, self.size))
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, slots = self._table
         key = int(random() * 2**64) if key is None else key
         if attempt:
             key = hash64(key.to_bytes(8, "little"), attempt)
-        picture = known or picture
-        found = picture.endpoints[slots[key % self.size]]
-        return found if self.bound is None or attempt else self.bound.settle(picture, found, key)
+        endpoint_set = known or endpoint_set
+        found = endpoint_set.endpoints[slots[key % self.size]]
+        return found if self.bound is None or attempt else self.bound.settle(endpoint_set, found, key)

@@ -26,16 +26,16 @@ class PeakEwma(BasePicker):
 
     def __init__(self, *args: Any, decay: float | None = None, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.ward.tune(decay=decay)
+        self.health.tune(decay=decay)
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        if picture.equal:
-            a, b = two(picture, random)
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        if endpoint_set.equal:
+            a, b = two(endpoint_set, random)
             tie = 1.0
         else:
-            a, b, tie = picture.draw(random), picture.draw(random), ALIKE
-        if a.well is not b.well:
-            return a if a.well else b
+            a, b, tie = endpoint_set.draw(random), endpoint_set.draw(random), ALIKE
+        if a.healthy is not b.healthy:
+            return a if a.healthy else b
         return a if self.load(a, now, tie) <= tie * self.load(b, now, tie) else b
 
     def load(self, endpoint: Endpoint, now: float, tie: float = 1.0) -> float:
@@ -45,10 +45,10 @@ class PeakEwma(BasePicker):
         alike: else whoever is seldom asked, because it has little weight, would look cheap.
         """
         pending = len(endpoint._waiting) + len(endpoint._open)
-        stamp, ward = endpoint.stamp, endpoint.ward
+        stamp, health = endpoint.stamp, endpoint.health
         if stamp == -inf:
             return PENALTY + pending if pending else 0.0
-        cost = endpoint.cost * (exp((stamp - now) / ward.decay) if now > stamp else 1.0)
+        cost = endpoint.cost * (exp((stamp - now) / health.decay) if now > stamp else 1.0)
         if tie > 1.0:
-            cost = max(cost, min(endpoint.cost, ward.typical))
+            cost = max(cost, min(endpoint.cost, health.typical))
         return cost * (pending * endpoint.scale + 1.0)

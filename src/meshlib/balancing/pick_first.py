@@ -28,17 +28,17 @@ class PickFirst(BasePicker):
         if self._present not in self._picture.endpoints:
             self._present = None
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         present = self._present
-        if present is not None and present.well and attempt == 0:
+        if present is not None and present.healthy and attempt == 0:
             return present
         if self.shuffle:
-            chosen = picture.draw(random)
+            chosen = endpoint_set.draw(random)
         else:
-            at = picture.endpoints.index(present) + attempt if present in picture.endpoints else attempt
-            chosen = next((one for one in picture.endpoints if one.well), picture.endpoints[0])
+            at = endpoint_set.endpoints.index(present) + attempt if present in endpoint_set.endpoints else attempt
+            chosen = next((one for one in endpoint_set.endpoints if one.healthy), endpoint_set.endpoints[0])
             if attempt:  # the caller avoids the first: the next ones in order
-                chosen = picture.endpoints[at % picture.size]
-        if chosen.well and attempt == 0:
+                chosen = endpoint_set.endpoints[at % endpoint_set.size]
+        if chosen.healthy and attempt == 0:
             self._present = chosen
         return chosen

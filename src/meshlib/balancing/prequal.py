@@ -54,7 +54,7 @@ class ProbePool:
     def best(self, now: float, uses: float) -> ProbeAnswer | None:
         """The answer to follow, or None if fewer than two are usable. Following it adds one to its requests."""
         self.answers = usable = [
-            one for one in self.answers if now - one.at <= self.age and one.uses < uses and one.endpoint.well
+            one for one in self.answers if now - one.at <= self.age and one.uses < uses and one.endpoint.healthy
         ]
         if len(usable) < 2:
             return None
@@ -115,13 +115,13 @@ class Prequal(BasePicker):
         self._lock = Lock()
         super().__init__(*args, **settings)
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         with self._lock:
-            answer = self.pool.best(now, reuse(self.pool.size, picture.size, self.rate, self.removals, self.delta))
+            answer = self.pool.best(now, reuse(self.pool.size, endpoint_set.size, self.rate, self.removals, self.delta))
             for _ in range(self.removals):
                 if len(self.pool.answers) > 2:
                     self.pool.remove_one()
-        return picture.draw(random) if answer is None else answer.endpoint
+        return endpoint_set.draw(random) if answer is None else answer.endpoint
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         """A probe was answered, or a response carried a report."""

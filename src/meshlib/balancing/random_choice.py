@@ -11,5 +11,5 @@ class RandomChoice(BasePicker):
 
     name = "random"
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        return picture.draw(random)
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        return endpoint_set.draw(random)

@@ -82,16 +82,16 @@ class ReportedWeights(BasePicker):
             return 0.0
         return report_weight(report, self.penalty)
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, since, plan = self._plan
-        if known is not picture or now - since >= self.period:
-            plan = strides([self.weight(one, now) for one in picture.endpoints])
-            self._plan = (picture, now, plan)
-            if known is not picture:
-                members = set(picture.endpoints)
+        if known is not endpoint_set or now - since >= self.period:
+            plan = strides([self.weight(one, now) for one in endpoint_set.endpoints])
+            self._plan = (endpoint_set, now, plan)
+            if known is not endpoint_set:
+                members = set(endpoint_set.endpoints)
                 self._first = {one: first for one, first in self._first.items() if one in members}
         while True:
             turn = self._turn()
-            generation, index = divmod(turn, picture.size)
+            generation, index = divmod(turn, endpoint_set.size)
             if plan is None or takes_turn(plan[index], generation, index):
-                return picture.endpoints[index]
+                return endpoint_set.endpoints[index]

@@ -63,17 +63,17 @@ class RingHash(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        picture = self._picture
-        if picture.size:
-            self._ring = (picture, *ring(picture.endpoints, minimum=self.minimum, maximum=self.maximum))
+        endpoint_set = self._picture
+        if endpoint_set.size:
+            self._ring = (endpoint_set, *ring(endpoint_set.endpoints, minimum=self.minimum, maximum=self.maximum))
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, hashes, owners = self._ring
-        picture = known or picture
+        endpoint_set = known or endpoint_set
         if key is None:
             key = int(random() * 2**64)
-        found = self._around(picture.endpoints, owners, bisect_left(hashes, key) if hashes else 0, attempt)
-        return found if self.bound is None or attempt else self.bound.settle(picture, found, key)
+        found = self._around(endpoint_set.endpoints, owners, bisect_left(hashes, key) if hashes else 0, attempt)
+        return found if self.bound is None or attempt else self.bound.settle(endpoint_set, found, key)
 
     @staticmethod
     def _around(endpoints: Sequence[Endpoint], owners: Sequence[int], at: int, attempt: int) -> Endpoint:
@@ -83,7 +83,7 @@ class RingHash(BasePicker):
             owner = owners[(at + step) % len(owners)]
             if owner not in seen:
                 seen[owner] = None
-                if len(seen) > attempt and endpoints[owner].well:
+                if len(seen) > attempt and endpoints[owner].healthy:
                     return endpoints[owner]
                 if len(seen) >= 16 + attempt:
                     break  # so much of the neighbourhood is ill: leave it to the way out

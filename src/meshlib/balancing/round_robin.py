@@ -23,7 +23,7 @@ class RoundRobin(BasePicker):
         self._turns = EdfSchedule(lambda endpoint: endpoint.weight or 1.0)
         super().__init__(*args, **settings)  # type: ignore[arg-type]
 
-    def choose(self, picture: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        if picture.equal:
-            return picture.endpoints[self._turn() % picture.size]
-        return self._turns.next(picture)
+    def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
+        if endpoint_set.equal:
+            return endpoint_set.endpoints[self._turn() % endpoint_set.size]
+        return self._turns.next(endpoint_set)

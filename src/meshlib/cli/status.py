@@ -50,12 +50,12 @@ def _tell_process(facts: Mapping[str, Any], at: float) -> None:
     """What a running process says of the store, in a sentence or two."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     copied = "the copy, " if facts.get("copied") else ""
-    runs = f"{copied}revision {facts.get('revision')}, picture {facts.get('picture')}"
+    runs = f"{copied}revision {facts.get('revision')}, snapshot {facts.get('snapshot')}"
     print(f"process {facts.get('pid')}: runs {runs}; as of {since}")
     if facts.get("away"):
-        print(f"  its store is away, the last good picture stays: {facts['away']}")
+        print(f"  its store is away, the last good snapshot stays: {facts['away']}")
     if facts.get("refused"):
-        print(f"  refused the newest text, the last good picture stays: {facts['refused']}")
+        print(f"  refused the newest text, the last good snapshot stays: {facts['refused']}")
 
 
 def _tell(what: str, source: RouteStore) -> bool:

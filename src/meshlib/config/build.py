@@ -24,7 +24,7 @@ from ..pipeline import Pipeline
 from ..policies.retry.budget import RetryBudget
 from ..policies.shell.gate import Gate
 from ..routing.table import ServiceRoutes as Rules
-from .build_clusters import balancer, checks, layered, outlier, ward
+from .build_clusters import balancer, checks, health, layered, outlier
 from .build_policies import Made, function_pipeline, gates
 from .build_routes import NO_POLICIES, RoutePolicies, live_clusters, route_table, sticky
 from .document import Document
@@ -129,10 +129,10 @@ class Builder:
         unchanged = before is model or (before is not None and _without_members(before) == _without_members(model))
         if old is not None and unchanged and layered(known) == layered(coming):
             return old
-        kept = old.balancer.ward if old is not None and before and before.accrual == model.accrual else None
+        kept = old.balancer.health if old is not None and before and before.accrual == model.accrual else None
         if kept is None:
             with _at(loaded.document, "clusters", name, "accrual"):
-                kept = ward(name, model.accrual, self._mesh.runtime)
+                kept = health(name, model.accrual, self._mesh.runtime)
             kept.port = self._mesh.port
         same = old is not None and before is not None and before.outlier == model.outlier
         return Cluster(

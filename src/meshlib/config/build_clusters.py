@@ -39,19 +39,19 @@ def check_cluster(document: Document, name: str, model: ClusterModel) -> None:
         raise document.error((*base, "health_check"), str(error)) from None
     if isinstance(model.accrual, UnifiedModel | AccrualModel):
         try:
-            ward(name, model.accrual)
+            health(name, model.accrual)
         except ValueError as error:
             raise document.error((*base, "accrual"), str(error)) from None
 
 
 def balancer(
-    name: str, model: ClusterModel, known: Sequence[Endpoint], ward: ClusterHealth, *, coming: Sequence[Endpoint]
+    name: str, model: ClusterModel, known: Sequence[Endpoint], health: ClusterHealth, *, coming: Sequence[Endpoint]
 ) -> Balancer:
     """The balancer over the endpoints that are `known`; those that are `coming` will have priorities or not."""
     settings = model.balancer.settings
     if layered(coming):
         settings.setdefault("overprovisioning", OVERPROVISIONING)
-    made = make_balancer(model.balancer.kind, name, ward=ward, panic=model.panic, **settings)
+    made = make_balancer(model.balancer.kind, name, health=health, panic=model.panic, **settings)
     made.update(known)  # only now: it is not for the endpoints of before to say whether priorities come into it
     return made
 
@@ -61,7 +61,7 @@ def layered(endpoints: Sequence[Endpoint]) -> bool:
     return any(endpoint.priority for endpoint in endpoints)
 
 
-def ward(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtime | None = None) -> ClusterHealth:
+def health(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtime | None = None) -> ClusterHealth:
     """What the endpoints share, with the accrual that the file asks for."""
     if model is None:
         return ClusterHealth(name, failures=0, volume=1 << 30)

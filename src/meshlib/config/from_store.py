@@ -127,6 +127,6 @@ class StoreReader:
         if self._said is None:
             return
         try:
-            self._said.tell(picture=self._mesh.version, **facts)
+            self._said.tell(snapshot=self._mesh.version, **facts)
         except OSError as error:
             _log.warning("what this process knows could not be written beside the copy: %s", error)

@@ -76,13 +76,13 @@ class _Request:
         client.score.sent(endpoint.carrier, now)
         answered = False
 
-        def answer(well: bool, now_: float) -> None:
+        def answer(healthy: bool, now_: float) -> None:
             nonlocal answered
             if not answered:
                 answered = True
-                if client.reports is not None and well:
+                if client.reports is not None and healthy:
                     client.reports(endpoint, endpoint.carrier, now_)
-                self._end(endpoint, permit, well, now, now_)
+                self._end(endpoint, permit, healthy, now, now_)
 
         def expire(now_: float) -> None:
             nonlocal answered
@@ -100,17 +100,17 @@ class _Request:
             score.hedges += 1
             self.attempt(now)
 
-    def _end(self, endpoint: Any, permit: int, well: bool, began: float, now: float) -> None:
+    def _end(self, endpoint: Any, permit: int, healthy: bool, began: float, now: float) -> None:
         known = self.attempts.pop(endpoint, None)
         if self.done or known is None:
             return
-        endpoint.leave(permit, SUCCESS if well else FAILURE, now, now - began)
-        if well or not self.attempts:
+        endpoint.leave(permit, SUCCESS if healthy else FAILURE, now, now - began)
+        if healthy or not self.attempts:
             self.done = True
             for other, its in self.attempts.items():  # the loser of a hedge is cancelled: evidence of nothing
                 other.leave(its, IGNORED, now, now - self.start)
             self.attempts = {}
-            self.client.score.ended(well, self.start, now)
+            self.client.score.ended(healthy, self.start, now)
 
 
 def arrivals(

@@ -19,11 +19,11 @@ class Score:
     def sent(self, server: Any, now: float) -> None:
         self.sends[server].append(now)
 
-    def ended(self, well: bool, start: float, now: float) -> None:
+    def ended(self, healthy: bool, start: float, now: float) -> None:
         if start >= self.since:
             self.requests += 1
             self.times.append(now - start)
-            if not well:
+            if not healthy:
                 self.failed += 1
             elif now - start <= self.deadline:
                 self.good += 1

@@ -41,12 +41,12 @@ class Delay:
     def start(self, now: float, done: Done) -> None:
         self.served += 1
         self.pending += 1
-        took, well = (self.draw(), True) if self.failing is None else (self.failing(), False)
+        took, healthy = (self.draw(), True) if self.failing is None else (self.failing(), False)
 
         def finish(now: float) -> None:
             self.pending -= 1
             self.latency = took
-            done(well, now)
+            done(healthy, now)
 
         self.world.at(now + took, finish)
 
@@ -88,9 +88,9 @@ class Sharing:
         self.served += 1
         arrived, at_load = now, len(self._jobs)
 
-        def finish(well: bool, now: float) -> None:
+        def finish(healthy: bool, now: float) -> None:
             self._units.append((now - arrived) / (at_load + 1))
-            done(well, now)
+            done(healthy, now)
 
         heappush(self._jobs, (self._given + self.work(), self.served, now, finish))
         self._plan(now)

@@ -117,7 +117,7 @@ def test_three_failures_take_out_and_two_passes_bring_back() -> None:
     states = []
     for health in (PASSED, FAILED, FAILED, FAILED, PASSED, PASSED, FATAL):
         checks.settle(check, health, 1.0)
-        states.append(one.well)
+        states.append(one.healthy)
     assert states == [True, True, True, False, False, True, False]
 
 
@@ -128,12 +128,12 @@ def test_an_endpoint_that_left_is_free_and_a_late_result_says_nothing() -> None:
     check = checks.of(one)
     assert check is not None
     checks.settle(check, FAILED, 1.0)
-    assert not one.well
+    assert not one.healthy
     kept = checks.of(other)
     checks.update([other], 2.0)
-    assert one.well and checks.of(one) is None and checks.of(other) is kept
+    assert one.healthy and checks.of(one) is None and checks.of(other) is kept
     checks.settle(check, FAILED, 3.0)
-    assert one.well
+    assert one.healthy
 
 
 def test_a_good_check_brings_back_an_outlier() -> None:
@@ -143,9 +143,9 @@ def test_a_good_check_brings_back_an_outlier() -> None:
     outlier.update([one])
     checks.update([one], 0.0)
     outlier.record(one, 500, 1.0, lambda: 0.0)
-    assert not one.well
+    assert not one.healthy
     checks.settle(checks.all[0], PASSED, 2.0)
-    assert one.well and outlier.ejected == ()
+    assert one.healthy and outlier.ejected == ()
 
 
 # --- The thread ------------------------------------------------------------------------------------------------------
@@ -174,16 +174,16 @@ def caretakers() -> list[threading.Thread]:
 
 
 def test_a_mesh_checks_its_endpoints_until_it_is_closed(tmp_path: Path) -> None:
-    sick = threading.Event()
+    ejected = threading.Event()
 
     async def changing(peer: Peer) -> None:
         while True:
             await peer.request()
-            await peer.send(BUSY if sick.is_set() else OK)
+            await peer.send(BUSY if ejected.is_set() else OK)
 
     before = set(caretakers())  # other tests' may still be ending
     with served(changing) as server:
-        sick.set()
+        ejected.set()
         file = tmp_path / "mesh.yaml"
         file.write_text(
             f"clusters: {{users: {{endpoints: ['127.0.0.1:{server.port}'], health_check: {{http: /healthz, "
@@ -194,7 +194,7 @@ def test_a_mesh_checks_its_endpoints_until_it_is_closed(tmp_path: Path) -> None:
             [mine] = set(caretakers()) - before
             assert mine.daemon
             assert told.wait_for(EndpointEjected)
-            sick.clear()
+            ejected.clear()
             assert told.wait_for(EndpointRestored)
         assert not mine.is_alive()
     assert len(server.peers) == 1  # one connection, used again and again

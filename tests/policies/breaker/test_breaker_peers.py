@@ -176,7 +176,7 @@ async def test_a_cancelled_probe_does_not_wedge_it() -> None:
         with anyio.move_on_after(0.001):
             await hangs()
         assert breaker.state == State.HALF_OPEN
-    assert breaker(lambda: "well")() == "well"
+    assert breaker(lambda: "healthy")() == "healthy"
     assert breaker.state == State.CLOSED
 
 
@@ -188,7 +188,7 @@ def test_an_ignored_probe_does_not_wedge_it_nor_reopen_it() -> None:
         with pytest.raises(KeyError):
             breaker({}.__getitem__)("absent")
         assert breaker.state == State.HALF_OPEN
-    breaker(len)("well")
+    breaker(len)("healthy")
     assert breaker.state == State.CLOSED
 
 
@@ -443,7 +443,7 @@ async def test_a_plain_function_that_returns_a_coroutine_is_guarded_until_that_e
     async def ask(fail: bool) -> str:
         if fail:
             raise Broken
-        return "well"
+        return "healthy"
 
     @breaker
     def lazy(fail: bool) -> Any:
@@ -453,7 +453,7 @@ async def test_a_plain_function_that_returns_a_coroutine_is_guarded_until_that_e
     assert breaker.state == State.HALF_OPEN
     with pytest.raises(BreakerOpen):
         lazy(False)
-    assert await work == "well"
+    assert await work == "healthy"
     assert breaker.state == State.CLOSED
     with pytest.raises(Broken):
         await lazy(True)
@@ -511,12 +511,12 @@ def test_one_breaker_serves_two_event_loops_and_may_be_made_without_any() -> Non
     @breaker
     async def ask() -> str:
         await asyncio.sleep(0)
-        return "well"
+        return "healthy"
 
     async def many() -> list[str]:
         return await asyncio.gather(*(ask() for _ in range(20)))
 
-    assert asyncio.run(many()) == asyncio.run(many()) == ["well"] * 20
+    assert asyncio.run(many()) == asyncio.run(many()) == ["healthy"] * 20
 
 
 def test_n_of_m_opens_at_exactly_n() -> None:

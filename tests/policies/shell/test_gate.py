@@ -32,7 +32,7 @@ class Notes(Gate):
 
 async def sleep_and_answer(clock: ManualClock) -> str:
     clock.advance(2.0)
-    return "well"
+    return "healthy"
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -43,15 +43,15 @@ def test_a_layer_asks_before_and_tells_after(timed: bool, is_async: bool) -> Non
 
     def answer(call: Call) -> str:
         clock.advance(2.0)
-        return "well"
+        return "healthy"
 
     async def answer_async(call: Call) -> str:
         return answer(call)
 
     if is_async:
-        assert asyncio.run(gate.wrap_async(answer_async, clock, raised)(Call(None))) == "well"
+        assert asyncio.run(gate.wrap_async(answer_async, clock, raised)(Call(None))) == "healthy"
     else:
-        assert gate.wrap(answer, clock, raised)(Call(None)) == "well"
+        assert gate.wrap(answer, clock, raised)(Call(None)) == "healthy"
     assert gate.told == [("enter", 10.0), (7, SUCCESS, 12.0, 2.0 if timed else 0.0)]
 
 
@@ -59,8 +59,8 @@ def test_a_gate_that_admits_and_is_quiet_is_neither_asked_nor_told() -> None:
     clock = ManualClock()
     gate = Notes(clock)
     gate.admits = gate.quiet = True
-    assert gate.wrap(lambda call: "well", clock, raised)(Call(None)) == "well"
-    assert gate(lambda: "well")() == "well"
+    assert gate.wrap(lambda call: "healthy", clock, raised)(Call(None)) == "healthy"
+    assert gate(lambda: "healthy")() == "healthy"
     assert gate.told == []
 
 

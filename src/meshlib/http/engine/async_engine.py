@@ -58,8 +58,8 @@ class Engine:
 
     def decide(self, exchange: Exchange) -> Decision | None:
         """Where the first attempt goes; None: the mesh does not know the host, and the road beneath takes it."""
-        exchange.picture = picture = self.mesh.current
-        decision = picture.routes.resolve(exchange.route, self._random)
+        exchange.snapshot = snapshot = self.mesh.current
+        decision = snapshot.routes.resolve(exchange.route, self._random)
         if decision is not None:
             if decision.cluster is None and decision.route.outside:
                 return None
@@ -69,7 +69,7 @@ class Engine:
 
     def _begin(self, exchange: Exchange) -> tuple[Service, Call]:
         """Tier 1: the service, and the call under the deadline that is in force where the request was made."""
-        services, decision = exchange.picture.services, exchange.decision
+        services, decision = exchange.snapshot.services, exchange.decision
         service = services.get(exchange.service) or services.get(ANY)
         if service is None or decision.refused is not None:
             raise NoEndpoint(exchange.service, decision.refused or "the mesh no longer has this service")
@@ -87,7 +87,7 @@ class Engine:
         exchange.attempts += 1
         snapshot = self.mesh.current
         # Rules and clusters are of one picture, or a call could be sent by the old rules to the new endpoints.
-        decided = exchange.attempts == 1 and snapshot is exchange.picture
+        decided = exchange.attempts == 1 and snapshot is exchange.snapshot
         decision = exchange.decision if decided else snapshot.routes.resolve(exchange.route, self._random)
         exchange.newest = None
         if decision is None or decision.cluster is None or decision.cluster not in snapshot.clusters:
@@ -169,13 +169,13 @@ class Engine:
             attempt: Any = call  # the call of a gate is an `Attempt`
             balancer, endpoint = attempt.cluster.balancer, attempt.endpoint
             if isinstance(error, call.what.family.lib.ConnectError):
-                if len(balancer.ward.sick) < len(balancer.endpoints):
+                if len(balancer.health.ejected) < len(balancer.endpoints):
                     return IGNORED
             elif (
                 endpoint is not None
-                and (endpoint.run > 1 or not endpoint.well)
-                and (balancer.ward.failures or endpoint.accrual is not None)
-                and any(other.well and not other.run for other in islice(balancer.endpoints, _ASKED))
+                and (endpoint.run > 1 or not endpoint.healthy)
+                and (balancer.health.failures or endpoint.accrual is not None)
+                and any(other.healthy and not other.run for other in islice(balancer.endpoints, _ASKED))
             ):
                 return IGNORED
         return verdict

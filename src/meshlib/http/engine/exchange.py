@@ -33,12 +33,28 @@ class Exchange:
     """What a `Call` carries through the layers (`call.what`): all that its attempts have in common."""
 
     __slots__ = (
-        "attempts", "curable", "cut", "deadline", "decision", "family", "newest", "picture", "plain", "repeatable",
-        "replayable", "request", "road", "route", "service", "start", "stream", "tried",
+        "attempts",
+        "curable",
+        "cut",
+        "deadline",
+        "decision",
+        "family",
+        "newest",
+        "plain",
+        "repeatable",
+        "replayable",
+        "request",
+        "road",
+        "route",
+        "service",
+        "snapshot",
+        "start",
+        "stream",
+        "tried",
     )  # fmt: skip
 
     shadow = False  # a copy that is mirrored
-    picture: Snapshot
+    snapshot: Snapshot
     """The one that the first decision is of; a cluster of another must not be asked with it. Set by `Engine.decide`."""
 
     def __init__(

@@ -38,7 +38,7 @@ def learn(
     status: int | None = getattr(outcome, "status_code", None)
     if status == 429 and verdict is IGNORED:
         endpoint.limited(now)
-    if (status == 429 or status == 503) and not endpoint.well:
+    if (status == 429 or status == 503) and not endpoint.healthy:
         seconds = response_retry_after(outcome)
         if seconds is not None:
             endpoint.postpone(seconds, now)

@@ -68,7 +68,7 @@ class FusedEngine(AsyncEngine):
         self._key = object()
 
     async def call(self, exchange: FastExchange) -> Any:  # type: ignore[override]
-        start, decision, snapshot = exchange.start, exchange.decision, exchange.picture
+        start, decision, snapshot = exchange.start, exchange.decision, exchange.snapshot
         service, cluster = snapshot.services.get(exchange.service), snapshot.clusters.get(decision.cluster)
         outer = deadline.current()
         if service is None or cluster is None or start >= outer:

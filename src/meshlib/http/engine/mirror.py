@@ -64,7 +64,7 @@ class Mirrors:
         start_thread(lambda: self._send(engine, shadow, cluster, number), "meshlib mirror")
 
     def _copies(self, engine: Engine, exchange: Exchange) -> Iterator[tuple[Exchange, Cluster]]:
-        clusters = exchange.picture.clusters
+        clusters = exchange.snapshot.clusters
         request = exchange.request
         for mirror in exchange.decision.route.mirrors:
             if mirror.wanted(engine.run.random) and mirror.cluster in clusters and len(self._running) < MOST:
