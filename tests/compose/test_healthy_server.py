@@ -28,6 +28,7 @@ import meshlib.policies
 from meshlib import Mesh, MeshClient, Pipeline
 from meshlib.policies.concurrency import limit_algorithms
 from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
+from meshlib.policies.concurrency.limit_algorithms import Gradient2, WindowedLimit
 from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.throttle import throttle
@@ -42,12 +43,13 @@ EXEMPT = {
     "Quota": "a rate, which has no default",
     "FixedLimit": "a number of places, which has no default",
 }
+BASES = {"CallPolicy", "Gate", "KeyedLimit", "Slots", "WaitingGate"}  # a policy is made of each, none of itself
 # Those that want an argument which says nothing about how much, and views of others.
 MADE: dict[str, Callable[[Runtime], Any]] = {
     "Fallback": lambda run: Fallback(None, runtime=run),
     "Counted": lambda run: Pool(runtime=run).requests,
-    "Windowed": lambda run: AdaptiveLimit(limit_algorithms.WindowedLimit(limit_algorithms.Gradient2()), runtime=run),
-    "AdaptiveLimit, a partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),
+    "WindowedLimit": lambda run: AdaptiveLimit(WindowedLimit(Gradient2()), runtime=run),
+    "Partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),
 }
 MESH = """
 services: {users: {}}
@@ -63,16 +65,16 @@ def classes(module: Any, method: str) -> Iterator[type[Any]]:
 
 
 def public_policies() -> Iterator[type[Any]]:
-    for found in pkgutil.iter_modules(meshlib.policies.__path__):
-        if found.name[0] != "_":
-            module = importlib.import_module(f"meshlib.policies.{found.name}")
+    for found in pkgutil.walk_packages(meshlib.policies.__path__, "meshlib.policies."):
+        if not found.ispkg and "._" not in found.name:
+            module = importlib.import_module(found.name)
             yield from (kind for kind in classes(module, "wrap_async") if kind.__module__ == module.__name__)
 
 
 def subjects() -> dict[str, Callable[[Runtime], Any]]:
     made = dict(MADE)
     for kind in public_policies():
-        if kind.__name__ not in {*EXEMPT, *MADE}:
+        if kind.__name__ not in {*EXEMPT, *MADE, *BASES}:
             made[kind.__name__] = lambda run, kind=kind: kind(runtime=run)
     for kind in classes(limit_algorithms, "update"):
         if kind.__name__ not in {*EXEMPT, *MADE}:
