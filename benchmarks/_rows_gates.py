@@ -300,7 +300,7 @@ def _keyed(*args: Any, **settings: Any) -> Decorate:
 def adaptive(kind: str, wide: dict[str, Any], tight: dict[str, Any]) -> Row:
     def make(settings: dict[str, Any]) -> Make:
         limit = of("meshlib", kind, **settings)
-        return lambda: of("meshlib", "AdaptiveLimit", limit(), name="bench")()
+        return lambda: of("meshlib", "AdaptiveLimit", limit(), max_wait=None, name="bench")()
 
     return Row(f"meshlib, {kind}", make(wide), failing=make(wide), tight=make(tight))
 

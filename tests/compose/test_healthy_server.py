@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import anyio
 import httpx
 import pytest
-from compose.virtual import VirtualRuntime, run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.virtual_time import VirtualRuntime, run
 
 import meshlib.policies
 from meshlib import Mesh, MeshClient, Pipeline

@@ -118,9 +118,8 @@ class Prequal(BasePicker):
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         with self._lock:
             answer = self.pool.best(now, reuse(self.pool.size, endpoint_set.size, self.rate, self.removals, self.delta))
-            for _ in range(self.removals):
-                if len(self.pool.answers) > 2:
-                    self.pool.remove_one()
+            for _ in range(min(self.removals, len(self.pool.answers) - 2)):
+                self.pool.remove_one()
         return endpoint_set.draw(random) if answer is None else answer.endpoint
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:

@@ -13,10 +13,10 @@ from .bounded_load import LoadBound
 from .endpoint import Endpoint
 from .hashing import hash64
 
+LARGEST = 8_388_608  # Envoy's bound
 
-def ring(
-    endpoints: Sequence[Endpoint], *, minimum: int = 1024, maximum: int = 8_388_608
-) -> tuple[list[int], list[int]]:
+
+def ring(endpoints: Sequence[Endpoint], *, minimum: int = 1024, maximum: int = LARGEST) -> tuple[list[int], list[int]]:
     """The sorted hashes of the ring, and for each the index of its endpoint; bit-exact with Envoy 1.40.
 
     Each endpoint has entries in proportion to its weight, the lightest a whole number of them: XXH64 of
@@ -53,10 +53,10 @@ class RingHash(BasePicker):
     name = "ring_hash"
 
     def __init__(
-        self, *args: Any, minimum: int = 1024, maximum: int = 8_388_608, bound: float | None = None, **settings: Any
+        self, *args: Any, minimum: int = 1024, maximum: int = LARGEST, bound: float | None = None, **settings: Any
     ) -> None:
-        self.minimum = checks.count("minimum", minimum)
-        self.maximum = checks.count("maximum", maximum, min_value=minimum)
+        self.minimum = checks.count("minimum", minimum, max_value=LARGEST)
+        self.maximum = checks.count("maximum", maximum, min_value=minimum, max_value=LARGEST)
         self.bound = None if bound is None else LoadBound(bound)
         self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)

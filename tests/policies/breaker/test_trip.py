@@ -10,6 +10,7 @@ from hypothesis import given
 
 from meshlib.policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate, Trip
 from meshlib.policies.breaker.trip_arguments import trip_parts
+from meshlib.policies.statistics.outcome_window import TimeWindow
 
 MAKERS: list[Callable[[], Trip]] = [
     lambda: Consecutive(2),
@@ -98,3 +99,15 @@ def test_nonsense_is_refused_and_named() -> None:
     ):
         with pytest.raises(ValueError, match=field):
             make()
+
+
+def test_a_window_of_a_day_is_kept_in_a_thousand_slices() -> None:
+    """One a second, it grew to 86,400, and every second all of them were summed up."""
+    trip = FailureRate(0.5, window=86_400.0, minimum_calls=1)
+    for second in range(100_000):
+        trip.record(second % 4 == 0, 0.0, float(second))
+    window = trip._window
+    assert isinstance(window, TimeWindow)
+    assert window.buckets == 1000
+    assert len(window._past) < 1000
+    assert 86_000 < trip.totals(100_000.0).calls <= 86_400

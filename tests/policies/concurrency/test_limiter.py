@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from compose.virtual import VirtualRuntime, run
+from support.virtual_time import VirtualRuntime, run
 
 from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, raised
 from meshlib.errors import BulkheadFull

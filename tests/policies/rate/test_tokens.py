@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from math import inf
 
@@ -263,3 +264,12 @@ def test_an_idle_rate_is_as_good_as_new(make: Callable[[], Rate]) -> None:
 def test_nonsense_is_refused_at_construction(kind: Callable[[float], Rate], limit: float) -> None:
     with pytest.raises(ValueError, match=r"^(limit|rate)="):
         kind(limit)
+
+
+def test_a_copy_of_a_sliding_window_counts_by_itself() -> None:
+    """A key that leaves the bucket it shared with others begins with what was left there, and no more."""
+    shared = SlidingWindow(3, 1.0)
+    shared.reserve(0.0, 2)
+    own = copy.copy(shared)
+    assert (own.reserve(0.1), own.reserve(0.1)) == (0.0, -1.0)
+    assert shared.available(0.1) == 1

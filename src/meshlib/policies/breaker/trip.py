@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..shell import checks
 from ..statistics.outcome_window import CountWindow, TimeWindow, Totals
+from ..statistics.sliding_counts import MOST
 
 
 class Trip(Protocol):
@@ -78,8 +79,8 @@ class Consecutive:
 class WindowedTrip:
     """What the trips that look back over a window have in common; each adds what is bad, and which share is too much.
 
-    The window is either the last `calls` calls, or the last `window` seconds (default 10) in `buckets` slices: by
-    default one a second (resilience4j), or 10 when `window` is no whole number of seconds (Hystrix, Polly).
+    The window is either the last `calls` calls, or the last `window` seconds (default 10) in `buckets` slices, 1000 at
+    most: by default one a second (resilience4j), or 10 when `window` is no whole number of seconds (Hystrix, Polly).
     `aligned=False` begins a slice with its first call (Polly) instead of at a round number of the clock. Nothing is
     judged before the window holds `minimum_calls`, capped at `calls` as in resilience4j. Raises ValueError.
     """
@@ -104,8 +105,8 @@ class WindowedTrip:
         else:
             seconds = checks.seconds("window", 10.0 if window is None else window)
             whole = seconds.is_integer() and seconds >= 2
-            slices = checks.count("buckets", (int(seconds) if whole else 10) if buckets is None else buckets)
-            self._window = TimeWindow(seconds, slices, aligned)
+            slices = (min(int(seconds), MOST) if whole else 10) if buckets is None else buckets
+            self._window = TimeWindow(seconds, checks.count("buckets", slices, max_value=MOST), aligned)
         self.clear()
 
     def bad(self, failed: bool, took: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..shell import checks
+from ..statistics.sliding_counts import MOST
 from .trip import Consecutive, Either, FailureRate, SlowCallRate, Trip, WindowedTrip
 
 
@@ -45,7 +46,7 @@ def choose_trip(
     if window_calls is not None:
         checks.count("window_calls", window_calls)
     if buckets is not None:
-        checks.count("buckets", buckets)
+        checks.count("buckets", buckets, max_value=MOST)
     trips: list[Trip] = []
     if consecutive_failures is not None:
         trips.append(Consecutive(checks.count("consecutive_failures", consecutive_failures)))

@@ -189,10 +189,14 @@ class WindowedLimit:
         self.min_samples = checks.count("min_samples", min_samples)
         self.min_rtt = checks.seconds("min_rtt", min_rtt, zero=True)
         self.percentile = None if percentile is None else checks.ratio("percentile", percentile)
-        self._rtts: list[int] = []
-        self._most = 0
-        self._dropped = False
         self._ends = -inf
+        self._clear()
+
+    def _clear(self) -> None:
+        self._calls = self._sum = self._most = 0
+        self._shortest = inf
+        self._dropped = False
+        self._rtts: list[int] = []  # only for a percentile
 
     @property
     def limit(self) -> int:
@@ -201,19 +205,22 @@ class WindowedLimit:
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         if rtt < self.min_rtt:
             return self.limit
-        self._rtts.append(in_nanos(rtt))
+        nanos = in_nanos(rtt)
+        self._calls += 1
+        self._sum += nanos
+        self._shortest = min(self._shortest, nanos)
+        if self.percentile is not None:
+            self._rtts.append(nanos)
         self._most = max(self._most, in_flight)
         self._dropped = self._dropped or dropped
         if now <= self._ends:
             return self.limit
-        rtts, most, lost = self._rtts, self._most, self._dropped
-        self._rtts, self._most, self._dropped = [], 0, False
-        self._ends = now + min(max(min(rtts) * 2e-9, self.min_window), self.max_window)
-        if len(rtts) < self.min_samples:
-            return self.limit
-        return self.delegate.update(now, self._tracked(rtts) * 1e-9, most, lost)
+        calls, tracked, most, lost = self._calls, self._tracked(), self._most, self._dropped
+        self._ends = now + min(max(self._shortest * 2e-9, self.min_window), self.max_window)
+        self._clear()
+        return self.limit if calls < self.min_samples else self.delegate.update(now, tracked * 1e-9, most, lost)
 
-    def _tracked(self, rtts: list[int]) -> int:
+    def _tracked(self) -> int:
         if self.percentile is None:
-            return sum(rtts) // len(rtts)
-        return sorted(rtts)[max(0, int(len(rtts) * self.percentile + 0.5) - 1)]
+            return self._sum // self._calls
+        return sorted(self._rtts)[max(0, int(self._calls * self.percentile + 0.5) - 1)]

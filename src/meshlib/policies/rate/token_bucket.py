@@ -41,8 +41,9 @@ class Rate(Protocol):
 class TokenBucket:
     """`rate` permits per second on average, `burst` of them at once when it was idle (default: one second's worth).
 
-    Never more than burst + rate · t in any span of t seconds; what is refused costs nothing. Kept as one number, the
-    time at which the bucket will be full again (the virtual scheduling form of GCRA, ITU-T I.371).
+    Never more than burst + rate · t in any span of t seconds, but for a single call that asks for more than burst; what
+    is refused costs nothing. Kept as one number, the time at which the bucket will be full again (the virtual
+    scheduling form of GCRA, ITU-T I.371). Times are floats: to the resolution that they have at `now`.
     Raises ValueError for values without sense.
     """
 

@@ -31,9 +31,10 @@ class FixedWindow:
         current, ends, used, period = round(now * 1e9), self._ends, self._used, self._period
         if current < ends:
             return current, ends, used
-        while current >= ends and used > self.limit:  # reservations made in advance fill the next windows
-            used -= self.limit
-            ends += period
+        if current >= ends and used > self.limit:  # reservations made in advance fill the next windows
+            windows = min((used - 1) // self.limit, int((current - ends) // period) + 1)
+            used -= windows * self.limit
+            ends += windows * period
         if current >= ends:
             used, ends = 0, current + period - (current % period if self.aligned else 0)
         return current, ends, used
@@ -80,53 +81,76 @@ class SlidingWindow:
     Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_period", "_used", "limit", "period")
+    __slots__ = ("_period", "_used", "_uses", "limit", "period")
 
     def __init__(self, limit: int, period: float = 1.0) -> None:
         self.limit = checks.count("limit", limit)
         self.period = checks.seconds("period", period)
         self._period = nanos(period)
-        self._used: deque[int] = deque()  # nanoseconds, in order; some may lie ahead
+        self._used = 0  # permits in `_uses`
+        self._uses: deque[list[int]] = deque()  # [nanoseconds, permits], in order; some may lie ahead
+
+    def __copy__(self) -> Self:
+        other = self.fresh()
+        other._used, other._uses = self._used, deque([at, permits] for at, permits in self._uses)
+        return other
 
     def _forget(self, now: float) -> int:
-        current, used = round(now * 1e9), self._used
+        current, uses = round(now * 1e9), self._uses
         gone = current - self._period
-        while used and used[0] <= gone:
-            used.popleft()
+        while uses and uses[0][0] <= gone:
+            self._used -= uses.popleft()[1]
         return current
+
+    def _use(self, at: int, permits: int) -> None:
+        uses = self._uses
+        self._used += permits
+        if uses and uses[-1][0] == at:
+            uses[-1][1] += permits
+        else:
+            uses.append([at, permits])
 
     def available(self, now: float) -> int:
         """Permits that may be used now; below 0 when some are reserved in advance."""
         self._forget(now)
-        return self.limit - len(self._used)
+        return self.limit - self._used
 
     def wait(self, now: float, permits: int = 1) -> float:
         if permits > self.limit:
             return inf
         current = self._forget(now)
-        over = len(self._used) + permits - self.limit
-        return max(0, self._used[over - 1] + self._period - current) / 1e9 if over > 0 else 0.0
+        over = self._used + permits - self.limit
+        if over <= 0:
+            return 0.0
+        for at, used in self._uses:  # until so many are older than the period
+            over -= used
+            if over <= 0:
+                return max(0, at + self._period - current) / 1e9
+        return 0.0
 
     def reserve(self, now: float, permits: int = 1, max_wait: float = 0.0) -> float:
         current = self._forget(now)
-        over = len(self._used) + permits - self.limit
-        if over <= 0:
-            self._used.extend([current] * permits)
+        if self._used + permits <= self.limit:
+            self._use(current, permits)
             return 0.0
         if max_wait <= 0.0:  # all that are left are younger than the period
             return REFUSED
         wait = self.wait(now, permits)
         if wait > max_wait:
             return REFUSED
-        self._used.extend([nanos(now) + nanos(wait)] * permits)
+        self._use(nanos(now) + nanos(wait), permits)
         return wait
 
     def refund(self, at: float, permits: int = 1) -> None:
         at = nanos(at)
-        for _ in range(permits):
-            nearest = min(reversed(self._used), key=lambda used: abs(used - at), default=None)
-            if nearest is not None:
-                self._used.remove(nearest)
+        while permits > 0 and self._uses:
+            nearest = min(reversed(self._uses), key=lambda use: abs(use[0] - at))
+            given = min(permits, nearest[1])
+            nearest[1] -= given
+            self._used -= given
+            permits -= given
+            if not nearest[1]:
+                self._uses.remove(nearest)
 
     def idle(self, now: float) -> bool:
         self._forget(now)

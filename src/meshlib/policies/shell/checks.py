@@ -28,10 +28,11 @@ def ratio(field: str, value: Any, *, zero: bool = False, above_one: bool = False
     return number
 
 
-def count(field: str, value: Any, *, min_value: int = 1) -> int:
-    """A whole number of at least `min_value`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < min_value:
-        raise refused(field, value, f"a whole number of at least {min_value}")
+def count(field: str, value: Any, *, min_value: int = 1, max_value: float = inf) -> int:
+    """A whole number of at least `min_value`; where each costs memory or time, of at most `max_value`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not min_value <= value <= max_value:
+        bound = f" and at most {max_value}" if max_value < inf else ""
+        raise refused(field, value, f"a whole number of at least {min_value}{bound}")
     return value
 
 

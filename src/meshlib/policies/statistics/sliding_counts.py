@@ -7,6 +7,8 @@ from math import floor, inf
 
 from ..shell import checks
 
+MOST = 1000  # slices of a window: each one costs memory, and time at its turn
+
 
 class SlidingCounts:
     """Two counts over the last `window` seconds, in `slices` of the clock; one leaves when it is `slices` behind."""
@@ -14,7 +16,7 @@ class SlidingCounts:
     __slots__ = ("_first", "_number", "_past", "_second", "_width", "first", "second", "slices", "turns")
 
     def __init__(self, window: float, slices: int) -> None:
-        self._width = checks.seconds("window", window) / checks.count("slices", slices)
+        self._width = checks.seconds("window", window) / checks.count("slices", slices, max_value=MOST)
         self.slices = slices
         self.first = self.second = 0  # in the whole window, as of the last call
         self.turns = -inf  # when the current slice is over

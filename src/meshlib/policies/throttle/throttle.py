@@ -19,11 +19,11 @@ from ...call import IGNORED, SUCCESS, Classifier, Verdict
 from ...errors import Throttled
 from ...events import CallRejected
 from ...runtime import SYSTEM, Runtime
-from .._under_way import UnderWay
 from ..shell import checks
 from ..shell.classifiers import Errors, make_classifier
 from ..shell.gate import Gate
 from ..statistics.sliding_counts import SlidingCounts
+from .in_flight import InFlight
 from .nack import http_nack, nacks
 
 __all__ = ["FailureThrottle", "NackThrottle", "Shedding", "SreThrottle", "Throttle", "ThrottleMetrics", "http_nack"]
@@ -73,15 +73,15 @@ class SreThrottle:
         self.most = checks.ratio("most", most)
         self.minimum = checks.count("minimum", minimum, min_value=0)
         self.counts = SlidingCounts(window, slices)
-        self._under_way = UnderWay()
-        self.begin, self._end = self._under_way.begin, self._under_way.end
+        self._in_flight = InFlight()
+        self.begin, self._end = self._in_flight.begin, self._in_flight.end
 
     def ask(self, now: float) -> float:
         counts = self.counts
         if now >= counts.turns:
             counts.turn(now)
-        if now >= self._under_way.turns:
-            counts.first += self._under_way.turn(now)
+        if now >= self._in_flight.turns:
+            counts.first += self._in_flight.turn(now)
         requests = counts.first
         over = requests - self.k * counts.second
         return 0.0 if over <= 0.0 or requests < self.minimum else min(self.most, over / (requests + 1))

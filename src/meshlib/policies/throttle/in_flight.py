@@ -1,4 +1,4 @@
-"""Calls under way: when they began, in slices of time, so that unusually long ones can be told from the rest."""
+"""Calls in flight: when they began, in slices of time, so that unusually long ones can be told from the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENOUGH = 10
 _MEMORY = 0.01  # how much of what is usual one shorter answer replaces
 
 
-class UnderWay:
+class InFlight:
     """Which calls are overdue: older than 1 s and than three times what is usual; as long as that is not known, 10 s.
 
     What is usual rises at once to a longer answer and comes down by a hundredth of the way with each shorter one. A
@@ -62,7 +62,7 @@ class UnderWay:
             self._to_learn -= 1
 
     def turn(self, now: float) -> int:
-        """Begin the slice of `now`. How many calls have become overdue: they are not counted as under way any more."""
+        """Begin the slice of `now`. How many calls have become overdue: they are not counted as in flight any more."""
         if self.turns == -inf:
             self._origin = now
         number = self._number = int((now - self._origin) / _SLICE)
