@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .policies.fallback import Fallback
     from .policies.rate.quota import Quota
     from .policies.rate.rate_limit import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
+    from .policies.rate.redis_store import RedisStore
     from .policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
     from .policies.retry.hedge import Hedge
     from .policies.retry.retry import Retry
@@ -105,6 +106,7 @@ __all__ = [
     "Quota",
     "RateLimit",
     "RateLimited",
+    "RedisStore",
     "Rejected",
     "RequestCache",
     "Retry",
@@ -174,6 +176,7 @@ _ROOMS = {
     ".policies.concurrency.thresholds": "Pool Thresholds",
     ".policies.rate.quota": "Quota",
     ".policies.rate.rate_limit": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
+    ".policies.rate.redis_store": "RedisStore",
     ".policies.retry.retry": "Retry",
     ".policies.concurrency.thread_bulkhead": "ThreadBulkhead",
     ".policies.throttle.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
