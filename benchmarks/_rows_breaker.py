@@ -188,7 +188,7 @@ def accrual(failures: int) -> Make:
     def make() -> Decorate:
         module = importlib.import_module("meshlib.policies.breaker.accrual")
         call = importlib.import_module("meshlib.call")
-        waits = importlib.import_module("meshlib.policies.retry.backoff_schedules").constant
+        waits = importlib.import_module("meshlib.policies.retry.backoff_schedules").constant_waits
         one = module.Accrual(module.ConsecutiveFailures(failures, lambda: waits(3600.0)))
         is_open, started, ended, now = one.is_open, one.started, one.ended, time.monotonic
 

@@ -74,8 +74,8 @@ def redress_retry() -> Decorate:
 RESILIX_RETRY = of("resilix", "protect.when", Exception, retry=3)
 RETRY = Section(
     (
-        Row("meshlib", of("meshlib", "Retry", attempts=3),
-            failing=of("meshlib", "Retry", attempts=3, backoff=0.0, budget=None)),
+        Row("meshlib", of("meshlib", "Retry", attempts=3, on=Exception),
+            failing=of("meshlib", "Retry", attempts=3, on=Exception, backoff=0.0, budget=None)),
         Row("closure", lambda: closure_retry, failing=lambda: closure_retry, why="it only counts to three"),
         Row("nopanic", of("nopanic", "retry", attempts=3), "nopanic",
             failing=of("nopanic", "retry", attempts=3, backoff=0.0), why=NO_BUDGET),
@@ -288,7 +288,11 @@ FALLBACK = Section(
 def pipeline() -> Decorate:
     mesh = importlib.import_module("meshlib")
     return mesh.Pipeline(  # type: ignore[no-any-return]
-        mesh.Fallback(0), mesh.Timeout(1.0), mesh.Retry(3), mesh.CircuitBreaker("bench"), mesh.Bulkhead(100)
+        mesh.Fallback(0),
+        mesh.Timeout(1.0),
+        mesh.Retry(3, on=Exception),
+        mesh.CircuitBreaker("bench"),
+        mesh.Bulkhead(100),
     )
 
 

@@ -143,7 +143,7 @@ Policies = Callable[[VirtualRuntime], list[Any]]
 
 
 def fixed(run: VirtualRuntime) -> list[Any]:
-    return [Retry(4, budget=None, runtime=run)]
+    return [Retry(4, on=Exception, budget=None, runtime=run)]
 
 
 def with_budget(*more: Callable[[VirtualRuntime, RetryBudget], Any], reserve: float = 0.0) -> Policies:
@@ -151,7 +151,7 @@ def with_budget(*more: Callable[[VirtualRuntime, RetryBudget], Any], reserve: fl
 
     def make_them(run: VirtualRuntime) -> list[Any]:
         budget = RetryBudget(min_per_second=reserve)
-        return [Retry(4, budget=budget, runtime=run), *(policy(run, budget) for policy in more)]
+        return [Retry(4, on=Exception, budget=budget, runtime=run), *(policy(run, budget) for policy in more)]
 
     return make_them
 

@@ -13,17 +13,16 @@ from typing import Any
 
 from canvas import BLUE, GREEN, GREY, ORANGE, RED, Canvas
 
-from meshlib import Fallback, Hedge, Pipeline, Retry, RetryBudget, Timeout, collapse
+from meshlib import Fallback, Hedge, Pipeline, Retry, RetryBudget, Timeout, backoff, collapse
 from meshlib.call import Call
 from meshlib.events import HedgeSent
-from meshlib.policies.retry import backoff
 from meshlib.testing import ManualClock
 
 
 def retry() -> str:
     """Between what bounds each backoff draws its waits."""
     recipes: dict[str, tuple[backoff.Waits, str]] = {
-        "exponential(0.025, maximum=0.8)": (backoff.exponential(0.025, maximum=0.8), GREY),
+        "exponential(0.025, max_delay=0.8)": (backoff.exponential(0.025, max_delay=0.8), GREY),
         "full_jitter(0.025, 0.8)": (backoff.full_jitter(0.025, 0.8), BLUE),
         "equal_jitter(0.025, 0.8)": (backoff.equal_jitter(0.025, 0.8), GREEN),
         "decorrelated_jitter(0.025, 0.8)": (backoff.decorrelated_jitter(0.025, 0.8), ORANGE),
@@ -75,7 +74,7 @@ def timeout() -> str:
         finally:
             tries[-1].append(clock.now())
 
-    policies = Timeout(1.0, per_try=0.4), Retry(5, backoff=[0.05, 0.1])
+    policies = Timeout(1.0, per_try=0.4), Retry(5, on=TimeoutError, backoff=[0.05, 0.1])
     asyncio.run(_ignore(Pipeline(Fallback(None), *policies, runtime=clock)(hang)()))
     canvas = Canvas((0, 1.2), (0, 4), height=200)
     canvas.bar(0, clock.now(), 3.0, 3.4, BLUE, opacity=0.8)

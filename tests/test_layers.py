@@ -18,7 +18,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("call", "events"),
     ("runtime", "parking", "native", "racing"),  # the door to time and tasks: clock, waiting, threads, racing
     ("policies",),
-    ("balancing", "routing", "pipeline"),
+    ("balancing", "routing", "pipeline", "backoff"),
     ("named",),  # functions guarded by a name; a mesh offers itself to it
     ("mesh",),
     ("security",),

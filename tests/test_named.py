@@ -50,7 +50,7 @@ def test_a_function_is_guarded_by_the_pipeline_of_that_name() -> None:
 
 def test_a_reload_changes_the_policy_under_a_running_function() -> None:
     calls: list[int] = []
-    book = Book(users=Pipeline(Retry(1)))
+    book = Book(users=Pipeline(Retry(1, on=Exception)))
 
     @resilient("users", mesh=book)
     def load() -> None:
@@ -59,7 +59,7 @@ def test_a_reload_changes_the_policy_under_a_running_function() -> None:
 
     with pytest.raises(OSError):
         load()
-    book.reload(users=Pipeline(Retry(3, backoff=0)))
+    book.reload(users=Pipeline(Retry(3, on=Exception, backoff=0)))
     with pytest.raises(OSError):
         load()
     assert len(calls) == 1 + 3
@@ -158,7 +158,7 @@ def test_mesh_yaml_tunes_a_function_without_a_deploy(tmp_path: Path) -> None:
 
 def test_a_change_elsewhere_in_the_mesh_keeps_the_pipeline() -> None:
     mesh = Mesh()
-    mesh.publish(lambda old: Snapshot(services={"users": Service("users", Pipeline(Retry(2)))}))
+    mesh.publish(lambda old: Snapshot(services={"users": Service("users", Pipeline(Retry(2, on=Exception)))}))
     before = mesh.pipeline("users")
     mesh.publish(lambda old: Snapshot(services={**old.services, "shop": Service("shop", Pipeline())}))
     assert mesh.pipeline("users") is before

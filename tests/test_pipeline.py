@@ -57,7 +57,7 @@ def test_the_first_policy_is_the_outermost() -> None:
 async def test_a_strangers_policy_works_on_async_functions() -> None:
     log: list[str] = []
 
-    @Pipeline(Mark("a", log), Retry(2))
+    @Pipeline(Mark("a", log), Retry(2, on=Exception))
     async def work(a: int, *, b: int) -> int:
         return a + b
 
@@ -73,7 +73,7 @@ def test_a_pipeline_without_policies_is_the_function() -> None:
 def test_one_policy_may_stand_in_several_pipelines() -> None:
     breaker = CircuitBreaker("users", consecutive_failures=1)
 
-    @Pipeline(Retry(1), breaker)
+    @Pipeline(Retry(1, on=Exception), breaker)
     def broken() -> None:
         raise OSError
 
@@ -116,18 +116,18 @@ def test_gates_alone_hear_the_pipelines_classifier() -> None:
 
 
 def test_the_recommended_order_is_silent() -> None:
-    service = RequestCache(), SingleFlight(), Fallback(0), Timeout(1.0, per_try=0.3), Retry(3), Hedge(0.1)
+    service = RequestCache(), SingleFlight(), Fallback(0), Timeout(1.0, per_try=0.3), Retry(3, on=Exception), Hedge(0.1)
     Pipeline(*service, CircuitBreaker("users"), Throttle(), RateLimit(100), AdaptiveLimit(), Bulkhead(10))
 
 
 @pytest.mark.parametrize(
     "policies",
     [
-        [Retry(), SingleFlight()],
-        [Retry(), Timeout(1.0)],
-        [Bulkhead(10), Retry()],
+        [Retry(on=Exception), SingleFlight()],
+        [Retry(on=Exception), Timeout(1.0)],
+        [Bulkhead(10), Retry(on=Exception)],
         [Timeout(1.0), Fallback(0)],
-        [Retry(), Fallback(0, on=KeyError)],
+        [Retry(on=Exception), Fallback(0, on=KeyError)],
         [Timeout(1.0), Hedge(inf, on_failure=True)],
         [Timeout(1.0), Hedge()],
         [Timeout(9.0, per_try=1.0), Hedge(1.0, on_failure=True)],
@@ -141,7 +141,7 @@ def test_an_order_that_is_a_choice_is_not_warned_of(policies: list[Any]) -> None
 def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
     breaker = CircuitBreaker("users", consecutive_failures=2)
 
-    @Pipeline(breaker, Retry(3, backoff=0))
+    @Pipeline(breaker, Retry(3, on=Exception, backoff=0))
     def work() -> None:
         raise OSError
 
@@ -155,23 +155,23 @@ def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
 @pytest.mark.parametrize(
     ("policies", "why"),
     [
-        ([Retry(), Fallback(0)], "the fallback hides each failure"),
+        ([Retry(on=Exception), Fallback(0)], "the fallback hides each failure"),
         ([CircuitBreaker("users"), Fallback(0)], "the fallback hides each failure"),
         ([Throttle(), Fallback(0)], "the fallback hides each failure"),
         ([AdaptiveLimit(), Fallback(0)], "the fallback hides each failure"),
-        ([Retry(name="a"), Retry(name="b")], "attempts multiply"),
-        ([Timeout(1.0), Retry(), Timeout(2.0)], "can never be reached"),
-        ([Hedge(0.1), Retry()], "attempts multiply; put the hedge inside"),
+        ([Retry(on=Exception, name="a"), Retry(on=Exception, name="b")], "attempts multiply"),
+        ([Timeout(1.0), Retry(on=Exception), Timeout(2.0)], "can never be reached"),
+        ([Hedge(0.1), Retry(on=Exception)], "attempts multiply; put the hedge inside"),
         ([Hedge(0.1, name="a"), Hedge(0.1, name="b")], "attempts multiply"),
         ([Hedge(0.1), Fallback(0)], "the fallback hides each failure"),
         ([Hedge(0.1), SingleFlight()], "equals the first"),
         ([Hedge(0.1), RequestCache()], "equals the first"),
         ([CircuitBreaker("users"), SingleFlight()], "once for each who shares it"),
         ([Throttle(), RequestCache()], "once for each who shares it"),
-        ([AdaptiveLimit(), Retry()], "several attempts"),
+        ([AdaptiveLimit(), Retry(on=Exception)], "several attempts"),
         ([AdaptiveLimit(), Hedge(0.1)], "several attempts"),
         ([Timeout(1.0), Hedge(1.0)], "the time is over"),
-        ([Timeout(9.0, per_try=1.0), Retry(), Hedge(1.0)], "each try is over"),
+        ([Timeout(9.0, per_try=1.0), Retry(on=Exception), Hedge(1.0)], "each try is over"),
     ],
 )
 def test_an_order_without_sense_is_warned_of(policies: list[Any], why: str) -> None:
@@ -183,13 +183,13 @@ def test_an_order_without_sense_is_warned_of(policies: list[Any], why: str) -> N
 @pytest.mark.parametrize("outer", ["endpoint", "binding"])
 def test_a_tier_outside_one_that_it_serves_cannot_work(outer: str) -> None:
     with pytest.raises(ValueError, match="cannot stand outside"):
-        Pipeline(Mark("m", [], outer), Retry())
+        Pipeline(Mark("m", [], outer), Retry(on=Exception))
 
 
 def test_the_same_object_twice_cannot_work() -> None:
     breaker = CircuitBreaker("users")
     with pytest.raises(ValueError, match="stands twice"):
-        Pipeline(breaker, Retry(), breaker)
+        Pipeline(breaker, Retry(on=Exception), breaker)
 
 
 @pytest.mark.parametrize("wrong", [Retry, 3, None, lambda step: step])

@@ -14,12 +14,12 @@ import pytest
 from meshlib.parking import TaskParking, ThreadParking, task_parking
 from meshlib.policies.deadline.deadline import current, deadline
 from meshlib.policies.retry.hedge import Hedge
-from meshlib.runtime import RING, SYSTEM, Alarms, Expired, alarms_of
+from meshlib.runtime import CALLBACK, SYSTEM, DeadlineTimers, Expired, timers_of
 from meshlib.testing import ManualClock
 
 
 class Loop:
-    """As much of an event loop as alarms need; its time is a number."""
+    """The part of an event loop that timers need; its time is a number."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -33,8 +33,8 @@ class Loop:
         self.timers.append(timer)
         return timer
 
-    def to(self, now: float) -> None:
-        """Let time pass, ringing on the way."""
+    def advance_to(self, now: float) -> None:
+        """Move the time, and fire the timers on the way."""
         while due := [timer for timer in self.timers if timer.when <= now]:
             first = min(due, key=lambda timer: timer.when)
             self.timers.remove(first)
@@ -52,73 +52,73 @@ class Timer:
         self.cancelled = True
 
 
-def test_alarms_ring_in_the_order_of_their_time() -> None:
+def test_timers_fire_in_the_order_of_their_time() -> None:
     loop: Any = Loop()
-    alarms, rung = Alarms(loop), list[tuple[int, float]]()
+    timers, fired = DeadlineTimers(loop), list[tuple[int, float]]()
     for seconds in (5, 1, 3, 1):
-        alarms.set(seconds, lambda seconds=seconds: rung.append((seconds, loop.now)))
-    loop.to(10.0)
-    assert rung == [(1, 1.0), (1, 1.0), (3, 3.0), (5, 5.0)]
+        timers.set(seconds, lambda seconds=seconds: fired.append((seconds, loop.now)))
+    loop.advance_to(10.0)
+    assert fired == [(1, 1.0), (1, 1.0), (3, 3.0), (5, 5.0)]
 
 
-def test_what_was_dropped_does_not_ring_and_is_swept_out() -> None:
+def test_a_cancelled_timer_does_not_fire_and_is_swept_out() -> None:
     loop: Any = Loop()
-    alarms, rung = Alarms(loop), list[int]()
-    alarms.set(60.0, lambda: rung.append(1))
+    timers, fired = DeadlineTimers(loop), list[int]()
+    timers.set(60.0, lambda: fired.append(1))
     for _ in range(10_000):
-        alarms.drop(alarms.set(30.0, lambda: rung.append(2)))
-    assert len(alarms._heap) < 300
+        timers.cancel(timers.set(30.0, lambda: fired.append(2)))
+    assert len(timers._heap) < 300
     assert len(loop.timers) <= 2, "one timer for all, moved once"
-    loop.to(100.0)
-    assert rung == [1]
+    loop.advance_to(100.0)
+    assert fired == [1]
 
 
-def test_any_mixture_rings_once_and_on_time() -> None:
+def test_any_mixture_fires_once_and_on_time() -> None:
     loop: Any = Loop()
-    alarms, dice, rung, wanted = Alarms(loop), Random(7), list[float](), list[float]()
+    timers, random, fired, wanted = DeadlineTimers(loop), Random(7), list[float](), list[float]()
     pending: list[tuple[float, list[Any]]] = []
     for _ in range(3_000):
-        due = loop.now + dice.uniform(0.0, 5.0)
-        pending.append((due, alarms.set(due - loop.now, lambda due=due: rung.append(loop.now - due))))
-        if dice.random() < 0.7:
-            _, alarm = pending.pop(dice.randrange(len(pending)))
-            if alarm[RING] is not None:
-                alarms.drop(alarm)
+        due = loop.now + random.uniform(0.0, 5.0)
+        pending.append((due, timers.set(due - loop.now, lambda due=due: fired.append(loop.now - due))))
+        if random.random() < 0.7:
+            _, timer = pending.pop(random.randrange(len(pending)))
+            if timer[CALLBACK] is not None:
+                timers.cancel(timer)
                 wanted.append(1)
-        loop.to(loop.now + dice.uniform(0.0, 0.01))
-    loop.to(1_000.0)
-    assert len(rung) + len(wanted) == 3_000
-    assert all(abs(late) < 1e-9 for late in rung)
-    assert alarms._heap == []
+        loop.advance_to(loop.now + random.uniform(0.0, 0.01))
+    loop.advance_to(1_000.0)
+    assert len(fired) + len(wanted) == 3_000
+    assert all(abs(late) < 1e-9 for late in fired)
+    assert timers._heap == []
 
 
-def test_an_alarm_that_rings_may_set_another() -> None:
+def test_a_timer_that_fires_may_set_another() -> None:
     loop: Any = Loop()
-    alarms, rung = Alarms(loop), list[float]()
-    alarms.set(1.0, lambda: alarms.set(1.0, lambda: rung.append(loop.now)))
-    loop.to(5.0)
-    assert rung == [2.0]
+    timers, fired = DeadlineTimers(loop), list[float]()
+    timers.set(1.0, lambda: timers.set(1.0, lambda: fired.append(loop.now)))
+    loop.advance_to(5.0)
+    assert fired == [2.0]
 
 
-def test_an_alarm_that_raises_does_not_silence_the_others() -> None:
+def test_a_timer_that_raises_does_not_stop_the_others() -> None:
     def broken() -> None:
         raise LookupError("broken")
 
     loop: Any = Loop()
-    alarms, rung = Alarms(loop), list[float]()
-    alarms.set(1.0, broken)
-    alarms.set(2.0, lambda: rung.append(loop.now))
+    timers, fired = DeadlineTimers(loop), list[float]()
+    timers.set(1.0, broken)
+    timers.set(2.0, lambda: fired.append(loop.now))
     with pytest.raises(LookupError, match="broken"):
-        loop.to(5.0)
-    loop.to(5.0)
-    assert rung == [2.0]
+        loop.advance_to(5.0)
+    loop.advance_to(5.0)
+    assert fired == [2.0]
 
 
 def test_every_event_loop_has_its_own() -> None:
-    seen: list[Alarms] = []
+    seen: list[DeadlineTimers] = []
 
     async def main() -> None:
-        seen.append(alarms_of(asyncio.get_running_loop()))
+        seen.append(timers_of(asyncio.get_running_loop()))
         with pytest.raises(Expired):
             await SYSTEM.until(SYSTEM.now() + 0.005, asyncio.sleep(60.0))
 
@@ -128,7 +128,7 @@ def test_every_event_loop_has_its_own() -> None:
 
 
 def test_deadlines_of_two_loops_may_pass_at_the_same_moment() -> None:
-    """While an alarm of one loop rings in its thread, one of another loop rings in another thread."""
+    """While a timer of one loop fires in its thread, one of another loop fires in another thread."""
 
     async def elsewhere() -> None:
         with pytest.raises(Expired):
@@ -136,22 +136,22 @@ def test_deadlines_of_two_loops_may_pass_at_the_same_moment() -> None:
         passed.append(True)
 
     async def main() -> None:
-        def ring() -> None:
+        def fire() -> None:
             other = threading.Thread(target=asyncio.run, args=(elsewhere(),), daemon=True)
             other.start()
             other.join(10)
-            rung.set()
+            fired.set()
 
-        rung = asyncio.Event()
-        alarms_of(asyncio.get_running_loop()).set(0.0, ring)
-        await rung.wait()
+        fired = asyncio.Event()
+        timers_of(asyncio.get_running_loop()).set(0.0, fire)
+        await fired.wait()
 
     passed: list[bool] = []
     asyncio.run(main())
     assert passed == [True]
 
 
-def test_a_thousand_tasks_are_cut_each_at_its_own_time() -> None:
+def test_a_thousand_tasks_are_cancelled_each_at_its_own_time() -> None:
     async def one(seconds: float) -> bool:
         start = SYSTEM.now()
         try:
@@ -161,8 +161,8 @@ def test_a_thousand_tasks_are_cut_each_at_its_own_time() -> None:
         return False
 
     async def main() -> None:
-        dice = Random(7)
-        assert all(await asyncio.gather(*(one(dice.uniform(0.0, 0.05)) for _ in range(1000))))
+        random = Random(7)
+        assert all(await asyncio.gather(*(one(random.uniform(0.0, 0.05)) for _ in range(1000))))
 
     asyncio.run(main())
 
@@ -183,7 +183,7 @@ def test_a_hedge_inherits_the_deadline_of_its_call() -> None:
     asyncio.run(main())
 
 
-def test_waking_a_task_of_a_trio_run_that_is_over_wakes_nobody_and_raises_nothing() -> None:
+def test_waking_a_task_of_a_run_that_is_over_returns_false() -> None:
     async def main() -> TaskParking:
         return task_parking()
 
@@ -191,7 +191,7 @@ def test_waking_a_task_of_a_trio_run_that_is_over_wakes_nobody_and_raises_nothin
     assert not anyio.run(main, backend="asyncio").wake()
 
 
-def test_a_thread_hears_whether_it_was_woken_or_its_time_was_over() -> None:
+def test_the_wait_of_a_thread_returns_whether_it_was_woken() -> None:
     for run in (SYSTEM, ManualClock()):
         parking = ThreadParking()
         assert not parking.wait(0.001, run)

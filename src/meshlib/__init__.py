@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import backoff
     from .balancing import Endpoint
     from .call import Call, Classifier, Verdict
     from .errors import (
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
     from .policies.fallback import Fallback
     from .policies.rate.quota import Quota
     from .policies.rate.rate_limit import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
-    from .policies.rate.redis_store import RedisStore
     from .policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
     from .policies.retry.hedge import Hedge
+    from .policies.retry.hedge_delay import Percentile
     from .policies.retry.retry import Retry
+    from .policies.retry.retry_hooks import RetryHooks
     from .policies.shell.decorators import (
         adaptive_limit,
         bulkhead,
@@ -100,17 +102,18 @@ __all__ = [
     "MeshError",
     "NackThrottle",
     "NoEndpoint",
+    "Percentile",
     "Pipeline",
     "PolicyOrderWarning",
     "Pool",
     "Quota",
     "RateLimit",
     "RateLimited",
-    "RedisStore",
     "Rejected",
     "RequestCache",
     "Retry",
     "RetryBudget",
+    "RetryHooks",
     "Service",
     "SingleFlight",
     "SlidingWindow",
@@ -130,6 +133,7 @@ __all__ = [
     "Vegas",
     "Verdict",
     "adaptive_limit",
+    "backoff",
     "bulkhead",
     "carry",
     "circuit_breaker",
@@ -151,6 +155,7 @@ __all__ = [
 
 # `import meshlib` loads nothing: each name comes with the room that it lives in, when it is first asked for.
 _ROOMS = {
+    ".backoff": "backoff",
     ".balancing": "Endpoint",
     ".call": "Call Classifier Verdict",
     ".errors": "BreakerOpen BulkheadFull ConfigError DeadlineExceeded MeshError NoEndpoint RateLimited Rejected "
@@ -171,13 +176,14 @@ _ROOMS = {
     ".policies.breaker.fail_fast": "FailFast",
     ".policies.fallback": "Fallback",
     ".policies.retry.hedge": "Hedge",
+    ".policies.retry.hedge_delay": "Percentile",
     ".policies.concurrency.adaptive_limit": "AdaptiveLimit",
     ".policies.concurrency.limit_algorithms": "AIMD FixedLimit Gradient Gradient2 Vegas",
     ".policies.concurrency.thresholds": "Pool Thresholds",
     ".policies.rate.quota": "Quota",
     ".policies.rate.rate_limit": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
-    ".policies.rate.redis_store": "RedisStore",
     ".policies.retry.retry": "Retry",
+    ".policies.retry.retry_hooks": "RetryHooks",
     ".policies.concurrency.thread_bulkhead": "ThreadBulkhead",
     ".policies.throttle.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
     ".policies.deadline.timeout": "Timeout",
@@ -190,7 +196,8 @@ def __getattr__(name: str) -> object:
     room = _HOME.get(name)
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(room, __name__), name)
+    module = import_module(room, __name__)
+    value = globals()[name] = module if room == f".{name}" else getattr(module, name)
     return value
 
 

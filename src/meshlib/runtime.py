@@ -1,4 +1,4 @@
-"""The only door to time, chance, sleeping and tasks. Everything else is told the time."""
+"""Runtime: the only source of time, randomness, sleeping and tasks. All other code takes them as arguments."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ R = TypeVar("R")
 
 
 class Expired(TimeoutError):
-    """`until` cut the work short. A type of its own, because the work may raise a `TimeoutError` itself."""
+    """`until` cancelled the work at its deadline. Its own type, because the work may raise `TimeoutError`."""
 
 
 class Runtime(Protocol):
-    """What a driver may ask of the world. `meshlib.testing.ManualClock` is one in which time is a number."""
+    """Clock, random source and sleep of a driver. `meshlib.testing.ManualClock` is one in which time is a number."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -45,7 +45,7 @@ class Runtime(Protocol):
 
 
 class System:
-    """The real clock, the real dice; asyncio and trio, whichever is running."""
+    """The system's clock and random source; asyncio or trio, whichever is running."""
 
     __slots__ = ()
 
@@ -53,10 +53,10 @@ class System:
     random = staticmethod(random.random)
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # looked up now: gevent may have put its own in the place since this module was loaded
+        time.sleep(seconds)  # looked up now: gevent may have replaced it since this module was loaded
 
     async def sleep_async(self, seconds: float) -> None:
-        if _asyncio_loop() is not None:  # a tenth of anyio's price, and anyio would do the same
+        if _asyncio_loop() is not None:  # a tenth of the cost of anyio, which would do the same
             await asyncio.sleep(seconds)
         else:
             import anyio  # here and below: only trio needs it
@@ -66,7 +66,7 @@ class System:
     def until(self, deadline: float, work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
         if deadline == inf:
             return work
-        # asyncio's loop.time() may be replaced and trio's clock has an offset of its own: only what remains counts.
+        # asyncio's loop.time() may be replaced and trio's clock has an offset of its own: only the difference is safe.
         remaining = deadline - time.monotonic()
         loop = _asyncio_loop()
         if loop is not None:
@@ -83,105 +83,105 @@ async def _until_on_trio(remaining: float, work: Coroutine[Any, Any, R]) -> R:
 
 
 async def _until(loop: asyncio.AbstractEventLoop, remaining: float, work: Coroutine[Any, Any, R]) -> R:
-    """What `asyncio.timeout` does, at a third of its price: the task's own count of cancellations, and `Alarms`."""
-    alarms = alarms_of(loop)
+    """What `asyncio.timeout` does, at a third of its cost: with the task's count of cancellations and our timers."""
+    timers = timers_of(loop)
     task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
     before = task.cancelling()
-    alarm = alarms.set(remaining, task.cancel)
+    timer = timers.set(remaining, task.cancel)
     try:
         result = await work
     except BaseException as error:
-        if alarm[RING] is None:  # it has rung
+        if timer[CALLBACK] is None:  # it has fired
             if task.uncancel() <= before and isinstance(error, asyncio.CancelledError):
                 raise Expired from error
         else:
-            alarms.drop(alarm)
+            timers.cancel(timer)
         raise
-    if alarm[RING] is None:  # the work chose to finish all the same
+    if timer[CALLBACK] is None:  # the work finished although it was cancelled
         task.uncancel()
     else:
-        alarms.drop(alarm)
+        timers.cancel(timer)
     return result
 
 
-RING = 2
+CALLBACK = 2  # index in a timer; None there: the timer has fired or was cancelled
 
 
-class Alarms:
+class DeadlineTimers:
     """The deadlines of one event loop, behind a single timer of it.
 
-    Nearly all are dropped before their time. A timer of the loop for each would cost three times as much as a place in
-    a heap, where those that were dropped wait to be swept out.
+    Nearly all are cancelled before their time. A timer of the loop for each would cost three times as much as an entry
+    in a heap, in which cancelled ones stay until they are swept out.
     """
 
-    __slots__ = ("_at", "_context", "_dropped", "_heap", "_numbers", "_timer", "loop")
+    __slots__ = ("_cancelled", "_context", "_handle", "_heap", "_numbers", "_when", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._heap: list[list[Any]] = []  # [when, number, what to call, or None once it is over]
+        self._heap: list[list[Any]] = []  # [when, number, callback, or None once it is over]
         self._numbers = count()
-        self._at = inf  # when the timer rings
-        self._timer: asyncio.TimerHandle | None = None
-        self._dropped = 0
-        # A timer keeps the context in which it was made; ours serves many calls and shall keep none. It is not shared
-        # with other loops either: two threads cannot be in one context at a time.
+        self._when = inf  # when the loop's timer fires
+        self._handle: asyncio.TimerHandle | None = None
+        self._cancelled = 0
+        # A timer keeps the context in which it was made; ours serves many calls, so it must keep none of theirs. It is
+        # not shared with other loops: two threads cannot be in one context at a time.
         self._context = Context()
 
-    def set(self, remaining: float, ring: Callable[[], object]) -> list[Any]:
-        """Call `ring` after `remaining` seconds, in no context in particular. Give back what you get to `drop`."""
+    def set(self, remaining: float, callback: Callable[[], object]) -> list[Any]:
+        """Call `callback` after `remaining` seconds, in an empty context. `cancel` takes the timer that is returned."""
         when = self.loop.time() + remaining
-        alarm = [when, next(self._numbers), ring]
-        heappush(self._heap, alarm)
-        if when < self._at:
-            self._arm(when)
-        return alarm
+        timer = [when, next(self._numbers), callback]
+        heappush(self._heap, timer)
+        if when < self._when:
+            self._schedule(when)
+        return timer
 
-    def drop(self, alarm: list[Any]) -> None:
-        """Not any more. Only for an alarm that has not rung: its `RING` is not None."""
-        alarm[RING] = None
-        self._dropped += 1
-        if self._dropped > 100 and self._dropped * 2 > len(self._heap):
-            self._heap = [alarm for alarm in self._heap if alarm[RING] is not None]
+    def cancel(self, timer: list[Any]) -> None:
+        """Cancel a timer that has not fired: its `CALLBACK` is not None."""
+        timer[CALLBACK] = None
+        self._cancelled += 1
+        if self._cancelled > 100 and self._cancelled * 2 > len(self._heap):
+            self._heap = [timer for timer in self._heap if timer[CALLBACK] is not None]
             heapify(self._heap)
-            self._dropped = 0
+            self._cancelled = 0
 
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._at = when
-        self._timer = self.loop.call_at(when, self._ring, context=self._context)
+    def _schedule(self, when: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._when = when
+        self._handle = self.loop.call_at(when, self._fire, context=self._context)
 
-    def _ring(self) -> None:
-        now = max(self.loop.time(), self._at)  # the loop may be a hair early
-        self._at, self._timer = inf, None
+    def _fire(self) -> None:
+        now = max(self.loop.time(), self._when)  # the loop may be slightly early
+        self._when, self._handle = inf, None
         try:
-            while self._heap and (self._heap[0][RING] is None or self._heap[0][0] <= now):
-                alarm = heappop(self._heap)
-                if alarm[RING] is None:
-                    self._dropped -= 1
+            while self._heap and (self._heap[0][CALLBACK] is None or self._heap[0][0] <= now):
+                timer = heappop(self._heap)
+                if timer[CALLBACK] is None:
+                    self._cancelled -= 1
                 else:
-                    ring, alarm[RING] = alarm[RING], None
-                    ring()
-        finally:  # one that raises must not silence the others
+                    callback, timer[CALLBACK] = timer[CALLBACK], None
+                    callback()
+        finally:  # a callback that raises must not stop the others
             if self._heap:
-                self._arm(self._heap[0][0])
+                self._schedule(self._heap[0][0])
 
 
-class _Here(threading.local):
-    """The alarms of the event loop that this thread runs."""
+class _ThreadTimers(threading.local):
+    """The timers of the event loop that this thread runs."""
 
-    alarms: Alarms | None = None
-
-
-_here = _Here()
+    timers: DeadlineTimers | None = None
 
 
-def alarms_of(loop: asyncio.AbstractEventLoop) -> Alarms:
-    """The alarms of the event loop that runs in this thread."""
-    alarms = _here.alarms
-    if alarms is None or alarms.loop is not loop:
-        alarms = _here.alarms = Alarms(loop)
-    return alarms
+_of_thread = _ThreadTimers()
+
+
+def timers_of(loop: asyncio.AbstractEventLoop) -> DeadlineTimers:
+    """The timers of the event loop that runs in this thread."""
+    timers = _of_thread.timers
+    if timers is None or timers.loop is not loop:
+        timers = _of_thread.timers = DeadlineTimers(loop)
+    return timers
 
 
 SYSTEM: Runtime = System()

@@ -103,12 +103,12 @@ def pool() -> Subject:
 
 
 def rate() -> Subject:
-    gate = RateLimit(Smooth(20_000, per=1.0, burst=5), max_wait=0.002)
+    gate = RateLimit(Smooth(20_000, 1.0, burst=5), max_wait=0.002)
     return alone(gate, lambda: gate.metrics().waiting == 0)
 
 
 def keyed_rate() -> Subject:
-    gate = RateLimit(TokenBucket(20_000, burst=5), max_wait=0.002, key=lambda call: _item(call) % 7)
+    gate = RateLimit(TokenBucket(20_000, 5), max_wait=0.002, key=lambda call: _item(call) % 7)
     return alone(gate, lambda: gate.metrics().waiting == 0)
 
 
@@ -143,13 +143,15 @@ def admission() -> Subject:
 
 
 def retry() -> Subject:
-    budget = ConcurrencyBudget(1.0, minimum=20)
-    return alone(Retry(3, backoff=0.0001, budget=budget), lambda: (budget.calls, budget.retries) == (0, 0))
+    budget = ConcurrencyBudget(1.0, min_concurrent=20)
+    return alone(
+        Retry(3, on=Exception, backoff=0.0001, budget=budget), lambda: (budget.calls, budget.retries) == (0, 0)
+    )
 
 
 def hedge() -> Subject:
-    budget = ConcurrencyBudget(1.0, minimum=20)
-    policy = Hedge(0.0002, extras=2, budget=budget, max_extra_load=1.0, on_failure=True)
+    budget = ConcurrencyBudget(1.0, min_concurrent=20)
+    policy = Hedge(0.0002, max_hedges=2, budget=budget, max_extra_load=1.0, on_failure=True)
     return alone(policy, lambda: budget.retries == 0, kinds="tasks")
 
 
@@ -158,7 +160,7 @@ def timeout() -> Subject:
 
 
 def fallback() -> Subject:
-    policy = Fallback(lambda error: 0, concurrency=20)
+    policy = Fallback(lambda error: 0, max_concurrent=20)
     return alone(policy, lambda: policy.active == 0)
 
 
@@ -210,8 +212,8 @@ def threads() -> Subject:
 
 def composed(*hedges: Hedge) -> Subject:
     """Everything in the recommended order, and one budget for all."""
-    budget = ConcurrencyBudget(1.0, minimum=20)
-    answer = Fallback(lambda error: 0, concurrency=1000)
+    budget = ConcurrencyBudget(1.0, min_concurrent=20)
+    answer = Fallback(lambda error: 0, max_concurrent=1000)
     gate = CircuitBreaker(failure_rate=0.5, window_calls=50, cooldown=0.001, probes=3, probe_lease=3600.0)
     limit = AdaptiveLimit(AIMD(initial=30, min_limit=10, max_limit=40), max_queue=20, max_wait=0.002)
     places = Bulkhead(30, max_queue=20, max_wait=0.002)
@@ -222,7 +224,10 @@ def composed(*hedges: Hedge) -> Subject:
         inside = gate._probes._leases, places.metrics().in_flight, places.metrics().waiting, limit.metrics().in_flight
         return (*inside, answer.active, budget.calls, budget.retries) == ({}, 0, 0, 0, 0, 0, 0)
 
-    patience, again = Timeout(0.02, per_try=0.01), Retry(3, backoff=0.0001, budget=budget, rejections=True)
+    patience, again = (
+        Timeout(0.02, per_try=0.01),
+        Retry(3, on=Exception, backoff=0.0001, budget=budget, rejections=True),
+    )
     policies = SingleFlight(key=lambda item: item % 40), answer, patience, again, *hedges
     return Subject(
         Pipeline(*policies, gate, Throttle(), RateLimit(50_000, max_wait=0.002), limit, places),
@@ -232,7 +237,7 @@ def composed(*hedges: Hedge) -> Subject:
 
 
 def composed_and_hedged() -> Subject:
-    return composed(Hedge(0.0005, extras=2, max_extra_load=1.0))
+    return composed(Hedge(0.0005, max_hedges=2, max_extra_load=1.0))
 
 
 def alive(kind: type) -> int:

@@ -16,7 +16,7 @@ def first_argument(call: Call) -> Any:
     return call.what.args[0]
 
 
-@pytest.mark.parametrize("outside", [[], [Retry(3, backoff=0)]], ids=["alone", "beneath a retry"])
+@pytest.mark.parametrize("outside", [[], [Retry(3, on=Exception, backoff=0)]], ids=["alone", "beneath a retry"])
 def test_a_keyed_rate_limit_in_a_pipeline_counts_each_key_by_itself(outside: list[Retry]) -> None:
     @Pipeline(*outside, RateLimit(1, key=first_argument, runtime=ManualClock()))
     def serve(tenant: str) -> str:

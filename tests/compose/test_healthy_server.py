@@ -31,6 +31,7 @@ from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
 from meshlib.policies.concurrency.limit_algorithms import Gradient2, WindowedLimit
 from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.fallback import Fallback
+from meshlib.policies.retry.retry import Retry
 from meshlib.policies.throttle import throttle
 from meshlib.policies.throttle.throttle import Throttle
 from meshlib.runtime import SYSTEM, Runtime
@@ -47,6 +48,7 @@ BASES = {"CallPolicy", "Gate", "KeyedLimit", "Slots", "WaitingGate"}  # a policy
 # Those that want an argument which says nothing about how much, and views of others.
 MADE: dict[str, Callable[[Runtime], Any]] = {
     "Fallback": lambda run: Fallback(None, runtime=run),
+    "Retry": lambda run: Retry(on=Exception, runtime=run),
     "Counted": lambda run: Pool(runtime=run).requests,
     "WindowedLimit": lambda run: AdaptiveLimit(WindowedLimit(Gradient2()), runtime=run),
     "Partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),

@@ -31,13 +31,17 @@ class World(Trouble):
 
     def __init__(self, seed: int, *, hedged: bool) -> None:
         super().__init__(seed)
-        self.budget = ConcurrencyBudget(1.0, minimum=50)
+        self.budget = ConcurrencyBudget(1.0, min_concurrent=50)
         self.bulkhead = Bulkhead(40, max_wait=0.002, max_queue=20)
         self.breaker = CircuitBreaker("users", failure_rate=0.9, window_calls=50, cooldown=0.001)
-        self.fallback = Fallback(lambda error: 0, concurrency=1000)
+        self.fallback = Fallback(lambda error: 0, max_concurrent=1000)
         self.flight = SingleFlight()
-        loops: list[Any] = [self.fallback, Timeout(0.02, per_try=0.01), Retry(3, backoff=0.0001, budget=self.budget)]
-        loops += [Hedge(0.0005, budget=self.budget, extras=2)] if hedged else []
+        loops: list[Any] = [
+            self.fallback,
+            Timeout(0.02, per_try=0.01),
+            Retry(3, on=Exception, backoff=0.0001, budget=self.budget),
+        ]
+        loops += [Hedge(0.0005, budget=self.budget, max_hedges=2)] if hedged else []
         self.pipeline = Pipeline(self.flight, *loops, self.breaker, self.bulkhead)
 
     def assert_nothing_is_left(self) -> None:

@@ -59,13 +59,13 @@ async def fails(call: Any, error: type[Exception]) -> None:
 
 async def test_a_breaker_inside_a_retry_counts_attempts_and_ends_the_retry() -> None:
     breaker, server = CircuitBreaker("users", consecutive_failures=2), Server(ManualClock(), down=True)
-    await fails(server.behind(Retry(5, backoff=1.0), breaker), BreakerOpen)
+    await fails(server.behind(Retry(5, on=Exception, backoff=1.0), breaker), BreakerOpen)
     assert (server.asked, breaker.state) == (2, "open")
 
 
 async def test_a_breaker_outside_a_retry_counts_calls() -> None:
     breaker, server = CircuitBreaker("users", consecutive_failures=2), Server(ManualClock(), down=True)
-    call = server.behind(breaker, Retry(5, backoff=1.0))
+    call = server.behind(breaker, Retry(5, on=Exception, backoff=1.0))
     await fails(call, OSError)
     assert (server.asked, breaker.state) == (5, "closed")
     await fails(call, OSError)
@@ -97,7 +97,7 @@ async def test_a_timeout_outside_bounds_a_slow_fallback_too() -> None:
 async def test_a_fallback_answers_for_an_open_breaker() -> None:
     breaker = CircuitBreaker("users")
     breaker.force_open()
-    assert await Server(ManualClock()).behind(Fallback("stale"), Retry(3), breaker)() == "stale"
+    assert await Server(ManualClock()).behind(Fallback("stale"), Retry(3, on=Exception), breaker)() == "stale"
 
 
 # --- bulkhead and the rest -------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ async def test_a_full_bulkhead_is_not_retried_and_is_no_evidence_for_the_breaker
     clock, bulkhead = ManualClock(), Bulkhead(1)
     breaker = CircuitBreaker("users", consecutive_failures=1)
     server = Server(clock, 5.0)
-    call = server.behind(Retry(3), breaker, bulkhead)
+    call = server.behind(Retry(3, on=Exception), breaker, bulkhead)
     async with anyio.create_task_group() as group:
         group.start_soon(call)
         while not server.asked:
@@ -138,7 +138,7 @@ async def test_a_full_bulkhead_is_not_retried_and_is_no_evidence_for_the_breaker
 async def test_a_retry_gives_its_place_back_while_it_waits() -> None:
     clock, bulkhead = ManualClock(), Bulkhead(1)
     seen: list[int] = []
-    retry = Retry(2, backoff=1.0)
+    retry = Retry(2, on=Exception, backoff=1.0)
     retry.subscribe(lambda event: seen.append(bulkhead.metrics().in_flight))
     await fails(Server(clock, down=True).behind(retry, bulkhead), OSError)
     assert seen == [0, 0]
@@ -149,20 +149,22 @@ async def test_a_retry_gives_its_place_back_while_it_waits() -> None:
 
 async def test_a_hedge_inside_a_retry_hedges_each_attempt() -> None:
     server = Server(ManualClock(), 5.0, down=True)
-    await fails(server.behind(Retry(2, backoff=0), Hedge(1.0)), OSError)
+    await fails(server.behind(Retry(2, on=Exception, backoff=0), Hedge(1.0)), OSError)
     assert server.asked == 4
 
 
 async def test_retry_and_hedge_can_live_on_one_budget() -> None:
     clock, budget = ManualClock(), RetryBudget(0.0, min_per_second=0.3, ttl=10.0)
     server = Server(clock, 0.05, down=True)
-    await fails(server.behind(Retry(9, backoff=0, budget=budget), Hedge(0.01, budget=budget)), OSError)
+    await fails(server.behind(Retry(9, on=Exception, backoff=0, budget=budget), Hedge(0.01, budget=budget)), OSError)
     assert (server.asked, budget.balance(clock.now())) == (1 + 3, 0)
 
 
 async def test_a_limit_per_try_bounds_all_hedges_of_one_try() -> None:
     server = Server(ManualClock(), 60.0)
-    await fails(server.behind(Timeout(10.0, per_try=2.0), Retry(2, backoff=0), Hedge(0.5)), DeadlineExceeded)
+    await fails(
+        server.behind(Timeout(10.0, per_try=2.0), Retry(2, on=Exception, backoff=0), Hedge(0.5)), DeadlineExceeded
+    )
     assert server.asked == 4
     assert server.clock.now() == pytest.approx(5.0), "per try: 2.0 from each attempt's own start, 0.5 after the first"
 
@@ -172,7 +174,7 @@ async def test_a_limit_per_try_bounds_all_hedges_of_one_try() -> None:
 
 async def test_a_single_flight_outside_a_retry_retries_once_for_all() -> None:
     server = Server(ManualClock(), 1.0, down=True)
-    call = server.behind(SingleFlight(), Retry(3, backoff=0.1))
+    call = server.behind(SingleFlight(), Retry(3, on=Exception, backoff=0.1))
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(fails, call, OSError)
@@ -184,13 +186,13 @@ async def test_a_single_flight_outside_a_retry_retries_once_for_all() -> None:
 
 async def test_a_timeout_outside_a_retry_bounds_all_attempts_and_waits() -> None:
     server = Server(ManualClock(), 0.4, down=True)
-    await fails(server.behind(Timeout(1.0), Retry(9, backoff=0.2)), DeadlineExceeded)
+    await fails(server.behind(Timeout(1.0), Retry(9, on=Exception, backoff=0.2)), DeadlineExceeded)
     assert (server.asked, server.clock.now()) == (2, 1.0)
 
 
 async def test_a_timeout_inside_a_retry_bounds_each_attempt() -> None:
     server = Server(ManualClock(), 60.0)
-    await fails(server.behind(Retry(3, backoff=0.0), Timeout(1.0)), DeadlineExceeded)
+    await fails(server.behind(Retry(3, on=Exception, backoff=0.0), Timeout(1.0)), DeadlineExceeded)
     assert (server.asked, server.clock.now()) == (3, 3.0)
 
 
@@ -213,12 +215,12 @@ async def test_a_timeout_outside_a_line_bounds_the_wait_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum_calls=1), random=lambda: 0.0)]
+    "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum=1), chance=lambda: 0.0)]
 )
 async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Callable[[], Any]) -> None:
     breaker = CircuitBreaker("users", consecutive_failures=2)
     server = Server(ManualClock(), down=True)
-    call = server.behind(Retry(3, backoff=0.0), breaker, make())
+    call = server.behind(Retry(3, on=Exception, backoff=0.0), breaker, make())
     await fails(call, Rejected)
     assert (server.asked, breaker.state, breaker.metrics().consecutive_failures) == (1, "closed", 1)
 
@@ -239,7 +241,7 @@ async def test_an_adaptive_limit_inside_a_retry_measures_attempts_and_not_waits(
             return self.limit
 
     server = Server(ManualClock(), 0.5, down=True)
-    await fails(server.behind(Retry(2, backoff=60.0), AdaptiveLimit(Heard(5))), OSError)
+    await fails(server.behind(Retry(2, on=Exception, backoff=60.0), AdaptiveLimit(Heard(5))), OSError)
     assert heard == [0.5, 0.5]
 
 
@@ -258,7 +260,14 @@ async def test_a_single_flight_outside_a_hedge_hedges_once_for_all() -> None:
 async def test_everything_in_the_recommended_order() -> None:
     clock, breaker, bulkhead = ManualClock(), CircuitBreaker("users", consecutive_failures=4), Bulkhead(4)
     server = Server(clock, 60.0)
-    policies = (Fallback("stale"), Timeout(2.0, per_try=0.5), Retry(3, backoff=0.1), Hedge(0.2), breaker, bulkhead)
+    policies = (
+        Fallback("stale"),
+        Timeout(2.0, per_try=0.5),
+        Retry(3, on=Exception, backoff=0.1),
+        Hedge(0.2),
+        breaker,
+        bulkhead,
+    )
     call = server.behind(*policies)
     for _ in range(5):
         start = clock.now()

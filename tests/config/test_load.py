@@ -97,9 +97,9 @@ def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
         ("clusters: {a: {}}\nservices: {a: {split: {a: 0}}}\n", "services.a.split", "weight above 0", 2),
         ("clusters:\n  a:\n    endpoints: [h:1]\n    endpoints_from: {file: x}\n", "clusters.a", "one of the two", 2),
         (
-            "services:\n  a:\n    retry: {backoff: 1s, backoff_max: 200ms}\n" + A,
+            "services:\n  a:\n    retry: {backoff: 1s, max_backoff: 200ms}\n" + A,
             "services.a.retry",
-            "backoff: expected at most backoff_max (0.2), found 1",
+            "backoff: expected at most max_backoff (0.2), found 1",
             3,
         ),
         (
@@ -147,7 +147,7 @@ def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
             "initial: expected at most max_limit (30), found 50",
             3,
         ),
-        ("services:\n  a:\n    retry: {retry_after_max: .inf}\n" + A, "services.a", "retry_after_max=inf", 2),
+        ("services:\n  a:\n    retry: {max_retry_after: .inf}\n" + A, "services.a", "max_retry_after=inf", 2),
         ("services:\n  a:\n    budget: {min_per_second: .inf}\n" + A, "services.a.budget", "min_per_second=inf", 3),
         (
             "services:\n  a:\n    timeout: 1s\n    routes:\n    - {split: {a: 1}, per_try_timeout: 5s}\n" + A,

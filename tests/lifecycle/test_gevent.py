@@ -109,7 +109,7 @@ def test_a_greenlet_that_waits_for_its_next_attempt_lets_others_run(order: str, 
     tries = []
 
 
-    @Retry(3, backoff=0.05)
+    @Retry(3, on=Exception, backoff=0.05)
     def work():
         tries.append(turns)
         if len(tries) < 3:
@@ -125,11 +125,11 @@ def test_a_greenlet_that_waits_for_its_next_attempt_lets_others_run(order: str, 
 def test_endpoints_are_checked_while_other_greenlets_run_and_see_no_event_loop(order: str, tmp_path: Path) -> None:
     program = """
     from gevent.pywsgi import WSGIServer
-    well, loops = True, set()
+    healthy, loops = True, set()
 
 
     def app(environ, start):
-        start("200 OK" if well or environ["PATH_INFO"] != "/health" else "503 Ill", [("content-length", "2")])
+        start("200 OK" if healthy or environ["PATH_INFO"] != "/health" else "503 Ill", [("content-length", "2")])
         return [b"ok"]
 
 
@@ -142,8 +142,8 @@ def test_endpoints_are_checked_while_other_greenlets_run_and_see_no_event_loop(o
         one = mesh.current.clusters["u"].balancer.endpoints[0]
         assert client.get("http://u/").text == "ok"
         for state in (False, True):
-            well = state
-            until(lambda: one.well is well)
+            healthy = state
+            until(lambda: one.healthy is healthy)
             loops.add(asyncio._get_running_loop())
         assert client.get("http://u/").text == "ok"
     assert loops == {None} and turns > 5

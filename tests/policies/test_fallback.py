@@ -78,7 +78,7 @@ def test_a_fallback_that_fails_too_leaves_the_original_error() -> None:
 
 
 def test_a_full_fallback_leaves_the_original_error() -> None:
-    fallback = Fallback(lambda error: guarded(), concurrency=1)
+    fallback = Fallback(lambda error: guarded(), max_concurrent=1)
     guarded = fallback(broken(OSError("down")))
     with pytest.raises(OSError) as error:
         guarded()
@@ -111,7 +111,7 @@ def test_with_nothing_remembered_the_other_answer_stands_in() -> None:
 
 
 def test_only_so_many_answers_are_remembered() -> None:
-    fallback, down = Fallback("none", stale=60.0, remember=2, key=lambda user: user["id"]), False
+    fallback, down = Fallback("none", stale=60.0, max_keys=2, key=lambda user: user["id"]), False
 
     @fallback
     def load(user: dict[str, int]) -> Any:
@@ -183,7 +183,7 @@ def test_a_fallback_that_cannot_answer_for_a_result_leaves_the_result() -> None:
     failing = {"on_result": lambda result: result < 0}
     assert Fallback(instead=broken(ValueError()), **failing)(lambda: -3)() == -3
     assert Fallback(stale=60.0, **failing)(lambda: -3)() == -3
-    crowded = Fallback(lambda result: guarded(), concurrency=1, **failing)
+    crowded = Fallback(lambda result: guarded(), max_concurrent=1, **failing)
     guarded = crowded(lambda: -3)
     assert guarded() == -3
     assert crowded.active == 0
@@ -219,7 +219,7 @@ def test_the_cause_of_an_error_that_is_not_answered_for_stays() -> None:
         {"value": 1, "instead": print},
         {"instead": 1},
         {"stale": -1.0},
-        {"value": 1, "concurrency": 0},
+        {"value": 1, "max_concurrent": 0},
         {"value": 1, "on_result": 503},
         {"value": 1, "classify": raised, "on": KeyError},
         {"value": 1, "classify": raised, "on_result": bool},

@@ -110,7 +110,7 @@ async def test_until_cuts_work_in_virtual_time() -> None:
 def test_a_scripted_step_answers_in_turn() -> None:
     clock = ManualClock()
     step = ScriptedStep(OSError("down"), After(2.0, "ok"), runtime=clock)
-    assert Pipeline(Retry(3, backoff=1.0), runtime=clock).over(step)(Call("x")) == "ok"
+    assert Pipeline(Retry(3, on=Exception, backoff=1.0), runtime=clock).over(step)(Call("x")) == "ok"
     assert ([call.attempt for call in step.calls], clock.now()) == ([1, 2], 3.0)
 
 

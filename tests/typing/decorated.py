@@ -15,7 +15,7 @@ from meshlib.policies.shell.decorators import circuit_breaker, fallback, hedge, 
 
 T = TypeVar("T")
 
-users = Pipeline(Timeout(1.0), Retry(attempts=3, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
+users = Pipeline(Timeout(1.0), Retry(attempts=3, on=Exception, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
 breaker = CircuitBreaker("payments")
 
 
@@ -29,12 +29,12 @@ async def pay(order: str) -> int:
     return 1
 
 
-@retry
+@retry(on=OSError)
 def again(order: str) -> bytes:
     return b""
 
 
-@retry(attempts=3)
+@retry(attempts=3, on=Exception)
 async def again_async(order: str) -> bytes:
     return b""
 
@@ -113,7 +113,7 @@ def everything(first: int, /, *rest: str, last: bool = False, **more: float) -> 
 
 
 class Shop:
-    @retry(attempts=2)
+    @retry(attempts=2, on=Exception)
     @breaker
     async def buy(self, order: str) -> int:
         return 1
@@ -126,12 +126,12 @@ class Shop:
     def stock(self, items: list[str]) -> list[int]:
         return []
 
-    @Retry(2)
+    @Retry(2, on=Exception)
     def sell(self, order: str) -> int:
         return 1
 
     @staticmethod
-    @retry
+    @retry(on=OSError)
     def open_at(hour: int) -> str:
         return ""
 
@@ -187,4 +187,4 @@ def refused() -> None:
     Shop.open_at("nine")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     bare(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     again_async()  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
-    retry(attempts="three")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    retry(attempts="three", on=Exception)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -34,7 +34,7 @@ def _breaker(model: BreakerModel, name: str, runtime: Runtime) -> Gate:
 
 
 def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:
-    shedding = SreThrottle(k=model.k, window=model.window, minimum_calls=model.minimum_calls)
+    shedding = SreThrottle(k=model.k, window=model.window, minimum=model.minimum)
     return Throttle(shedding, name=name, runtime=runtime)
 
 
@@ -95,10 +95,17 @@ def function_pipeline(
         loops.append(Timeout(model.timeout, per_try=model.per_try_timeout, name=name, runtime=runtime))
     retry = model.retry
     if retry is not None and retry.attempts > 1:
-        waits = decorrelated_jitter(retry.backoff, max(retry.backoff, retry.backoff_max)) if retry.backoff else 0.0
-        longest = retry.retry_after_max
+        waits = decorrelated_jitter(retry.backoff, max(retry.backoff, retry.max_backoff)) if retry.backoff else 0.0
         loops.append(
-            Retry(retry.attempts, backoff=waits, budget=budget, retry_after_max=longest, name=name, runtime=runtime)
+            Retry(
+                retry.attempts,
+                on=Exception,  # `retry:` in the file is the choice: a file cannot name the exceptions of a function
+                backoff=waits,
+                budget=budget,
+                max_retry_after=retry.max_retry_after,
+                name=name,
+                runtime=runtime,
+            )
         )
     if model.hedge is not None:
         loops.append(Hedge(**model.hedge.model_dump(), budget=budget, name=name, runtime=runtime))

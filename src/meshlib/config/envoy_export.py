@@ -296,7 +296,7 @@ def _retry(model: ServiceModel) -> dict[str, Any]:
         "num_retries": retry.attempts - 1,
         "retry_back_off": {
             "base_interval": f"{max(retry.backoff, 0.001):.6f}s",
-            "max_interval": f"{max(retry.backoff_max, retry.backoff, 0.001):.6f}s",
+            "max_interval": f"{max(retry.max_backoff, retry.backoff, 0.001):.6f}s",
         },
         "retry_host_predicate": [
             {

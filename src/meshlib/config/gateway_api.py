@@ -211,7 +211,7 @@ def _what(draft: Draft, node: Node, namespace: str, *, grpc: bool) -> dict[str, 
         codes = [int(code) for code in retry.texts("codes") if code.isascii() and code.isdigit() and len(code) < 10]
         backoff = retry.seconds("backoff", 0.025) or 0.0
         attempts = retry.count("attempts", 1) or 0
-        found["retry"] = {"attempts": attempts + 1, "statuses": codes, "backoff": backoff, "backoff_max": 10 * backoff}
+        found["retry"] = {"attempts": attempts + 1, "statuses": codes, "backoff": backoff, "max_backoff": 10 * backoff}
     if "redirect" in found:
         node.ignore(["backendRefs"])
         return found

@@ -35,5 +35,5 @@ def retry_of(node: Node) -> dict[str, Any]:
     retry: dict[str, Any] = {"attempts": attempts + 1, "statuses": sorted(statuses), "backoff": 0.025}
     backoff = node.seconds("backoff")
     if backoff is not None:
-        retry |= {"backoff": backoff, "backoff_max": 10 * backoff}
+        retry |= {"backoff": backoff, "max_backoff": 10 * backoff}
     return {"retry": retry} | ({"per_try_timeout": per_try} if per_try else {})

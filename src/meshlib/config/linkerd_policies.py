@@ -130,7 +130,7 @@ def _service(node: Node) -> Settings:
         if backoff is not None:
             backoff.ignore(["kind"])
             least, most = _waits(backoff, 0.0, 0.0)
-            retry |= {"backoff": least, "backoff_max": most}
+            retry |= {"backoff": least, "max_backoff": most}
     return {**found, "retry": retry}
 
 

@@ -66,13 +66,13 @@ class RetryModel(Model):
     attempts: int = Field(3, ge=1)
     statuses: tuple[Status, ...] = (502, 503, 504)
     backoff: Seconds = Field(0.005, ge=0)
-    backoff_max: Seconds = Field(0.2, ge=0)
-    retry_after_max: Seconds = Field(10.0, ge=0)
+    max_backoff: Seconds = Field(0.2, ge=0)
+    max_retry_after: Seconds = Field(10.0, ge=0)
 
     @model_validator(mode="after")
     def _longest(self) -> RetryModel:
-        if "backoff_max" in self.model_fields_set:  # its default gives way to a longer backoff
-            check_order(self, "backoff", "backoff_max")
+        if "max_backoff" in self.model_fields_set:  # its default gives way to a longer backoff
+            check_order(self, "backoff", "max_backoff")
         return self
 
 
@@ -86,7 +86,7 @@ class HedgeModel(Model):
     delay: Seconds | None = Field(None, gt=0)
     percentile: Ratio | None = Field(None, gt=0, lt=1)
     max_extra_load: Ratio = Field(0.05, gt=0, le=1)
-    extras: int = Field(1, ge=1)
+    max_hedges: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> HedgeModel:
@@ -105,7 +105,7 @@ class RateLimitModel(Model):
 class ThrottleModel(Model):
     k: float = Field(2.0, ge=1)
     window: Seconds = Field(120.0, gt=0)
-    minimum_calls: int = Field(10, ge=0)
+    minimum: int = Field(10, ge=0)
 
 
 class AdaptiveLimitModel(Model):

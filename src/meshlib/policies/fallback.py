@@ -26,12 +26,12 @@ class Fallback(CallPolicy):
     `Fallback(value)` gives that value; `Fallback(function)` what the function makes of the error, or of the result that
     was no good; `instead=` calls another function, or another pipeline, with the same arguments; `stale=` gives the
     last good answer if it is no older than that many seconds (kept per argument list, or per `key(*args, **kwargs)`; at
-    most `remember` of them). With `stale` and another answer, the other one is for when nothing is remembered.
+    most `max_keys` of them). With `stale` and another answer, the other one is for when nothing is remembered.
 
     It answers for refusals, for `DeadlineExceeded`, and for what the pipeline's classifier (or a `classify` of its own)
     calls a failure, be it an error or a result. `on` narrows that to the errors that it claims; `on_result` (a
     predicate) widens it by results. What the classifier ignores or calls a good answer stays the caller's, as Hystrix's
-    BAD_REQUEST does; so does a cancellation. If the fallback fails too, or more than `concurrency` are at work
+    BAD_REQUEST does; so does a cancellation. If the fallback fails too, or more than `max_concurrent` are at work
     (Hystrix: 10), the caller gets the original error or result. Raises ValueError for values without sense.
     """
 
@@ -42,11 +42,11 @@ class Fallback(CallPolicy):
         instead: Callable[..., Any] | None = None,
         stale: float | None = None,
         key: Callable[..., Hashable] | None = None,
-        remember: int = 1000,
+        max_keys: int = 1000,
         on: Errors | None = None,
         on_result: Callable[[Any], bool] | None = None,
         classify: Classifier | None = None,
-        concurrency: int | None = None,
+        max_concurrent: int | None = None,
         name: str = "fallback",
         runtime: Runtime = SYSTEM,
     ) -> None:
@@ -63,11 +63,11 @@ class Fallback(CallPolicy):
         self.on = None if on is None else error_predicate("on", on)
         self.on_result = checks.function("on_result", on_result, "the result")
         self.hides = on is None and classify is None
-        self.concurrency = inf if concurrency is None else checks.count("concurrency", concurrency)
+        self.max_concurrent = inf if max_concurrent is None else checks.count("max_concurrent", max_concurrent)
         self.active = 0
         self.stale = None if stale is None else checks.seconds("stale", stale, infinite=True)
         self.key = checks.function("key", key, "the arguments")
-        self.remember = checks.count("remember", remember)
+        self.max_keys = checks.count("max_keys", max_keys)
         self._lock = Lock()
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
@@ -128,7 +128,7 @@ class Fallback(CallPolicy):
     def _stands_ready(self) -> bool:
         """Whether the answer is a value that is known now: giving it takes no time, so no place is taken either."""
         made = callable(self.value) or inspect.isawaitable(self.value)
-        return self.instead is None and self.stale is None and self.concurrency == inf and not made
+        return self.instead is None and self.stale is None and self.max_concurrent == inf and not made
 
     def _stands(
         self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
@@ -193,10 +193,10 @@ class Fallback(CallPolicy):
     def _enter(self, error: Exception | None) -> bool:
         """Take one of the places that the fallback has."""
         with self._lock:
-            free = self.active < self.concurrency
+            free = self.active < self.max_concurrent
             self.active += free
         if not free:
-            _note(error, f"{self.name}: no answer, {self.concurrency} fallbacks are at work already")
+            _note(error, f"{self.name}: no answer, {self.max_concurrent} fallbacks are at work already")
         return free
 
     def _leave(self) -> None:
@@ -209,7 +209,7 @@ class Fallback(CallPolicy):
 
     def _memory(self) -> _Last | None:
         """One for each function that is guarded: their calls are never equal."""
-        return None if self.stale is None else _Last(self.stale, self.key, self.remember)
+        return None if self.stale is None else _Last(self.stale, self.key, self.max_keys)
 
 
 class _NothingKnown(Exception):

@@ -64,7 +64,7 @@ async def play(plan: RequestPlan, at_once: bool, clock: Runtime, now: Callable[[
             return f"good {number}"
         raise (OSError if kind == "bad" else Final)(f"{kind} {number}")
 
-    hedge = Hedge(DELAY, extras=len(plan) - 1, on_failure=at_once, max_extra_load=1.0, min_per_second=100.0)
+    hedge = Hedge(DELAY, max_hedges=len(plan) - 1, on_failure=at_once, max_extra_load=1.0, min_per_second=100.0)
     try:
         said = await Pipeline(hedge, classify=classify, runtime=clock).over_async(server)(Call("x"))
     except (OSError, Final) as error:

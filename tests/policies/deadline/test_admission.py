@@ -61,15 +61,15 @@ def test_what_was_served_long_ago_does_not_count() -> None:
     assert gate.rejected == 0
 
 
-def test_in_the_dark_it_only_counts() -> None:
-    gate = DeadlineAdmission(dark=True)
+def test_with_only_count_it_rejects_nothing() -> None:
+    gate = DeadlineAdmission(only_count=True)
     serve(gate, 50)
     serve(gate, 5, 2.0, 1.0)
     assert gate.metrics() == {"exceeded": 5, "rejected": 0}
 
 
 def test_a_layer_looks_at_the_deadline_of_the_call() -> None:
-    gate = DeadlineAdmission(most=1.0)
+    gate = DeadlineAdmission(max_rejected=1.0)
     step = gate.wrap(lambda call: "done", SYSTEM, raised)
 
     async def done(call: Call) -> str:
@@ -83,7 +83,7 @@ def test_a_layer_looks_at_the_deadline_of_the_call() -> None:
             step(Call(None, deadline=SYSTEM.now() - 1.0))
 
 
-@pytest.mark.parametrize("settings", [{"most": 0.0}, {"most": 1.1}, {"window": 0.5}, {"window": 61.0}])
+@pytest.mark.parametrize("settings", [{"max_rejected": 0.0}, {"max_rejected": 1.1}, {"window": 0.5}, {"window": 61.0}])
 def test_nonsense_is_refused_at_construction(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"^(most|window)="):
+    with pytest.raises(ValueError, match=r"^(max_rejected|window)="):
         DeadlineAdmission(**settings)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ async def test_each_try_has_its_own_limit_within_the_total() -> None:
         await clock.sleep_async(60.0)
 
     with pytest.raises(DeadlineExceeded) as error:
-        await Pipeline(Timeout(1.0, per_try=0.4), Retry(9, backoff=0.1), runtime=clock)(hang)()
+        await Pipeline(Timeout(1.0, per_try=0.4), Retry(9, on=Exception, backoff=0.1), runtime=clock)(hang)()
     assert began == [0.0, 0.5]
     assert clock.now() == pytest.approx(0.9), "no third try would have had time: 0.9 + 0.1 = 1.0"
     assert error.value.limit == 0.4
@@ -94,7 +94,7 @@ async def test_a_timeout_inside_a_retry_bounds_each_try() -> None:
         await clock.sleep_async(60.0)
 
     with pytest.raises(DeadlineExceeded):
-        await Pipeline(Retry(3, backoff=1.0), Timeout(0.5), runtime=clock)(hang)()
+        await Pipeline(Retry(3, on=Exception, backoff=1.0), Timeout(0.5), runtime=clock)(hang)()
     assert tries == [0.0, 1.5, 3.0]
 
 
@@ -126,7 +126,7 @@ async def test_a_hanging_server_opens_the_breaker_of_a_decorator_beneath() -> No
         with pytest.raises(DeadlineExceeded):
             await call()
     with deadline(0.5, runtime=clock), pytest.raises(DeadlineExceeded):
-        await Retry(1, runtime=clock)(hang)()
+        await Retry(1, on=Exception, runtime=clock)(hang)()
     assert breaker.state == "open"
 
 
@@ -279,7 +279,12 @@ async def test_a_deadline_bounds_every_guarded_call_inside() -> None:
     async def hang() -> None:
         await clock.sleep_async(60.0)
 
-    for policies in ([Retry(3)], [Timeout(30.0)], [Timeout(30.0), Retry(3, backoff=0.0)], [Retry(3), Timeout(30.0)]):
+    for policies in (
+        [Retry(3, on=Exception)],
+        [Timeout(30.0)],
+        [Timeout(30.0), Retry(3, on=Exception, backoff=0.0)],
+        [Retry(3, on=Exception), Timeout(30.0)],
+    ):
         start = clock.now()
         with deadline(1.0, runtime=clock), pytest.raises(DeadlineExceeded) as error:
             await Pipeline(*policies, runtime=clock)(hang)()

@@ -120,7 +120,7 @@ def test_recipes_are_joined_and_cut() -> None:
     assert first(5, joined()) == [0.001, 0.002, 0.003, 0.004, 0.004]
     assert list(recipes.concat([], [1.0], [])()) == [1.0]
     assert list(recipes.take_until(recipes.linear(1.0, 1.0), 9.0)()) == [1.0, 2.0, 3.0, 4.0]
-    assert first(2, recipes.spread([10.0, 1.0], maximum=1.1)(half)) == [1.1, 1.0]
+    assert first(2, recipes.spread([10.0, 1.0], max_delay=1.1)(half)) == [1.1, 1.0]
 
 
 def test_resilience4js_recipe_caps_what_was_drawn() -> None:
@@ -154,25 +154,25 @@ def test_a_recipe_without_sense_is_refused_when_it_is_written(make: Callable[[],
 @given(st.integers(0, 2**32), st.floats(0.001, 10.0), st.floats(1.0, 100.0))
 @settings(deadline=None)
 def test_no_schedule_leaves_its_bounds(seed: int, start: float, times: float) -> None:
-    random, maximum = Random(seed).random, start * times
+    random, max_delay = Random(seed).random, start * times
     for delays in (
-        backoff.equal_jittered(start, maximum, random),
-        backoff.decorrelated(start, maximum, random),
-        backoff.exponential_jittered(start, maximum, random),
-        backoff.full_jittered(start, maximum, random),
+        backoff.equal_jittered(start, max_delay, random),
+        backoff.decorrelated(start, max_delay, random),
+        backoff.exponential_jittered(start, max_delay, random),
+        backoff.full_jittered(start, max_delay, random),
     ):
-        assert all(0.0 <= delay <= maximum * (1 + 1e-9) for delay in first(100, delays))
+        assert all(0.0 <= delay <= max_delay * (1 + 1e-9) for delay in first(100, delays))
 
 
 def test_schedules_go_on_for_ever() -> None:
-    for delays in (backoff.exponential_waits(1.0, maximum=9.0), backoff.polly_exponential(1.0, half, 9.0)):
+    for delays in (backoff.exponential_waits(1.0, max_delay=9.0), backoff.polly_exponential(1.0, half, 9.0)):
         assert first(3000, delays)[-1] == 9.0
 
 
 def test_nonsense_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="maximum=1"):
+    with pytest.raises(ValueError, match="max_delay=1"):
         backoff.equal_jittered(2.0, 1.0, half)
-    with pytest.raises(ValueError, match="maximum=-1"):
+    with pytest.raises(ValueError, match="max_delay=-1"):
         backoff.exponential_waits(2.0, 2.0, -1.0)
     with pytest.raises(ValueError, match="start="):
         backoff.decorrelated(0.0, 1.0, half)

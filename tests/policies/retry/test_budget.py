@@ -96,7 +96,7 @@ def test_a_name_shares_one_budget() -> None:
     budget = RetryBudget.shared("shop", 0.1)
     assert RetryBudget.shared("shop", 0.1) is budget
     assert RetryBudget.shared("other", 0.1) is not budget
-    with pytest.raises(ValueError, match=r"shop.*shared already"):
+    with pytest.raises(ValueError, match=r"shop.*settings of the shared budget"):
         RetryBudget.shared("shop", 0.5)
     del budget
     gc.collect()
@@ -104,15 +104,15 @@ def test_a_name_shares_one_budget() -> None:
 
 
 def test_concurrency_budget_allows_a_share_of_what_is_in_flight() -> None:
-    budget = ConcurrencyBudget(0.2, minimum=3)
+    budget = ConcurrencyBudget(0.2, min_concurrent=3)
     assert [budget.withdraw(0.0) for _ in range(4)] == [True, True, True, False]
     for _ in range(20):
         budget.deposit(0.0)
     assert [budget.withdraw(0.0), budget.withdraw(0.0)] == [True, False]
-    budget.give_back()
+    budget.release()
     assert budget.balance(0.0) == 1
     for _ in range(20):
-        budget.finished()
+        budget.finish()
     assert (budget.calls, budget.balance(0.0)) == (0, 0)
 
 
@@ -120,7 +120,7 @@ def test_concurrency_budget_allows_a_share_of_what_is_in_flight() -> None:
     ("minimum", "calls", "retries", "pays"), [(1, 1, 1, True), (1, 0, 2, False), (2, 0, 1, True), (1, 1, 2, False)]
 )
 def test_failsafe_counts_retries_among_what_is_in_flight(minimum: int, calls: int, retries: int, pays: bool) -> None:
-    budget = ConcurrencyBudget(0.5, minimum=minimum, among_all=True)
+    budget = ConcurrencyBudget(0.5, min_concurrent=minimum, among_all=True)
     budget.calls, budget.retries = calls, retries
     assert budget.balance(0.0) == pays
     assert [budget.withdraw(0.0), budget.withdraw(0.0)] == [pays, False]
@@ -129,15 +129,15 @@ def test_failsafe_counts_retries_among_what_is_in_flight(minimum: int, calls: in
 def test_token_budget_stops_at_half() -> None:
     budget = TokenBudget(10, ratio=0.1)
     for _ in range(4):
-        budget.heard(True)
+        budget.record(True)
     assert budget.withdraw(0.0)
-    budget.heard(True)
+    budget.record(True)
     assert not budget.withdraw(0.0)
-    budget.heard(False)
+    budget.record(False)
     assert budget.withdraw(0.0)
     assert budget.tokens == 5.1
     for _ in range(100):
-        budget.heard(False)
+        budget.record(False)
     assert budget.tokens == 10.0
 
 
@@ -152,7 +152,7 @@ def test_token_budget_stops_at_half() -> None:
         lambda: RetryBudget(min_per_second=-1.0),
         lambda: RetryBudget(name=""),
         lambda: ConcurrencyBudget(1.5),
-        lambda: ConcurrencyBudget(minimum=-1),
+        lambda: ConcurrencyBudget(min_concurrent=-1),
         lambda: TokenBudget(0),
         lambda: TokenBudget(1001),
     ],

@@ -16,6 +16,7 @@ from meshlib.events import Event, HedgeSent, HedgeWon
 from meshlib.pipeline import Pipeline
 from meshlib.policies.retry.budget import ConcurrencyBudget, RetryBudget
 from meshlib.policies.retry.hedge import Hedge
+from meshlib.policies.retry.hedge_delay import Percentile
 from meshlib.policies.statistics.histogram import Histogram
 from meshlib.runtime import SYSTEM, Runtime
 from meshlib.testing import ManualClock
@@ -139,7 +140,7 @@ async def test_if_all_fail_the_outcome_may_be_that_of_whoever_ended_last(run: Ru
 async def test_a_bad_last_answer_is_given_and_the_ones_before_are_discarded() -> None:
     clock, thrown = ManualClock(), list[Any]()
     server = Server(clock, (5.0, "one"), (1.0, "two"), (9.0, "three"))
-    hedge = Hedge(1.0, extras=2, last_failure=True, discard=thrown.append)
+    hedge = Hedge(1.0, max_hedges=2, last_failure=True, discard=thrown.append)
     call = Pipeline(hedge, runtime=clock, classify=lambda *_: FAILURE)(server.__call__)
     assert await call() == "three"
     assert thrown == ["two", "one"]
@@ -153,7 +154,7 @@ async def test_each_extra_attempt_has_its_own_delay() -> None:
         await clock.sleep_async(60.0)
         return "done"
 
-    hedge = Hedge({1: 1.0, 2: 3.0, 3: inf}.__getitem__, extras=4)
+    hedge = Hedge({1: 1.0, 2: 3.0, 3: inf}.__getitem__, max_hedges=4)
     assert await Pipeline(hedge, runtime=clock)(work)() == "done"
     assert begun == [0.0, 1.0, 4.0]
     assert hedge.hedge_after(0.0, 2) == 3.0
@@ -162,7 +163,7 @@ async def test_each_extra_attempt_has_its_own_delay() -> None:
 async def test_a_delay_without_sense_ends_the_race_with_its_error(run: Runtime) -> None:
     server = Server(run, (0.1, "slow"), (0.1, "slow"))
     with pytest.raises(ValueError, match=r"delay\(2\)=-1"):
-        await guarded(server, Hedge(lambda extra: 0.0 if extra == 1 else -1, extras=2))()
+        await guarded(server, Hedge(lambda extra: 0.0 if extra == 1 else -1, max_hedges=2))()
     assert server.alive == 0
 
 
@@ -178,7 +179,7 @@ async def test_a_failure_is_followed_at_once_in_fallback_mode(run: Runtime) -> N
 
 async def test_no_more_than_the_extras_are_sent(run: Runtime) -> None:
     server = Server(run, (0.0, 0), *[(60.0, n) for n in range(1, 9)], together=4)
-    assert await guarded(server, Hedge(0.01, extras=3))() == 0
+    assert await guarded(server, Hedge(0.01, max_hedges=3))() == 0
     assert (server.asked, server.cancelled, server.alive) == (4, 3, 0)
 
 
@@ -275,7 +276,7 @@ async def test_cancelled_while_the_late_are_discarded_the_winner_is_discarded_to
 
     server = Stubborn(run, (60.0, "late"), (60.0, "late"), (0.0, "quick"))
     with anyio.CancelScope() as scope:
-        await guarded(server, Hedge(0.01, extras=2, max_extra_load=1.0, discard=close))()
+        await guarded(server, Hedge(0.01, max_hedges=2, max_extra_load=1.0, discard=close))()
     assert scope.cancelled_caught
     assert begun == ["late", "late", "quick"]
     assert server.alive == 0
@@ -296,7 +297,7 @@ def learnt(load: float, *latencies: float) -> float:
 
 
 def test_what_is_learnt_and_how_often_can_be_said() -> None:
-    hedge = Hedge(max_extra_load=0.5, window=3.0, refresh=1.0, minimum_calls=1)
+    hedge = Hedge(max_extra_load=0.5, percentile=Percentile(window=3.0, refresh=1.0, minimum_calls=1))
     assert hedge.hedge_after(0.0) == inf
     hedge.record(0.2, 0.0)
     assert hedge.hedge_after(1.0) == 0.2
@@ -315,7 +316,7 @@ def test_the_delay_is_learnt_as_in_finagle() -> None:
 
 async def test_a_bad_answer_teaches_nothing_about_latency() -> None:
     clock = ManualClock()
-    hedge = Hedge(max_extra_load=0.5, minimum_calls=1)
+    hedge = Hedge(max_extra_load=0.5, percentile=Percentile(minimum_calls=1))
     answers = [(0.1, "good")] * 5 + [(0.001, "bad")] * 20
     ask = Server(clock, *answers)
 
@@ -345,9 +346,7 @@ def test_old_latencies_are_forgotten() -> None:
         {"percentile": 1.5},
         {"delay": 1.0, "percentile": 0.9},
         {"max_extra_load": 1.1},
-        {"extras": 0},
-        {"minimum_calls": 0},
-        {"longest_delay": 0.0},
+        {"max_hedges": 0},
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:

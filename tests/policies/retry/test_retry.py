@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import tenacity
 
-from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, raised
+from meshlib import backoff
+from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Classifier, raised
 from meshlib.errors import BulkheadFull, DeadlineExceeded
 from meshlib.events import BudgetExhausted, Event, RetryGivenUp, RetrySpent
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
 from meshlib.policies.deadline.deadline import deadline
-from meshlib.policies.retry import backoff
+from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
 from meshlib.policies.retry.retry import Retry, RetryDecision
+from meshlib.policies.retry.retry_hooks import RetryHooks
+from meshlib.policies.shell import decorators
 from meshlib.testing import ManualClock
 
 
@@ -58,7 +61,7 @@ def run(policy: Retry, script: Script, clock: ManualClock, **pipeline: Any) -> A
 
 def test_a_passing_failure_is_tried_again() -> None:
     clock, script = ManualClock(), Script(OSError(), OSError(), "ok")
-    assert run(Retry(3, backoff=0.1), script, clock) == "ok"
+    assert run(Retry(3, on=Exception, backoff=0.1), script, clock) == "ok"
     assert (script.calls, clock.slept) == (3, [0.1, 0.1])
 
 
@@ -66,7 +69,7 @@ def test_giving_up_raises_the_last_error_with_a_note() -> None:
     last = OSError("last")
     script = Script(OSError("first"), OSError("second"), last)
     with pytest.raises(OSError) as error:
-        run(Retry(3), script, ManualClock())
+        run(Retry(3, on=Exception), script, ManualClock())
     assert error.value is last
     assert notes(error) == ["gave up after 3 attempts: no attempts left"]
 
@@ -76,7 +79,7 @@ def test_notes_do_not_pile_up_on_an_error_that_is_raised_again_and_again() -> No
     script.answers = (error,)
     for _ in range(3):
         with pytest.raises(OSError):
-            run(Retry(2, backoff=0), script, ManualClock())
+            run(Retry(2, on=Exception, backoff=0), script, ManualClock())
     assert error.__notes__ == ["gave up after 2 attempts: no attempts left"]
 
 
@@ -103,7 +106,7 @@ def test_a_result_may_be_worth_another_try() -> None:
 
 def test_the_last_bad_result_is_returned_as_it_is() -> None:
     thrown: list[object] = []
-    retry = Retry(2, on_result=lambda result: result >= 500, discard=thrown.append)
+    retry = Retry(2, on_result=lambda result: result >= 500, hooks=RetryHooks(discard=thrown.append))
     assert run(retry, Script(503, 502), ManualClock()) == 502
     assert thrown == [503]
 
@@ -119,22 +122,25 @@ def test_a_result_that_the_classifier_calls_a_failure_is_tried_again() -> None:
 def test_no_cancellation_is_tried_again(error: type[BaseException]) -> None:
     script = Script(error())
     with pytest.raises(error):
-        run(Retry(3), script, ManualClock())
+        run(Retry(3, on=Exception), script, ManualClock())
     assert script.calls == 1
 
 
 def test_what_may_not_be_sent_twice_is_not() -> None:
     script = Script(OSError())
     with pytest.raises(OSError) as error:
-        Pipeline(Retry(3), runtime=ManualClock()).over(script)(Call("POST", replayable=False))
-    assert (script.calls, notes(error)) == (1, ["gave up after 1 attempt: it may not be sent twice"])
+        Pipeline(Retry(3, on=Exception), runtime=ManualClock()).over(script)(Call("POST", replayable=False))
+    assert (script.calls, notes(error)) == (1, ["gave up after 1 attempt: the call is not replayable"])
 
 
 def test_what_never_left_may_be_sent_again_even_so() -> None:
     class Refused(OSError):
         sent = False
 
-    for retry, error in ((Retry(2), Refused()), (Retry(2, unsent=lambda e: isinstance(e, KeyError)), KeyError())):
+    for retry, error in (
+        (Retry(2, on=Exception), Refused()),
+        (Retry(2, on=Exception, hooks=RetryHooks(unsent=lambda e: isinstance(e, KeyError))), KeyError()),
+    ):
         script = Script(error, "ok")
         assert Pipeline(retry, runtime=ManualClock()).over(script)(Call("POST", replayable=False)) == "ok"
 
@@ -146,13 +152,13 @@ def test_an_open_breaker_is_not_waited_for() -> None:
     clock, breaker = ManualClock(), CircuitBreaker("users")
     breaker.force_open()
     with pytest.raises(Exception, match="users") as error:
-        Pipeline(Retry(3), breaker, runtime=clock)(lambda: 1)()
+        Pipeline(Retry(3, on=Exception), breaker, runtime=clock)(lambda: 1)()
     assert (clock.slept, notes(error)) == ([], [])
 
 
 def test_a_refusal_is_tried_again_at_once_where_another_way_exists() -> None:
     clock, script = ManualClock(), Script(BulkheadFull("v1", retry_after=9.0), "ok")
-    assert run(Retry(3, rejections=True), script, clock) == "ok"
+    assert run(Retry(3, on=Exception, rejections=True), script, clock) == "ok"
     assert clock.slept == []
 
 
@@ -160,7 +166,7 @@ def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
     script = Script(OSError())
     breaker = CircuitBreaker("users", consecutive_failures=2)
     with pytest.raises(Exception, match="breaker open"):
-        Pipeline(Retry(9), breaker, runtime=ManualClock())(script.__call__)()
+        Pipeline(Retry(9, on=Exception), breaker, runtime=ManualClock())(script.__call__)()
     assert script.calls == 2
 
 
@@ -174,7 +180,7 @@ def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
         ([0.1, 0.2, 0.3, 9.0], [0.1, 0.2, 0.3]),
         (backoff.constant(0.2), [0.2, 0.2, 0.2]),
         (backoff.linear(0.1, 0.1), [0.1, 0.2, 0.3]),
-        (backoff.exponential(0.1, maximum=0.3), [0.1, 0.2, 0.3]),
+        (backoff.exponential(0.1, max_delay=0.3), [0.1, 0.2, 0.3]),
         (backoff.full_jitter(0.1, 1.0), [0.05, 0.1, 0.2]),
         (backoff.equal_jitter(0.1, 1.0), [0.1, 0.15, 0.3]),
         (backoff.decorrelated_jitter(0.1, 1.0), [0.1, 0.2, 0.4]),
@@ -183,12 +189,12 @@ def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
 def test_it_waits_as_the_backoff_says(waits: Any, slept: list[float]) -> None:
     clock = ManualClock()
     with pytest.raises(OSError):
-        run(Retry(4, backoff=waits), Script(OSError()), clock)
+        run(Retry(4, on=Exception, backoff=waits), Script(OSError()), clock)
     assert clock.slept == pytest.approx(slept)
 
 
 def test_every_call_begins_its_backoff_anew() -> None:
-    clock, retry = ManualClock(), Retry(3, backoff=backoff.exponential(0.1))
+    clock, retry = ManualClock(), Retry(3, on=Exception, backoff=backoff.exponential(0.1))
     for _ in range(2):
         with pytest.raises(OSError):
             run(retry, Script(OSError()), clock)
@@ -198,19 +204,23 @@ def test_every_call_begins_its_backoff_anew() -> None:
 def test_it_stops_when_the_waits_are_used_up() -> None:
     script = Script(OSError())
     with pytest.raises(OSError) as error:
-        run(Retry(None, backoff=[0.1, 0.1]), script, ManualClock())
-    assert (script.calls, notes(error)) == (3, ["gave up after 3 attempts: no waits left"])
+        run(Retry(None, on=Exception, backoff=[0.1, 0.1]), script, ManualClock())
+    assert (script.calls, notes(error)) == (3, ["gave up after 3 attempts: no waits left in the backoff"])
 
 
 def test_the_server_may_ask_for_a_longer_wait() -> None:
     clock = ManualClock()
-    assert run(Retry(3, backoff=1.0), Script(Asked(2.5), Asked(0.1), "ok"), clock) == "ok"
+    assert run(Retry(3, on=Exception, backoff=1.0), Script(Asked(2.5), Asked(0.1), "ok"), clock) == "ok"
     assert clock.slept == [2.5, 1.0]
 
 
 def test_a_wait_asked_for_by_a_result_is_kept_too() -> None:
     clock = ManualClock()
-    retry = Retry(3, on_result=lambda r: r == "busy", retry_after=lambda outcome: 7.0 if outcome == "busy" else None)
+    retry = Retry(
+        3,
+        on_result=lambda r: r == "busy",
+        hooks=RetryHooks(retry_after=lambda outcome: 7.0 if outcome == "busy" else None),
+    )
     assert run(retry, Script("busy", "ok"), clock) == "ok"
     assert clock.slept == [7.0]
 
@@ -246,27 +256,28 @@ def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
 ) -> None:
     for outcome in (Refused(Answer(**headers)), Answer(**headers)):
         clock = ManualClock()
-        retry = Retry(3, backoff=1.0, on_result=lambda result: isinstance(result, Answer))
+        retry = Retry(3, on=Exception, on_result=lambda result: isinstance(result, Answer), backoff=1.0)
         assert run(retry, Script(outcome, "ok"), clock) == "ok"
         assert clock.slept == [waits]
 
 
 @pytest.mark.parametrize(
-    ("asked", "why"), [(61.0, "the server asks to wait 61 s"), (-1.0, "the server asks not to come back")]
+    ("asked", "why"),
+    [(61.0, "the server asks to wait 61 s (max_retry_after is 60 s)"), (-1.0, "the server asks not to come back")],
 )
 def test_rather_give_up_than_come_early(asked: float, why: str) -> None:
     clock = ManualClock()
     with pytest.raises(Asked) as error:
-        run(Retry(3), Script(Asked(asked)), clock)
+        run(Retry(3, on=Exception), Script(Asked(asked)), clock)
     assert (clock.slept, notes(error)) == ([], [f"gave up after 1 attempt: {why}"])
 
 
 def test_it_never_waits_past_the_deadline() -> None:
     clock, script = ManualClock(), Script(OSError())
     with deadline(1.0, runtime=clock), pytest.raises(OSError) as error:
-        Pipeline(Retry(9, backoff=0.4), runtime=clock)(script.__call__)()
+        Pipeline(Retry(9, on=Exception, backoff=0.4), runtime=clock)(script.__call__)()
     assert clock.slept == [0.4, 0.4]
-    assert notes(error) == ["gave up after 3 attempts: the deadline is too near"]
+    assert notes(error) == ["gave up after 3 attempts: the deadline is before the next attempt"]
 
 
 def test_nothing_is_begun_after_the_deadline() -> None:
@@ -274,7 +285,7 @@ def test_nothing_is_begun_after_the_deadline() -> None:
     with deadline(1.0, runtime=clock):
         clock.advance(1.0)
         with pytest.raises(DeadlineExceeded) as error:
-            Pipeline(Retry(), runtime=clock)(script.__call__)()
+            Pipeline(Retry(on=Exception), runtime=clock)(script.__call__)()
     assert (script.calls, error.value.sent) == (0, False)
 
 
@@ -283,7 +294,7 @@ def test_nothing_is_begun_after_the_deadline() -> None:
 
 def test_an_outage_costs_no_more_than_the_budget() -> None:
     clock, script, calls = ManualClock(), Script(OSError()), 2000
-    call = Pipeline(Retry(3, backoff=0.0), runtime=clock)(script.__call__)
+    call = Pipeline(Retry(3, on=Exception, backoff=0.0), runtime=clock)(script.__call__)
     for _ in range(calls):
         clock.advance(0.001)
         with pytest.raises(OSError):
@@ -296,15 +307,15 @@ def test_an_empty_budget_says_so() -> None:
     heard: list[Event] = []
     budget.port.subscribe(heard.append)
     with pytest.raises(OSError) as error:
-        run(Retry(3, budget=budget), Script(OSError()), ManualClock())
-    assert notes(error) == ["gave up after 1 attempt: budget spent"]
+        run(Retry(3, on=Exception, budget=budget), Script(OSError()), ManualClock())
+    assert notes(error) == ["gave up after 1 attempt: retry budget exhausted"]
     assert [(type(event), event.name) for event in heard] == [(BudgetExhausted, "shop")]
 
 
 def test_one_deposit_per_call_and_one_withdrawal_per_retry() -> None:
     clock, budget = ManualClock(), RetryBudget(1.0, min_per_second=0.0)
-    assert run(Retry(3, budget=budget), Script("ok"), clock) == "ok"
-    assert run(Retry(3, budget=budget), Script(OSError(), "ok"), clock) == "ok"
+    assert run(Retry(3, on=Exception, budget=budget), Script("ok"), clock) == "ok"
+    assert run(Retry(3, on=Exception, budget=budget), Script(OSError(), "ok"), clock) == "ok"
     assert budget.balance(clock.now()) == 1
 
 
@@ -312,7 +323,7 @@ def test_one_deposit_per_call_and_one_withdrawal_per_retry() -> None:
 def test_a_budget_of_retries_in_flight_returns_to_zero(last: Any) -> None:
     budget = ConcurrencyBudget()
     try:
-        run(Retry(4, budget=budget), Script(OSError(), OSError(), last), ManualClock())
+        run(Retry(4, on=Exception, budget=budget), Script(OSError(), OSError(), last), ManualClock())
     except BaseException:
         pass
     assert (budget.calls, budget.retries) == (0, 0)
@@ -320,12 +331,12 @@ def test_a_budget_of_retries_in_flight_returns_to_zero(last: Any) -> None:
 
 def test_a_budget_of_tokens_hears_every_attempt() -> None:
     budget = TokenBudget(10, ratio=0.5)
-    run(Retry(4, budget=budget), Script(OSError(), OSError(), "ok"), ManualClock())
+    run(Retry(4, on=Exception, budget=budget), Script(OSError(), OSError(), "ok"), ManualClock())
     assert budget.tokens == 8.5
 
 
 def test_events_tell_each_retry_and_the_end() -> None:
-    retry, heard = Retry(2, backoff=0.1, name="users"), list[Event]()
+    retry, heard = Retry(2, on=Exception, backoff=0.1, name="users"), list[Event]()
     retry.subscribe(heard.append)
     with pytest.raises(OSError):
         run(retry, Script(OSError()), ManualClock())
@@ -337,7 +348,7 @@ def test_events_tell_each_retry_and_the_end() -> None:
 
 
 def test_the_decision_can_be_driven_by_hand() -> None:
-    tries = RetryDecision(Retry(3, backoff=[0.1, 0.2]), raised, lambda: 0.5, 0.0)
+    tries = RetryDecision(Retry(3, on=Exception, backoff=[0.1, 0.2]), raised, lambda: 0.5, 0.0)
     delays = [tries.next_delay(Call("x"), None, OSError(), now) for now in (0.0, 1.0, 2.0)]
     assert (delays, tries.reason) == ([0.1, 0.2, None], "no attempts left")
 
@@ -350,7 +361,7 @@ def test_attempts_are_numbered() -> None:
         raise OSError
 
     with pytest.raises(OSError):
-        Pipeline(Retry(3), runtime=ManualClock()).over(step)(Call("x"))
+        Pipeline(Retry(3, on=Exception), runtime=ManualClock()).over(step)(Call("x"))
     assert seen == [1, 2, 3]
 
 
@@ -368,7 +379,7 @@ def test_a_failed_call_leaves_no_cycle_behind() -> None:
     gc.disable()
     try:
         try:
-            Pipeline(Retry(2), runtime=ManualClock())(work)(big)
+            Pipeline(Retry(2, on=Exception), runtime=ManualClock())(work)(big)
         except OSError:
             pass
         del big
@@ -395,7 +406,7 @@ def test_tenacitys_clock_is_ours() -> None:
     for stop in (tenacity.stop_after_delay(1.0), tenacity.stop_before_delay(1.3)):
         script = Script(OSError())
         with pytest.raises(OSError):
-            run(Retry(stop=stop, wait=tenacity.wait_fixed(0.4)), script, ManualClock())
+            run(Retry(on=Exception, stop=stop, wait=tenacity.wait_fixed(0.4)), script, ManualClock())
         assert script.calls == 4
 
 
@@ -408,7 +419,7 @@ def test_tenacity_is_asked_only_after_a_failure() -> None:
     def never(state: object) -> Any:
         raise AssertionError("asked")
 
-    assert run(Retry(stop=never, wait=never), Script("ok"), ManualClock()) == "ok"
+    assert run(Retry(on=Exception, stop=never, wait=never), Script("ok"), ManualClock()) == "ok"
 
     asked: list[object] = []
 
@@ -428,17 +439,17 @@ def test_tenacity_is_asked_only_after_a_failure() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Retry(0),
-        lambda: Retry(-1),
-        lambda: Retry(True),
-        lambda: Retry(backoff=-1.0),
-        lambda: Retry(backoff=float("nan")),
-        lambda: Retry(backoff=[0.1, -0.1]),
-        lambda: Retry(retry_after_max=-1.0),
+        lambda: Retry(0, on=Exception),
+        lambda: Retry(-1, on=Exception),
+        lambda: Retry(True, on=Exception),
+        lambda: Retry(on=Exception, backoff=-1.0),
+        lambda: Retry(on=Exception, backoff=float("nan")),
+        lambda: Retry(on=Exception, backoff=[0.1, -0.1]),
+        lambda: Retry(on=Exception, max_retry_after=-1.0),
         lambda: Retry(on=3),  # type: ignore[arg-type]
-        lambda: Retry(5, stop=tenacity.stop_never),
-        lambda: Retry(stop=3),  # type: ignore[arg-type]
-        lambda: Retry(name=""),
+        lambda: Retry(5, on=Exception, stop=tenacity.stop_never),
+        lambda: Retry(on=Exception, stop=3),  # type: ignore[arg-type]
+        lambda: Retry(on=Exception, name=""),
     ],
 )
 def test_nonsense_is_refused(make: Callable[[], Retry]) -> None:
@@ -460,14 +471,56 @@ async def test_async_functions_are_retried_alike() -> None:
     async def ask(user: int) -> Any:
         return script()
 
-    retry = Retry(3, backoff=[0.1, 0.2], on_result=lambda result: result == 503, discard=close)
+    retry = Retry(
+        3, on=Exception, on_result=lambda result: result == 503, backoff=[0.1, 0.2], hooks=RetryHooks(discard=close)
+    )
     assert await Pipeline(retry, runtime=clock)(ask)(7) == "ok"
     assert (clock.slept, thrown) == ([0.1, 0.2], [503])
 
 
 def test_a_last_result_that_is_no_good_may_become_an_error() -> None:
-    retry = Retry(3, backoff=0, on_result=lambda result: result < 0, spent=lambda result: LookupError(result))
+    retry = Retry(
+        3,
+        backoff=0,
+        on_result=lambda result: result < 0,
+        hooks=RetryHooks(exhausted=lambda result: LookupError(result)),
+    )
     answers = iter([-1, -2, -3])
     with pytest.raises(LookupError, match="-3"):
         retry(lambda: next(answers))()
     assert retry(lambda: 1)() == 1
+
+
+def test_what_may_be_retried_has_no_default_for_functions() -> None:
+    def load() -> int:
+        return 1
+
+    async def load_async() -> int:
+        return 1
+
+    for guard in (Retry(3), Pipeline(Timeout(1.0), Retry(3)), Pipeline(Retry(3), CircuitBreaker()), decorators.retry):
+        for fn in (load, load_async):
+            with pytest.raises(ValueError, match=r"^retry: say what may be retried: on=ConnectionError"):
+                guard(fn)
+    with pytest.raises(ValueError, match="say what may be retried"):
+        Retry(3).decide(0.0)
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"on": OSError}, {"on_result": bool}, {"retry": tenacity.retry_if_exception_type(OSError)}]
+)
+def test_any_of_the_choices_is_enough(chosen: dict[str, Any]) -> None:
+    assert Retry(3, **chosen)(lambda: 0)() == 0
+
+
+def test_a_pipeline_that_classifies_has_chosen() -> None:
+    classify: Classifier = lambda call, result, error: FAILURE if error else SUCCESS  # noqa: E731
+    script = Script(OSError(), "ok")
+    assert run(Retry(3), script, ManualClock(), classify=classify) == "ok"
+
+
+def test_an_error_is_not_retried_where_only_results_were_chosen() -> None:
+    script = Script(503, OSError())
+    with pytest.raises(OSError):
+        run(Retry(3, on_result=lambda result: result == 503), script, ManualClock())
+    assert script.calls == 2

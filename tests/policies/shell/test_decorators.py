@@ -64,12 +64,12 @@ def test_without_a_name_each_function_has_its_own() -> None:
 def test_retry_bare_and_with_arguments() -> None:
     calls: list[str] = []
 
-    @retry
+    @retry(on=Exception)
     def bare() -> None:
         calls.append("bare")
         raise OSError
 
-    @retry(attempts=2, backoff=0.0)
+    @retry(attempts=2, on=Exception, backoff=0.0)
     def twice() -> None:
         calls.append("twice")
         raise OSError
@@ -118,10 +118,10 @@ def test_fallback_takes_a_value_or_a_function() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: retry(attempts=0),
+        lambda: retry(attempts=0, on=Exception),
         lambda: timeout(-1.0),
         lambda: circuit_breaker(failure_rate=3.0),
-        lambda: hedge(extras=0),
+        lambda: hedge(max_hedges=0),
     ],
 )
 def test_nonsense_is_refused_where_it_is_written(make: Any) -> None:
@@ -131,7 +131,7 @@ def test_nonsense_is_refused_where_it_is_written(make: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [staticmethod(len), classmethod(len), int, 3])
 def test_what_is_no_function_is_refused(wrong: Any) -> None:
-    for policy in (Retry(), Pipeline(Retry())):
+    for policy in (Retry(on=Exception), Pipeline(Retry(on=Exception))):
         with pytest.raises(TypeError, match="cannot be guarded"):
             policy(wrong)
 
@@ -145,7 +145,7 @@ def test_generators_are_refused_by_what_calls_again() -> None:
 
     for fn in (items, aitems):
         with pytest.raises(TypeError, match="generator"):
-            retry(fn)
+            retry(on=Exception)(fn)
 
 
 def test_a_decorated_function_stays_what_it_was() -> None:
@@ -156,7 +156,7 @@ def test_a_decorated_function_stays_what_it_was() -> None:
     async def work_async(a: int) -> int:
         return a
 
-    for decorate in (retry, timeout(1.0), fallback(0), circuit_breaker):
+    for decorate in (retry(on=Exception), timeout(1.0), fallback(0), circuit_breaker):
         decorated = decorate(work)
         assert (decorated.__name__, decorated.__doc__, decorated.__wrapped__) == ("work", "Work.", work)
         assert inspect.signature(decorated) == inspect.signature(work)
@@ -166,7 +166,7 @@ def test_a_decorated_function_stays_what_it_was() -> None:
 
 def test_methods_can_be_decorated() -> None:
     class Shop:
-        @retry
+        @retry(on=Exception)
         @circuit_breaker
         def buy(self, order: str) -> tuple[Shop, str]:
             return self, order
@@ -178,7 +178,7 @@ def test_methods_can_be_decorated() -> None:
 def test_a_coroutine_from_a_plain_function_is_not_taken_for_a_success() -> None:
     async def work() -> None: ...
 
-    for guarded in (retry(lambda: work()), Pipeline(Retry(on_result=bool))(lambda: work())):
+    for guarded in (retry(on=Exception)(lambda: work()), Pipeline(Retry(on_result=bool))(lambda: work())):
         with pytest.raises(TypeError, match="write `async def` around it"):
             guarded()
 
@@ -190,7 +190,11 @@ async def test_each_loop_alone_ends_by_a_deadline_from_outside() -> None:
     async def hang() -> None:
         await clock.sleep_async(60.0)
 
-    for decorate in (retry(runtime=clock), fallback(None, on=OSError, runtime=clock), hedge(runtime=clock)):
+    for decorate in (
+        retry(on=Exception, runtime=clock),
+        fallback(None, on=OSError, runtime=clock),
+        hedge(runtime=clock),
+    ):
         start = clock.now()
         with deadline(1.0, runtime=clock), pytest.raises(DeadlineExceeded):
             await decorate(hang)()

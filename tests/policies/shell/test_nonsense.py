@@ -19,22 +19,24 @@ from meshlib import (
     FailFast,
     Fallback,
     Hedge,
+    Percentile,
     Pool,
     RateLimit,
     Retry,
     RetryBudget,
+    RetryHooks,
     SingleFlight,
     Smooth,
     ThreadBulkhead,
     Throttle,
     Vegas,
+    backoff,
 )
 from meshlib.call import FAILURE, raised
 from meshlib.errors import BreakerOpen
 from meshlib.policies.breaker import accrual
 from meshlib.policies.concurrency import limit_algorithms
 from meshlib.policies.rate import rate_limit
-from meshlib.policies.retry import backoff
 from meshlib.policies.throttle import throttle
 
 SENSELESS: list[tuple[str, Callable[[], Any]]] = [
@@ -46,17 +48,17 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("classify", lambda: CircuitBreaker(classify=ValueError("x"))),  # type: ignore[arg-type]
     ("on_result", lambda: CircuitBreaker(on_result=503)),  # type: ignore[arg-type]
     ("classify", lambda: Throttle(classify=raised, on=ValueError)),
-    ("budget", lambda: Retry(budget=0.2)),  # type: ignore[arg-type]
-    ("budget", lambda: Retry(budget=RetryBudget)),  # type: ignore[arg-type]
+    ("budget", lambda: Retry(on=Exception, budget=0.2)),  # type: ignore[arg-type]
+    ("budget", lambda: Retry(on=Exception, budget=RetryBudget)),  # type: ignore[arg-type]
     ("budget", lambda: Hedge(budget=0.2)),  # type: ignore[arg-type]
     ("retry", lambda: Retry(retry=_never)),  # type: ignore[arg-type]
-    ("backoff", lambda: Retry(backoff=count(1))),
-    ("maximum", lambda: backoff.full_jitter(1.0, "long")),  # type: ignore[arg-type]
-    ("maximum", lambda: backoff.full_jitter(1.0, nan)),
+    ("backoff", lambda: Retry(on=Exception, backoff=count(1))),
+    ("max_delay", lambda: backoff.full_jitter(1.0, "long")),  # type: ignore[arg-type]
+    ("max_delay", lambda: backoff.full_jitter(1.0, nan)),
     ("permits", lambda: RateLimit(10, permits=100)),
     ("limit", lambda: RateLimit("many")),  # type: ignore[arg-type]
-    ("start", lambda: rate_limit.Smooth(1, start=nan)),
-    ("start", lambda: rate_limit.Cycles(1, start=inf)),
+    ("start", lambda: rate_limit.Smooth(start=nan)),
+    ("start", lambda: rate_limit.Cycles(start=inf)),
     ("start", lambda: throttle.NackThrottle(start=nan)),
     ("name", lambda: ThreadBulkhead(name="")),
     ("cooldown", lambda: CircuitBreaker(cooldown=10.0, cooldown_max=5.0)),
@@ -70,12 +72,12 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("initial", lambda: limit_algorithms.Gradient2(initial=50, min_limit=1, max_limit=20)),
     ("min_limit", lambda: limit_algorithms.Gradient(min_limit=50, max_limit=20)),
     ("min_window", lambda: limit_algorithms.WindowedLimit(limit_algorithms.Vegas(), min_window=2.0, max_window=1.0)),
-    ("minimum_delay", lambda: Hedge(minimum_delay=3.0, longest_delay=2.0)),
+    ("min_delay", lambda: Percentile(min_delay=3.0, max_delay=2.0)),
     ("discard", lambda: Hedge(discard=True)),  # type: ignore[arg-type]
     ("on_result", lambda: Retry(on_result=503)),  # type: ignore[arg-type]
-    ("retry_after", lambda: Retry(retry_after=5.0)),  # type: ignore[arg-type]
-    ("unsent", lambda: Retry(unsent=OSError())),  # type: ignore[arg-type]
-    ("discard", lambda: Retry(discard=True)),  # type: ignore[arg-type]
+    ("retry_after", lambda: RetryHooks(retry_after=5.0)),  # type: ignore[arg-type]
+    ("unsent", lambda: RetryHooks(unsent=OSError())),  # type: ignore[arg-type]
+    ("discard", lambda: RetryHooks(discard=True)),  # type: ignore[arg-type]
     ("key", lambda: RateLimit(10, key="tenant")),  # type: ignore[arg-type]
     ("key", lambda: SingleFlight(key="user")),  # type: ignore[arg-type]
     ("key", lambda: Fallback(stale=1.0, key="user")),  # type: ignore[arg-type]
@@ -83,7 +85,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("delays", lambda: FailFast([1.0, 2.0])),  # type: ignore[arg-type]
     ("backoff", lambda: accrual.ConsecutiveFailures(5, -5.0)),
     ("failures", lambda: accrual.UnifiedAccrual(lambda: iter([1.0]), failures=0, rate=0.0)),
-    ("random", lambda: Throttle(random=0.5)),  # type: ignore[arg-type]
+    ("chance", lambda: Throttle(chance=0.5)),  # type: ignore[arg-type]
 ]
 
 NOT_MADE: list[tuple[str, Callable[[], Any]]] = [
@@ -107,12 +109,12 @@ def test_a_number_or_a_class_in_the_place_of_an_object_is_refused_kindly(field: 
 
 def test_a_policy_shows_its_kind_and_its_name() -> None:
     assert repr(CircuitBreaker("users")) == "CircuitBreaker('users')"
-    assert repr(Retry(name="users")) == "Retry('users')"
+    assert repr(Retry(on=Exception, name="users")) == "Retry('users')"
 
 
 ASYNC: list[tuple[str, Callable[[], Any]]] = [
-    ("stop", lambda: Retry(stop=_never)),  # type: ignore[arg-type]
-    ("wait", lambda: Retry(wait=_never)),  # type: ignore[arg-type]
+    ("stop", lambda: Retry(on=Exception, stop=_never)),  # type: ignore[arg-type]
+    ("wait", lambda: Retry(on=Exception, wait=_never)),  # type: ignore[arg-type]
     ("retry", lambda: Retry(retry=tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
     ("retry", lambda: Retry(retry=tenacity.retry_if_result(bool) | tenacity_asyncio.retry_if_result(_never))),  # type: ignore[arg-type]
     ("on_result", lambda: Retry(on_result=_never)),  # type: ignore[arg-type]

@@ -43,11 +43,11 @@ AT_IMPORT: dict[str, Callable[[int], Any]] = {
     "breaker": CircuitBreaker()(work),
     "bulkhead": Bulkhead(2, max_wait=30.0)(work),
     "adaptive limit": AdaptiveLimit(max_wait=30.0, max_queue=100)(work),
-    "rate limit": RateLimit(Smooth(2000, per=1.0), max_wait=30.0)(work),
-    "keyed rate limit": RateLimit(Smooth(2000, per=1.0), max_wait=30.0, key=lambda n: n % 2)(work),
-    "throttle": Throttle(random=lambda: 1.0)(work),
+    "rate limit": RateLimit(Smooth(2000, 1.0), max_wait=30.0)(work),
+    "keyed rate limit": RateLimit(Smooth(2000, 1.0), max_wait=30.0, key=lambda n: n % 2)(work),
+    "throttle": Throttle(chance=lambda: 1.0)(work),
     "fail fast": FailFast()(work),
-    "retry": Retry()(work),
+    "retry": Retry(on=Exception)(work),
     "timeout": Timeout(30.0)(work),
     "hedge": Hedge(0.0, max_extra_load=1.0)(work),
     "fallback": Fallback(None)(work),
@@ -55,7 +55,12 @@ AT_IMPORT: dict[str, Callable[[int], Any]] = {
     "request cache": RequestCache()(work),
     "collapse": collapse(max_batch=3)(many),
     "all": Pipeline(
-        Fallback(None), Timeout(30.0), Retry(), Hedge(0.0), CircuitBreaker(), Bulkhead(2, max_wait=30.0, name="all")
+        Fallback(None),
+        Timeout(30.0),
+        Retry(on=Exception),
+        Hedge(0.0),
+        CircuitBreaker(),
+        Bulkhead(2, max_wait=30.0, name="all"),
     )(work),
 }
 
@@ -76,7 +81,7 @@ def test_a_server_that_only_fails_is_asked_little_more_than_it_is_called() -> No
     """A18: by default a peer made 11 requests of one. Here the budget's fifth is the limit once its reserve is gone."""
     clock, requests = ManualClock(), list[int]()
 
-    @Retry(backoff=0.0, runtime=clock)
+    @Retry(on=Exception, backoff=0.0, runtime=clock)
     def fails() -> None:
         requests.append(1)
         raise OSError
@@ -98,7 +103,10 @@ def test_a_retry_over_an_open_breaker_answers_at_once() -> None:
     clock = ManualClock()
     breaker = CircuitBreaker(cooldown=30.0, runtime=clock)
     breaker.open()
-    for policies in ((Retry(5, backoff=10.0), breaker), (Retry(5, backoff=10.0, rejections=True), breaker)):
+    for policies in (
+        (Retry(5, on=Exception, backoff=10.0), breaker),
+        (Retry(5, on=Exception, backoff=10.0, rejections=True), breaker),
+    ):
         with pytest.raises(BreakerOpen):
             Pipeline(*policies, runtime=clock)(lambda: None)()
     assert clock.now() == 0.0

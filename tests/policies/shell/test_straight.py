@@ -22,13 +22,13 @@ from meshlib.testing import ManualClock
 
 DEFAULT = object()
 CHAINS: dict[str, Callable[[ManualClock], Any]] = {
-    "retry": lambda clock: Retry(2, backoff=0.0, runtime=clock),
+    "retry": lambda clock: Retry(2, on=Exception, backoff=0.0, runtime=clock),
     "timeout": lambda clock: Timeout(5.0, runtime=clock),
     "fallback": lambda clock: Fallback("instead", runtime=clock),
     "all": lambda clock: Pipeline(
-        Fallback("instead"), Timeout(5.0), Retry(2, backoff=0.0), CircuitBreaker(), runtime=clock
+        Fallback("instead"), Timeout(5.0), Retry(2, on=Exception, backoff=0.0), CircuitBreaker(), runtime=clock
     ),
-    "retry outside timeout": lambda clock: Pipeline(Retry(2, backoff=0.0), Timeout(5.0), runtime=clock),
+    "retry outside timeout": lambda clock: Pipeline(Retry(2, on=Exception, backoff=0.0), Timeout(5.0), runtime=clock),
 }
 
 
@@ -97,7 +97,7 @@ def test_a_chain_retries_times_and_rescues_as_its_long_way_does() -> None:
 def test_beneath_a_timeout_a_retry_waits_for_nothing_that_comes_too_late() -> None:
     clock, tries = ManualClock(), list[float]()
 
-    @Pipeline(Timeout(1.0), Retry(9, backoff=0.4), runtime=clock)
+    @Pipeline(Timeout(1.0), Retry(9, on=Exception, backoff=0.4), runtime=clock)
     def work() -> None:
         tries.append(current())
         raise OSError
@@ -105,7 +105,7 @@ def test_beneath_a_timeout_a_retry_waits_for_nothing_that_comes_too_late() -> No
     with pytest.raises(OSError) as error:
         work()
     assert tries == [1.0] * 3
-    assert error.value.__notes__ == ["gave up after 3 attempts: the deadline is too near"]
+    assert error.value.__notes__ == ["gave up after 3 attempts: the deadline is before the next attempt"]
     assert current() == float("inf")
 
 
@@ -126,7 +126,7 @@ def test_the_first_of_two_limits_is_told() -> None:
 def test_a_quick_deposit_counts_as_much_as_one_by_hand() -> None:
     clock = ManualClock()
     ours, by_hand = (RetryBudget(0.5, min_per_second=0.0, ttl=10.0) for _ in range(2))
-    work = Retry(2, budget=ours, runtime=clock)(lambda: None)
+    work = Retry(2, on=Exception, budget=ours, runtime=clock)(lambda: None)
     for _ in range(50):
         work()
         by_hand.deposit(clock.now())
@@ -138,7 +138,7 @@ def test_a_chain_with_a_judge_of_results_takes_the_long_way() -> None:
     said = ["busy", "ok"]
     pipeline = Pipeline(
         Timeout(5.0),
-        Retry(2, backoff=0.0),
+        Retry(2, on=Exception, backoff=0.0),
         classify=lambda call, result, error: FAILURE if result == "busy" else SUCCESS,
         runtime=ManualClock(),
     )

@@ -233,4 +233,4 @@ class FusedEngine(AsyncEngine):
 def _asks_only_the_classifier(retry: Retry) -> bool:
     """Whether nobody but the classifier has a say about results, and the budget wants no more than a deposit."""
     others = retry.stop, retry.wait, retry.retry, retry.on_result
-    return others == (None,) * 4 and not (retry.budget is not None and retry.budget.follows)
+    return others == (None,) * 4 and not (retry.budget is not None and retry.budget.counts_attempts)

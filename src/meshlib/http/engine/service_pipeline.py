@@ -10,6 +10,7 @@ from ...policies.retry.backoff import decorrelated_jitter
 from ...policies.retry.budget import RetryBudget
 from ...policies.retry.hedge import Hedge
 from ...policies.retry.retry import Retry
+from ...policies.retry.retry_hooks import RetryHooks
 from ...runtime import Runtime
 from .classify import classifier
 from .retry_after import response_retry_after
@@ -25,8 +26,8 @@ def service_pipeline(
     attempts: int = 3,
     budget: RetryBudget | None = None,
     backoff: float = 0.005,
-    backoff_max: float = 0.2,
-    retry_after_max: float = 10.0,
+    max_backoff: float = 0.2,
+    max_retry_after: float = 10.0,
     rejections: bool = False,
     hedge: dict[str, Any] | None = None,
 ) -> Pipeline:
@@ -41,12 +42,12 @@ def service_pipeline(
         policies.append(
             Retry(
                 attempts,
-                backoff=decorrelated_jitter(backoff, max(backoff, backoff_max)) if backoff else 0.0,
+                on=Exception,  # for functions under `@resilient`; for requests, the classifier narrows it
+                backoff=decorrelated_jitter(backoff, max(backoff, max_backoff)) if backoff else 0.0,
                 budget=budget,
-                retry_after=response_retry_after,
-                retry_after_max=retry_after_max,
+                max_retry_after=max_retry_after,
                 rejections=rejections,
-                discard=_close,
+                hooks=RetryHooks(retry_after=response_retry_after, discard=_close),
                 name=name,
                 runtime=runtime,
             )

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from ..retry.backoff import Recipe, equal_jitter, runs
 
 Backoff: TypeAlias = float | Iterable[float] | Recipe | Callable[[], Iterator[float]]
-"""The waits of one ejection: seconds, a list, one of `meshlib.policies.retry.backoff`, or what makes a new iterator."""
+"""The waits of one ejection: seconds, a list, one of `meshlib.backoff`, or what makes a new iterator."""
 
 FINAGLE = equal_jitter(5.0, 300.0)
 """Its default wait: 5 s doubling to 300 s, half of it chance."""

@@ -29,22 +29,22 @@ class DeadlineAdmission(Gate):
     def __init__(
         self,
         *,
-        most: float = 0.2,
+        max_rejected: float = 0.2,
         window: float = 10.0,
-        dark: bool = False,
+        only_count: bool = False,
         name: str = "deadline admission",
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.most = checks.ratio("most", most)
+        self.max_rejected = checks.ratio("max_rejected", max_rejected)
         self.window = checks.seconds("window", window)
         if not 1.0 <= self.window <= 60.0:
             raise ValueError(f"window={window!r}: expected 1 to 60 seconds")
-        self.dark = dark
+        self.only_count = only_count
         self.exceeded = self.rejected = 0
         self._lock = Lock()
         self._balance = SlidingCounts(self.window, 10)
-        self._deposit, self._price = 1000, int(1000 / self.most)
+        self._deposit, self._price = 1000, int(1000 / self.max_rejected)
 
     def enter(self, now: float, deadline: float | None = None) -> int:
         """Admit a call that is to be answered by `deadline` (default: the one in force here), or `DeadlineExceeded`."""
@@ -52,7 +52,7 @@ class DeadlineAdmission(Gate):
         with self._lock:
             late = deadline < now
             self.exceeded += late
-            if late and not self.dark and self._withdraw(now):
+            if late and not self.only_count and self._withdraw(now):
                 self.rejected += 1
             else:
                 self._balance.add(now, self._deposit, 0)

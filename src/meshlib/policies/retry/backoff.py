@@ -33,14 +33,14 @@ def constant(delay: float) -> Recipe:
     return _recipe(lambda random: repeat(delay))
 
 
-def linear(start: float, step: float, maximum: float = inf) -> Recipe:
-    """start, start + step, start + 2·step …, at most `maximum`."""
-    return _recipe(lambda random: backoff_schedules.linear_waits(start, step, maximum))
+def linear(start: float, step: float, max_delay: float = inf) -> Recipe:
+    """start, start + step, start + 2·step …, at most `max_delay`."""
+    return _recipe(lambda random: backoff_schedules.linear_waits(start, step, max_delay))
 
 
-def exponential(start: float, factor: float = 2.0, maximum: float = inf) -> Recipe:
-    """start, start·factor, start·factor² …, at most `maximum`. No jitter: who failed together comes back together."""
-    return _recipe(lambda random: backoff_schedules.exponential_waits(start, factor, maximum))
+def exponential(start: float, factor: float = 2.0, max_delay: float = inf) -> Recipe:
+    """start, start·factor, start·factor² …, at most `max_delay`. No jitter: who failed together comes back together."""
+    return _recipe(lambda random: backoff_schedules.exponential_waits(start, factor, max_delay))
 
 
 def uniform(low: float, high: float) -> Recipe:
@@ -48,40 +48,40 @@ def uniform(low: float, high: float) -> Recipe:
     return _recipe(lambda random: backoff_schedules.uniform_waits(low, high, random))
 
 
-def full_jitter(start: float, maximum: float) -> Recipe:
-    """Between 0 and start·2^n, at most `maximum` (AWS; Envoy with 0.025 and 0.25)."""
-    return _recipe(lambda random: backoff_schedules.full_jittered(start, maximum, random))
+def full_jitter(start: float, max_delay: float) -> Recipe:
+    """Between 0 and start·2^n, at most `max_delay` (AWS; Envoy with 0.025 and 0.25)."""
+    return _recipe(lambda random: backoff_schedules.full_jittered(start, max_delay, random))
 
 
-def equal_jitter(start: float, maximum: float) -> Recipe:
+def equal_jitter(start: float, max_delay: float) -> Recipe:
     """Half of each exponential wait is sure, the other half chance (Finagle's equalJittered)."""
-    return _recipe(lambda random: backoff_schedules.equal_jittered(start, maximum, random))
+    return _recipe(lambda random: backoff_schedules.equal_jittered(start, max_delay, random))
 
 
-def decorrelated_jitter(start: float, maximum: float) -> Recipe:
-    """Between the last wait and three times that, at most `maximum` (Finagle's decorrelatedJittered)."""
-    return _recipe(lambda random: backoff_schedules.decorrelated(start, maximum, random))
+def decorrelated_jitter(start: float, max_delay: float) -> Recipe:
+    """Between the last wait and three times that, at most `max_delay` (Finagle's decorrelatedJittered)."""
+    return _recipe(lambda random: backoff_schedules.decorrelated(start, max_delay, random))
 
 
-def exponential_jitter(start: float, maximum: float) -> Recipe:
-    """Chance times 2^n times the last wait, then `maximum` for ever (Finagle's exponentialJittered; its fail fast)."""
-    return _recipe(lambda random: backoff_schedules.exponential_jittered(start, maximum, random))
+def exponential_jitter(start: float, max_delay: float) -> Recipe:
+    """A random share of 2^n times the last wait, `max_delay` once reached (Finagle's exponentialJittered)."""
+    return _recipe(lambda random: backoff_schedules.exponential_jittered(start, max_delay, random))
 
 
-def tower(start: float, maximum: float, jitter: float = 0.0) -> Recipe:
-    """start·2^n, at most `maximum`, plus up to start·jitter on top (tower's ExponentialBackoff)."""
-    return _recipe(lambda random: backoff_schedules.tower_waits(start, maximum, jitter, random))
+def tower(start: float, max_delay: float, jitter: float = 0.0) -> Recipe:
+    """start·2^n, at most `max_delay`, plus up to start·jitter on top (tower's ExponentialBackoff)."""
+    return _recipe(lambda random: backoff_schedules.tower_waits(start, max_delay, jitter, random))
 
 
-def polly(delay: float = 2.0, maximum: float = inf) -> Recipe:
+def polly(delay: float = 2.0, max_delay: float = inf) -> Recipe:
     """Polly's exponential waits with jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
-    return _recipe(lambda random: backoff_schedules.polly_exponential(delay, random, maximum))
+    return _recipe(lambda random: backoff_schedules.polly_exponential(delay, random, max_delay))
 
 
 def resilience4j(
-    initial: float = 0.5, factor: float = 1.5, maximum: float = inf, *, random_share: float = 0.0
+    initial: float = 0.5, factor: float = 1.5, max_delay: float = inf, *, random_share: float = 0.0
 ) -> Recipe:
-    """resilience4j's exponential backoff, in whole milliseconds, at most `maximum` whatever was drawn.
+    """resilience4j's exponential backoff, in whole milliseconds, at most `max_delay` whatever was drawn.
 
     `random_share` (0–1) is its randomizationFactor, 0.5 by its own default; with `factor=1` that is its ofRandomized.
     """
@@ -91,16 +91,16 @@ def resilience4j(
         delays = backoff_schedules.resilience4j_exponential(initial, factor)
         if random_share:
             delays = backoff_schedules.resilience4j_randomized(delays, random, random_share)
-        return (min(maximum, delay) for delay in delays)
+        return (min(max_delay, delay) for delay in delays)
 
-    backoff_schedules.resilience4j_exponential(initial, factor, maximum)
+    backoff_schedules.resilience4j_exponential(initial, factor, max_delay)
     return _recipe(waits)
 
 
 def spread(
-    waits: float | Iterable[float] | Waits, share: float = 0.25, *, seconds: float = 0.0, maximum: float = inf
+    waits: float | Iterable[float] | Waits, share: float = 0.25, *, seconds: float = 0.0, max_delay: float = inf
 ) -> Recipe:
-    """Each of `waits` moved up or down by chance: by at most `share` of itself and `seconds`; at most `maximum`.
+    """Each of `waits` moved up or down by chance: by at most `share` of itself and `seconds`; at most `max_delay`.
 
     A quarter is Polly's UseJitter for constant and linear waits; failsafe's jitter factor is `share`, its jitter
     `seconds`.
@@ -108,7 +108,7 @@ def spread(
     inner = recipe("waits", waits)
     return _recipe(
         lambda random: (
-            min(maximum, delay) for delay in backoff_schedules.spread_waits(inner(random), random, share, seconds)
+            min(max_delay, delay) for delay in backoff_schedules.spread_waits(inner(random), random, share, seconds)
         )
     )
 

@@ -21,83 +21,83 @@ def constant_waits(delay: float) -> Iterator[float]:
     return linear_waits(delay, 0.0)
 
 
-def linear_waits(start: float, step: float, maximum: float = inf) -> Iterator[float]:
-    """start, start + step, start + 2·step … but at most `maximum`."""
-    _bounds(start, maximum, zero=True)
+def linear_waits(start: float, step: float, max_delay: float = inf) -> Iterator[float]:
+    """start, start + step, start + 2·step … but at most `max_delay`."""
+    _bounds(start, max_delay, zero=True)
     checks.seconds("step", step, zero=True)
-    return _endless(lambda n: min(maximum, start + n * step))
+    return _endless(lambda n: min(max_delay, start + n * step))
 
 
-def exponential_waits(start: float, factor: float = 2.0, maximum: float = inf) -> Iterator[float]:
-    """start, start·factor, start·factor² … but at most `maximum`."""
-    _bounds(start, maximum, zero=True)
+def exponential_waits(start: float, factor: float = 2.0, max_delay: float = inf) -> Iterator[float]:
+    """start, start·factor, start·factor² … but at most `max_delay`."""
+    _bounds(start, max_delay, zero=True)
     checks.number("factor", factor, min_value=1.0)
-    return _endless(lambda n: min(maximum, start * _power(factor, n)) if start else 0.0)
+    return _endless(lambda n: min(max_delay, start * _power(factor, n)) if start else 0.0)
 
 
-def equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
-    """start, then between start·2^(k-1) and twice that for k = 1, 2 …; `maximum` for ever once that is reached.
+def equal_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
+    """start, then between start·2^(k-1) and twice that for k = 1, 2 …; `max_delay` for ever once that is reached.
 
     After Finagle's Backoff.equalJittered: half of each wait is sure, the other half is chance.
     """
-    _bounds(start, maximum)
-    return _equal_jittered(start, maximum, random)
+    _bounds(start, max_delay)
+    return _equal_jittered(start, max_delay, random)
 
 
-def _equal_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
+def _equal_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
     delay, half = start, start
-    while delay < maximum:
+    while delay < max_delay:
         yield delay
-        delay = half + random() * half if half < maximum else maximum
+        delay = half + random() * half if half < max_delay else max_delay
         half *= 2.0
     while True:
-        yield maximum
+        yield max_delay
 
 
-def decorrelated(start: float, maximum: float, random: Random) -> Iterator[float]:
-    """start, then between the last wait and three times that, but at most `maximum` (after Finagle)."""
-    _bounds(start, maximum)
-    return _decorrelated(start, maximum, random)
+def decorrelated(start: float, max_delay: float, random: Random) -> Iterator[float]:
+    """start, then between the last wait and three times that, but at most `max_delay` (after Finagle)."""
+    _bounds(start, max_delay)
+    return _decorrelated(start, max_delay, random)
 
 
-def _decorrelated(delay: float, maximum: float, random: Random) -> Iterator[float]:
+def _decorrelated(delay: float, max_delay: float, random: Random) -> Iterator[float]:
     while True:
         yield delay
-        delay += random() * (min(3.0 * delay, maximum) - delay)
+        delay += random() * (min(3.0 * delay, max_delay) - delay)
 
 
-def exponential_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
-    """start, then chance times the last wait times 2^attempt; `maximum` for ever once that could reach it.
+def exponential_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
+    """start, then chance times the last wait times 2^attempt; `max_delay` for ever once that could reach it.
 
     After Finagle's exponentialJittered, with its peculiarity: each wait is drawn from the one before it, so a small
     draw makes the next ones small too.
     """
-    _bounds(start, maximum)
-    return _exponential_jittered(start, maximum, random)
+    _bounds(start, max_delay)
+    return _exponential_jittered(start, max_delay, random)
 
 
-def _exponential_jittered(delay: float, maximum: float, random: Random) -> Iterator[float]:
+def _exponential_jittered(delay: float, max_delay: float, random: Random) -> Iterator[float]:
     attempt = 1
-    while delay < maximum:
+    while delay < max_delay:
         yield delay
         most = delay * _power(2.0, attempt)
-        delay = maximum if most >= maximum else random() * most
+        delay = max_delay if most >= max_delay else random() * most
         attempt += 1
     while True:
-        yield maximum
+        yield max_delay
 
 
-def full_jittered(start: float, maximum: float, random: Random) -> Iterator[float]:
-    """Between 0 and start·2^n, but at most `maximum` (the "full jitter" of Envoy and AWS)."""
-    _bounds(start, maximum)
-    return _endless(lambda n: random() * min(maximum, start * _power(2.0, n)))
+def full_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
+    """Between 0 and start·2^n, but at most `max_delay` (the "full jitter" of Envoy and AWS)."""
+    _bounds(start, max_delay)
+    return _endless(lambda n: random() * min(max_delay, start * _power(2.0, n)))
 
 
-def tower_waits(start: float, maximum: float, jitter: float, random: Random) -> Iterator[float]:
-    """start·2^n, at most `maximum`, plus up to start·jitter (after tower's ExponentialBackoff)."""
-    _bounds(start, maximum)
+def tower_waits(start: float, max_delay: float, jitter: float, random: Random) -> Iterator[float]:
+    """start·2^n, at most `max_delay`, plus up to start·jitter (after tower's ExponentialBackoff)."""
+    _bounds(start, max_delay)
     checks.ratio("jitter", jitter, zero=True, above_one=True)
-    return _endless(lambda n: min(maximum, start * _power(2.0, n)) + random() * start * jitter)
+    return _endless(lambda n: min(max_delay, start * _power(2.0, n)) + random() * start * jitter)
 
 
 def uniform_waits(low: float, high: float, random: Random) -> Iterator[float]:
@@ -117,34 +117,34 @@ def spread_waits(delays: Iterator[float], random: Random, share: float = 0.25, s
     return (max(0.0, delay + (2.0 * random() - 1.0) * (delay * share + seconds)) for delay in delays)
 
 
-def polly_exponential(delay: float, random: Random, maximum: float = inf) -> Iterator[float]:
+def polly_exponential(delay: float, random: Random, max_delay: float = inf) -> Iterator[float]:
     """Polly v8's decorrelated exponential jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
-    _bounds(delay, maximum, zero=True)
-    return _polly_exponential(delay, random, maximum)
+    _bounds(delay, max_delay, zero=True)
+    return _polly_exponential(delay, random, max_delay)
 
 
-def _polly_exponential(delay: float, random: Random, maximum: float) -> Iterator[float]:
+def _polly_exponential(delay: float, random: Random, max_delay: float) -> Iterator[float]:
     before = 0.0
     for n in range(1000):
         at = n + random()
         reached = 2.0**at * tanh(sqrt(4.0 * at))
-        yield min(maximum, (reached - before) / 1.4 * delay)
+        yield min(max_delay, (reached - before) / 1.4 * delay)
         before = reached
     while True:  # beyond what a float can hold
-        yield maximum if delay else 0.0
+        yield max_delay if delay else 0.0
 
 
-def resilience4j_exponential(start: float = 0.5, factor: float = 1.5, maximum: float = inf) -> Iterator[float]:
+def resilience4j_exponential(start: float = 0.5, factor: float = 1.5, max_delay: float = inf) -> Iterator[float]:
     """start·factor^n with every step truncated to whole milliseconds, as resilience4j's IntervalFunction does."""
-    _bounds(start, maximum)
+    _bounds(start, max_delay)
     checks.number("factor", factor, min_value=1.0)
-    return _milliseconds(start, factor, maximum)
+    return _milliseconds(start, factor, max_delay)
 
 
-def _milliseconds(start: float, factor: float, maximum: float) -> Iterator[float]:
+def _milliseconds(start: float, factor: float, max_delay: float) -> Iterator[float]:
     delay = round(start * 1000)
     while True:
-        yield min(maximum, delay / 1000)
+        yield min(max_delay, delay / 1000)
         delay = int(min(delay * factor, 2.0**53))
 
 
@@ -189,9 +189,13 @@ def _power(base: float, exponent: float) -> float:
         return inf
 
 
-def _bounds(start: float, maximum: float, *, zero: bool = False) -> None:
-    """With `zero` nothing may grow from nothing, and the maximum cut off even the start (Polly)."""
+def _bounds(start: float, max_delay: float, *, zero: bool = False) -> None:
+    """With `zero` nothing may grow from nothing, and the max_delay cut off even the start (Polly)."""
     checks.seconds("start", start, zero=zero)
-    if isinstance(maximum, bool) or not isinstance(maximum, int | float) or not maximum >= (0.0 if zero else start):
+    if (
+        isinstance(max_delay, bool)
+        or not isinstance(max_delay, int | float)
+        or not max_delay >= (0.0 if zero else start)
+    ):
         wanted = "seconds, 0 or more" if zero else f"seconds, at least start={start!r}"
-        raise ValueError(f"maximum={maximum!r}: expected {wanted}")
+        raise ValueError(f"max_delay={max_delay!r}: expected {wanted}")

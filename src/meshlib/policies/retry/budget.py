@@ -1,6 +1,6 @@
-"""How many retries can we afford? Three answers, all asked the same way.
+"""Retry budget: bounds the retries and hedges of all calls together. Three kinds, asked in the same way.
 
-Retries of everybody at once turn a short failure into a long one. So a call deposits a little, a retry (or a hedge)
+Retries of all callers at once turn a short failure into a long one. So a call deposits a little, a retry (or a hedge)
 withdraws a lot, and when the balance is gone, calls fail as they would without retries.
 """
 
@@ -20,44 +20,46 @@ _SLICES = 10  # of the sliding sum, as in Finagle and tower
 
 
 class Budget:
-    """What retries and hedges ask. Give one object to several policies and they share what it holds.
+    """The base of all budgets. Policies that are given the same object share its balance.
 
-    A call: `deposit`, then for each attempt too many `withdraw`. A budget that `follows` is told more: `heard` after
-    each attempt, `give_back` when an attempt paid for is over, `finished` when the call is.
+    A call makes a `deposit`; each retry or hedge a `withdraw`. A budget that `counts_attempts` also needs `record`
+    after each attempt, `release` at the end of an attempt that was paid for, and `finish` at the end of the call.
     """
 
-    follows: ClassVar[bool] = False
+    counts_attempts: ClassVar[bool] = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, *, name: str) -> None:
         self.name = checks.name(name)
         self.port = Port()
 
     def deposit(self, now: float) -> None:
-        """A logical call begins."""
+        """A call begins."""
 
     def withdraw(self, now: float) -> bool:
-        """Pay for one more attempt. False: there is not enough, and nothing was taken."""
+        """Pay for one more attempt. False: the balance is too low, and nothing was withdrawn."""
         raise NotImplementedError
 
     def balance(self, now: float) -> int:
-        """How many more attempts could be paid for right now."""
+        """The number of further attempts that could be paid for at `now`."""
         raise NotImplementedError
 
-    def heard(self, failed: bool) -> None:
+    def record(self, failed: bool) -> None:
         """An attempt ended; `failed` only if another attempt might have helped."""
 
-    def give_back(self) -> None:
-        """An attempt that was paid for is over."""
+    def release(self) -> None:
+        """An attempt that was paid for has ended."""
 
-    def finished(self) -> None:
-        """The logical call is over."""
+    def finish(self) -> None:
+        """The call has ended."""
 
 
 def checked_budget(field: str, budget: Budget | None) -> Budget | None:
-    """`budget`, if it is one (or like one) or None. Raises ValueError."""
-    if budget is not None and (isinstance(budget, type) or not hasattr(budget, "withdraw")):
-        raise ValueError(f"{field}={budget!r}: expected a budget, such as RetryBudget(ratio=0.2), or None")
-    return budget
+    """`budget`, if it is one (or has its methods) or None. Raises ValueError."""
+    return (
+        None
+        if budget is None
+        else checks.like(field, budget, "withdraw", "a budget, such as RetryBudget(ratio=0.2), or None")
+    )
 
 
 class RetryBudget(Budget):
@@ -68,13 +70,13 @@ class RetryBudget(Budget):
     refills. With `ratio=0` a deposit is worth nothing and a retry costs 1. Defaults: Finagle's, Linkerd's and tower's.
 
     `ratio` 0 to 1000 (0.2: one retry for five calls; above 1: several per call), `ttl` 1 to 60 seconds. Raises
-    ValueError for other values.
+    ValueError for values out of range.
     """
 
     def __init__(
         self, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0, name: str = "retries"
     ) -> None:
-        super().__init__(name)
+        super().__init__(name=name)
         self.ratio = checks.ratio("ratio", ratio, zero=True, above_one=True)
         if self.ratio > 1000:
             raise ValueError(f"ratio={ratio!r}: expected a ratio from 0 to 1000")
@@ -100,16 +102,16 @@ class RetryBudget(Budget):
 
     @classmethod
     def shared(cls, name: str, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0) -> RetryBudget:
-        """The budget of this name: the same object for everybody who asks, as long as somebody holds it.
+        """The budget of this name in this process: the same object for each caller, as long as a reference exists.
 
-        Raises ValueError if it is there with other settings.
+        Raises ValueError if it exists with other settings.
         """
         wanted = cls(ratio, min_per_second=min_per_second, ttl=ttl, name=name)
         with _sharing:
             budget = _shared.setdefault(name, wanted)
         if (budget.ratio, budget.min_per_second, budget.ttl) != (ratio, min_per_second, ttl):
             has = f"ratio={budget.ratio}, min_per_second={budget.min_per_second}, ttl={budget.ttl}"
-            raise ValueError(f"name={name!r}: expected the settings under which it is shared already, {has}")
+            raise ValueError(f"name={name!r}: expected the settings of the shared budget, {has}")
         return budget
 
     def deposit(self, now: float) -> None:
@@ -137,7 +139,7 @@ class RetryBudget(Budget):
         return (value(self._deposits) - self._seen) * self._worth - self._withdrawn
 
     def _roll(self, now: float) -> None:
-        """Close the current slice once its time is over; the moment of the roll begins the next one (WindowedAdder)."""
+        """Close the current slice once its time is over; the next one begins at `now` (as WindowedAdder does)."""
         if now < self.plain_until:
             return
         past, size = self._past, _SLICES - 1
@@ -145,7 +147,7 @@ class RetryBudget(Budget):
             seen = value(self._deposits)
             past[self._next] = (seen - self._seen) * self._worth - self._withdrawn
             self._next = (self._next + 1) % size
-            # A hair is added because (0.9 - 0.0) / 0.3 shall be 3, in floats too.
+            # A small constant is added because (0.9 - 0.0) / 0.3 must be 3, in floats too.
             for _ in range(min(int((now - self._rolled) / self._slice + 1e-9) - 1, size)):
                 past[self._next] = 0
                 self._next = (self._next + 1) % size
@@ -161,20 +163,22 @@ _sharing = Lock()
 
 
 class ConcurrencyBudget(Budget):
-    """Retries in flight up to `ratio` of the calls in flight, but always `minimum` of them.
+    """Retries in flight up to `ratio` of the calls in flight, but always `min_concurrent` of them.
 
-    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3). No time is involved. failsafe-go's has
-    the same numbers and counts otherwise, which `among_all` chooses: the share is one of everything in flight, retries
-    included, and one more is paid as long as it has not been passed. Raises ValueError for values without sense.
+    After Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3). No time is involved. failsafe-go has
+    the same numbers and counts in another way, chosen by `among_all`: the ratio is one of everything in flight, retries
+    included, and one more is paid until it is exceeded. Raises ValueError for values out of range.
     """
 
-    follows = True
+    counts_attempts = True
 
-    def __init__(self, ratio: float = 0.2, *, minimum: int = 3, among_all: bool = False, name: str = "retries") -> None:
-        super().__init__(name)
+    def __init__(
+        self, ratio: float = 0.2, *, min_concurrent: int = 3, among_all: bool = False, name: str = "retries"
+    ) -> None:
+        super().__init__(name=name)
         self.ratio = checks.ratio("ratio", ratio, zero=True)
         self.among_all = among_all
-        self.minimum = checks.count("minimum", minimum, min_value=0)
+        self.min_concurrent = checks.count("min_concurrent", min_concurrent, min_value=0)
         self.calls = 0
         self.retries = 0
         self._lock = Lock()
@@ -195,37 +199,40 @@ class ConcurrencyBudget(Budget):
             return max(0, self._left())
 
     def _left(self) -> int:
-        most = int(self.ratio * self.calls)
+        allowed = int(self.ratio * self.calls)
         if self.among_all:  # retries / (calls + retries) ≤ ratio, and then one more
-            most = self.retries + 1 if self.ratio == 1.0 else int(self.ratio * self.calls / (1 - self.ratio) + 1e-9) + 1
-        return max(self.minimum, most) - self.retries
+            if self.ratio == 1.0:
+                allowed = self.retries + 1
+            else:
+                allowed = int(self.ratio * self.calls / (1 - self.ratio) + 1e-9) + 1
+        return max(self.min_concurrent, allowed) - self.retries
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self.retries -= 1
 
-    def finished(self) -> None:
+    def finish(self) -> None:
         with self._lock:
             self.calls -= 1
 
 
 class TokenBudget(Budget):
-    """A failure costs one token, a success earns `ratio` of one; at half of `maximum` or less, nothing is retried.
+    """A failure costs one token, a success earns `ratio` of one; at half of `max_tokens` or less, nothing is retried.
 
     After gRPC's retry throttling (A6), where `ratio` counts to three decimals and one budget serves one server name.
-    Raises ValueError for values without sense.
+    Raises ValueError for values out of range.
     """
 
-    follows = True
+    counts_attempts = True
 
-    def __init__(self, maximum: int = 10, *, ratio: float = 0.1, name: str = "retries") -> None:
-        super().__init__(name)
-        self.maximum = checks.count("maximum", maximum)
-        if maximum > 1000:
-            raise ValueError(f"maximum={maximum!r}: expected a whole number from 1 to 1000")
+    def __init__(self, max_tokens: int = 10, *, ratio: float = 0.1, name: str = "retries") -> None:
+        super().__init__(name=name)
+        self.max_tokens = checks.count("max_tokens", max_tokens)
+        if max_tokens > 1000:
+            raise checks.refused("max_tokens", max_tokens, "a whole number from 1 to 1000")
         self.ratio = checks.ratio("ratio", ratio, above_one=True)
         self._earned = max(1, int(self.ratio * 1000))
-        self._thousandths = maximum * 1000
+        self._thousandths = max_tokens * 1000
         self._lock = Lock()
 
     @property
@@ -233,12 +240,12 @@ class TokenBudget(Budget):
         return self._thousandths / 1000
 
     def withdraw(self, now: float) -> bool:
-        return self._thousandths > self.maximum * 500
+        return self._thousandths > self.max_tokens * 500
 
     def balance(self, now: float) -> int:
-        return max(0, -(-(self._thousandths - self.maximum * 500) // 1000))
+        return max(0, -(-(self._thousandths - self.max_tokens * 500) // 1000))
 
-    def heard(self, failed: bool) -> None:
+    def record(self, failed: bool) -> None:
         change = -1000 if failed else self._earned
         with self._lock:
-            self._thousandths = max(0, min(self.maximum * 1000, self._thousandths + change))
+            self._thousandths = max(0, min(self.max_tokens * 1000, self._thousandths + change))

@@ -1,8 +1,8 @@
-"""Is it worth asking a second time while the first answer is still out? The slow tail of latencies pays for it.
+"""Hedge: sends a second attempt when the answer is late, and takes the first good answer.
 
-One call in twenty takes long because it met a busy instance. Asked again after the time in which 95 % are answered, it
-costs 5 % more load, and the tail is gone. The decision is in `HedgedCall`; how attempts run beside each other, in
-`hedge_race`.
+One call in twenty is slow because it met a busy instance. A second attempt after the time in which 95 % are answered
+costs 5 % more load and removes that tail. `HedgedCall` decides; `hedge_race` runs the attempts beside each other;
+`hedge_delay` estimates when an answer is late.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ from ...events import BudgetExhausted, HedgeSent, HedgeWon
 from ...runtime import SYSTEM, Runtime
 from ..shell import checks
 from ..shell.call_policy import CallPolicy
-from ..statistics.histogram import Histogram
 from .budget import Budget, RetryBudget, checked_budget
+from .hedge_delay import HedgeDelay, Percentile
 from .hedge_race import race
 
 
 class Hedge(CallPolicy):
-    """Another attempt when the answer is late; the first good answer wins, the others are cancelled and waited for.
+    """Another attempt when the answer is late; the first good answer wins, the others are cancelled and awaited.
 
-    Late is after `delay` seconds, or what a function of the number of the extra attempt (from 1; inf: no more) says;
-    or, without a `delay`, after the latency that `percentile` of the calls of the last `window` seconds stayed below
-    (default 1 - `max_extra_load`, as in Finagle), looked up every `refresh` seconds: at least `minimum_delay`, not at
-    all above `longest_delay`, before the first refresh or below `minimum_calls` calls.
+    An answer is late after `delay` seconds, or after what a function of the number of the hedge returns (from 1; inf:
+    no more hedges). Without a `delay`, it is late after a percentile of the latencies: `percentile` is a ratio or a
+    `Percentile` (default: 1 - `max_extra_load`, as in Finagle).
 
-    At most `extras` more attempts per call, and these may not be more than `max_extra_load` of the calls (and
-    `min_per_second` besides; Finagle: 0); with a `budget` (your retry budget), each is paid from there as well. With
-    `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a mere second choice
-    (Polly's fallback mode). An attempt that fails while another is out waits for that; if all fail, the outcome is that
-    of the first (Polly), or with `last_failure` of whichever ended last (Finagle, failsafe). `discard` is given each
-    answer that nobody gets.
+    At most `max_hedges` more attempts per call, in all at most `max_extra_load` (0–1) of the calls, and
+    `min_per_second` besides (Finagle: 0). With a `budget` (your retry budget), each hedge is paid from that as well.
+    With `on_failure`, a failed attempt is followed by the next one at once; `delay=inf` then makes it a second choice
+    only (Polly's fallback mode). An attempt that fails while another runs waits for that one; if all fail, the outcome
+    is that of the first attempt (Polly), or with `last_failure` that of the last one to end (Finagle, failsafe).
+    `discard` is called with each result that is not returned.
 
-    Only for what may be sent twice (`Call.replayable`), and only for async functions: a sync call that lost could not
-    be cancelled, so there Hedge raises TypeError. Sources: Finagle's BackupRequestFilter, Polly's hedging, tower's
-    Hedge. Raises ValueError for values without sense.
+    Only calls that are replayable (`Call.replayable`) are hedged. Only async functions: a sync attempt that lost could
+    not be cancelled, so Hedge raises TypeError for a plain function. Sources: Finagle's BackupRequestFilter, Polly's
+    hedging, tower's Hedge. Raises ValueError for values out of range.
     """
 
     repeats = True
@@ -49,15 +48,10 @@ class Hedge(CallPolicy):
         self,
         delay: float | Callable[[int], float] | None = None,
         *,
-        percentile: float | None = None,
+        percentile: float | Percentile | None = None,
         max_extra_load: float = 0.05,
         min_per_second: float = 10.0,
-        minimum_delay: float = 0.001,
-        longest_delay: float = 2.0,
-        minimum_calls: int = 10,
-        window: float = 30.0,
-        refresh: float = 3.0,
-        extras: int = 1,
+        max_hedges: int = 1,
         budget: Budget | None = None,
         on_failure: bool = False,
         last_failure: bool = False,
@@ -70,66 +64,47 @@ class Hedge(CallPolicy):
         if delay is not None and percentile is not None:
             raise ValueError(f"delay={delay!r}, percentile={percentile!r}: expected one of the two")
         self.max_extra_load = checks.ratio("max_extra_load", max_extra_load, zero=True)
-        self.percentile = 1.0 - max_extra_load if percentile is None else checks.ratio("percentile", percentile)
-        self.minimum_delay = checks.seconds("minimum_delay", minimum_delay, zero=True)
-        self.longest_delay = checks.seconds("longest_delay", longest_delay, infinite=True)
-        checks.at_most("minimum_delay", minimum_delay, "longest_delay", longest_delay)
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls)
-        self.window = checks.seconds("window", window)
-        self.refresh = checks.seconds("refresh", refresh)
-        self.extras = checks.count("extras", extras)
+        settings = percentile if isinstance(percentile, Percentile) else Percentile(percentile)
+        self.max_hedges = checks.count("max_hedges", max_hedges)
         self.budget = checked_budget("budget", budget)
         self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.last_failure = last_failure
-        self.discard = checks.function("discard", discard, "the answer", may_be_async=True) or _drop
+        self.discard = checks.function("discard", discard, "the result", may_be_async=True) or _no_discard
         self.sent = 0
         self.won = 0
-        self.learns = delay is None
-        self._histogram = Histogram(width=window / 3) if delay is None else None
-        self._learnt = inf
-        self._refresh_at: float | None = None
+        self.estimate = HedgeDelay(settings, 1.0 - max_extra_load) if delay is None else None
         self._lock = Lock()
 
-    def hedge_after(self, now: float, extra: int = 1) -> float:
-        """Seconds after which a call that begins now is hedged, or its hedge number `extra` sent; `inf`: not at all."""
+    def hedge_after(self, now: float, hedge: int = 1) -> float:
+        """Seconds after which a call that begins at `now` gets its hedge number `hedge`; `inf`: it gets none."""
         if callable(self.delay):
-            return _seconds(f"delay({extra})", self.delay(extra))
-        if self.delay is not None:
-            return self.delay
-        if self._refresh_at is None:
-            self._refresh_at = now + self.refresh
-        elif now >= self._refresh_at:
-            self._refresh_at = now + self.refresh
-            self._learnt = self._learn(now)
-        return self._learnt
+            return _seconds(f"delay({hedge})", self.delay(hedge))
+        if self.estimate is None:
+            return inf if self.delay is None else self.delay
+        return self.estimate.delay(now)
 
     def record(self, seconds: float, now: float) -> None:
-        """Learn from one answer that took `seconds`."""
-        if self._histogram is not None:
-            self._histogram.record(seconds, now)
+        """Count one answer that took `seconds` into the estimate of the delay."""
+        if self.estimate is not None:
+            self.estimate.record(seconds, now)
 
-    def affords(self, now: float) -> bool:
-        """Pay for one more attempt, from our own load limit and from the budget. False: nothing was sent."""
+    def try_withdraw(self, now: float) -> bool:
+        """Pay for one more attempt, from the own load limit and from the budget. False: nothing was withdrawn."""
         with self._lock:  # both or neither
-            poor: Budget | None = None
+            empty: Budget | None = None
             if self.load.balance(now) < 1:
-                poor = self.load
+                empty = self.load
             elif self.budget is not None and not self.budget.withdraw(now):
-                poor = self.budget
+                empty = self.budget
             else:
                 self.load.withdraw(now)
-        if poor is not None and self.port.listeners:
-            self.port.send(BudgetExhausted(poor.name))
-        return poor is None
-
-    def _learn(self, now: float) -> float:
-        assert self._histogram is not None
-        delay = self._histogram.quantile(self.percentile, now, minimum=self.minimum_calls)
-        return max(self.minimum_delay, delay) if delay < self.longest_delay else inf
+        if empty is not None and self.port.listeners:
+            self.port.send(BudgetExhausted(empty.name))
+        return empty is None
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        raise TypeError(f"{self.name}: a sync call cannot be hedged, for the loser could not be cancelled")
+        raise TypeError(f"{self.name}: a sync call cannot be hedged, because the losing attempt could not be cancelled")
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         async def hedged(call: Call) -> R:
@@ -137,20 +112,22 @@ class Hedge(CallPolicy):
             self.load.deposit(now)
             delay = self.hedge_after(now) if call.replayable else inf
             racer = HedgedCall(self, step, call, delay, run, classify)
-            if delay == inf and not racer.at_once:
+            if delay == inf and not racer.next_on_failure:
                 return await racer.attempt(0)
             try:
                 return await race(racer, run)
             finally:
-                racer.settle()
+                racer.release()
 
         return hedged
 
 
 class HedgedCall(Generic[R]):
-    """One hedged call, as an entry for `hedge_race.race`."""
+    """One hedged call: the `Racer` of `hedge_race.race`."""
 
-    __slots__ = ("_call", "_classify", "_hedge", "_paid", "_run", "_step", "at_once", "decided", "delay", "last")
+    __slots__ = (
+        "_call", "_classify", "_hedge", "_paid", "_run", "_step", "decided", "delay", "last_failure", "next_on_failure",
+    )  # fmt: skip
 
     def __init__(
         self, hedge: Hedge, step: AsyncStep[R], call: Call, delay: float, run: Runtime, classify: Classifier
@@ -161,8 +138,8 @@ class HedgedCall(Generic[R]):
         self._run = run
         self._classify = classify
         self.delay = delay
-        self.at_once = hedge.on_failure and call.replayable
-        self.last = hedge.last_failure
+        self.next_on_failure = hedge.on_failure and call.replayable
+        self.last_failure = hedge.last_failure
         self.decided = False
         self._paid = 0
 
@@ -179,30 +156,30 @@ class HedgedCall(Generic[R]):
             hedge.record(end - start, end)
             raise
         except BaseException:
-            if self.decided:  # the loser of a race: it took at least as long as it was let
+            if self.decided:  # a loser: its answer would have taken at least this long
                 end = now()
                 hedge.record(end - start, end)
             raise
-        # A bad answer that comes fast is no measure of how long good ones take (Finagle).
-        if hedge.learns and not self._classify(call, result, None).failed:
+        # A failure that comes fast is no measure of how long good answers take (Finagle).
+        if hedge.estimate is not None and not self._classify(call, result, None).failed:
             end = now()
             hedge.record(end - start, end)
         return result
 
-    def allows(self, number: int) -> bool:
+    def may_start(self, number: int) -> bool:
         hedge = self._hedge
-        if number > hedge.extras or not hedge.affords(self._run.now()):
+        if number > hedge.max_hedges or not hedge.try_withdraw(self._run.now()):
             return False
         self._paid += 1
         hedge.sent += 1
         if hedge.port.listeners:
             hedge.port.send(HedgeSent(hedge.name, number + 1, self.delay))
-        if callable(hedge.delay) and number < hedge.extras:
+        if callable(hedge.delay) and number < hedge.max_hedges:
             self.delay = hedge.hedge_after(self._run.now(), number + 1)
         return True
 
     def wins(self, number: int, result: R | None, error: BaseException | None) -> bool:
-        # A refusal (IGNORED) of one attempt is no answer as long as another is out.
+        # A rejection (IGNORED) of one attempt is no answer while another attempt runs.
         verdict = self._classify(self._call, result, error)
         self.decided = verdict is Verdict.SUCCESS or verdict is Verdict.FATAL
         if self.decided and number:
@@ -211,12 +188,12 @@ class HedgedCall(Generic[R]):
                 self._hedge.port.send(HedgeWon(self._hedge.name, number + 1))
         return self.decided
 
-    def settle(self) -> None:
-        """All attempts are over: what was paid for comes free again."""
+    def release(self) -> None:
+        """All attempts have ended: release what the budget paid for."""
         budget = self._hedge.budget
         if budget is not None:
             for _ in range(self._paid):
-                budget.give_back()
+                budget.release()
 
     def discard(self, result: R) -> object:
         return self._hedge.discard(result)
@@ -226,5 +203,5 @@ def _seconds(field: str, value: object) -> float:
     return checks.seconds(field, value, zero=True, infinite=True)
 
 
-def _drop(result: object) -> None:
-    """Most results need no goodbye."""
+def _no_discard(result: object) -> None:
+    """Most results need no closing."""

@@ -1,8 +1,8 @@
-"""Several attempts at once, the first good one wins: who is started when, and how the losers are brought home.
+"""Hedge race: runs several attempts at once; the first good one wins, the losers are cancelled and awaited.
 
-`race` returns only when no attempt is running any more. The rules stand in `RaceState`, once; there are two ways to run
-one: asyncio's, where the first attempt runs in the caller's own task and a race without a second one costs a timer, and
-anyio's for everything else.
+`race` returns only when no attempt is running any more. The rules are in `RaceState`, once. Two drivers run it:
+asyncio's, where the first attempt runs in the caller's own task and a race without a second one costs a timer, and
+anyio's for trio and other clocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inspect import isawaitable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from ...runtime import RING, SYSTEM, Runtime, alarms_of
+from ...runtime import CALLBACK, SYSTEM, Runtime, timers_of
 
 R = TypeVar("R")
 
@@ -23,210 +23,209 @@ R = TypeVar("R")
 class Racer(Protocol[R]):
     """What a race is about. Attempts are numbered from 0."""
 
-    delay: float  # seconds after which the next attempt is started, if nobody has won by then
-    at_once: bool  # a failed attempt is followed by the next one at once
-    last: bool  # if all fail, the outcome is that of the one that ended last, and not that of the first
+    delay: float  # seconds after which the next attempt starts, if none has won by then
+    next_on_failure: bool  # a failed attempt is followed by the next one at once
+    last_failure: bool  # if all fail, the outcome is that of the last one to end, and not that of the first
 
     def attempt(self, number: int) -> Coroutine[Any, Any, R]: ...
-    def allows(self, number: int) -> bool:
-        """May this further attempt be started? Asked in the moment in which it would be."""
+    def may_start(self, number: int) -> bool:
+        """Whether this further attempt may start. Asked at the moment of its start."""
 
     def wins(self, number: int, result: R | None, error: BaseException | None) -> bool:
-        """Is this the answer, or is another one worth waiting for?"""
+        """Whether this outcome is the answer, or another attempt is worth waiting for."""
 
     def discard(self, result: R) -> object:
-        """A good result that came too late. What is returned is awaited if it can be."""
+        """Drop a result that is not returned. An awaitable that it returns is awaited."""
 
 
 class RaceState(Generic[R]):
-    """One race: what has been started, what has come back, and who has won."""
+    """One race: the attempts that were started, the outcomes so far, and the winner."""
 
-    __slots__ = ("_entry", "_first", "_refused", "late", "running", "started", "winner")
+    __slots__ = ("_kept", "_racer", "_stopped", "discarded", "running", "started", "winner")
 
-    def __init__(self, entry: Racer[R]) -> None:
-        self._entry = entry
-        self._first: tuple[R | None, BaseException | None] | None = None
-        self._refused = False
+    def __init__(self, racer: Racer[R]) -> None:
+        self._racer = racer
+        self._kept: tuple[R | None, BaseException | None] | None = None  # the outcome if no attempt wins
+        self._stopped = False
         self.running = self.started = 1
         self.winner: tuple[R | None, BaseException | None] | None = None
-        self.late: list[R] = []
+        self.discarded: list[R] = []
 
     def next(self, *, failed: bool = False) -> int | None:
-        """The number of another attempt that is to be started now (one `failed` or is late), if one may be."""
-        if self.winner is not None or self._refused or not (self.running or failed):
+        """The number of another attempt that is to start now (one has `failed` or is late), if it may."""
+        if self.winner is not None or self._stopped or not (self.running or failed):
             return None
         try:
-            allowed = self._entry.allows(self.started)
+            allowed = self._racer.may_start(self.started)
         except Exception as error:
-            self._broke(error)
+            self._break(error)
             return None
         if not allowed:
-            self._refused = True
+            self._stopped = True
             return None
         number = self.started
         self.started += 1
         self.running += 1
         return number
 
-    def arrived(self, number: int, result: R | None, error: BaseException | None) -> None:
+    def ended(self, number: int, result: R | None, error: BaseException | None) -> None:
         self.running -= 1
         if self.winner is not None:
             if error is None:
-                self.late.append(cast(R, result))
+                self.discarded.append(cast(R, result))
             return
         try:
-            won = self._entry.wins(number, result, error)
+            won = self._racer.wins(number, result, error)
         except Exception as broken:
-            self._broke(broken)
+            self._break(broken)
             won = False
         if won:
-            self._end(result, error)
-        elif self.winner is None and (number == 0 or self._entry.last):
-            self.late += self._kept()
-            self._first = result, error
+            self._finish(result, error)
+        elif self.winner is None and (number == 0 or self._racer.last_failure):
+            self.discarded += self._kept_result()
+            self._kept = result, error
         elif error is None:
-            self.late.append(cast(R, result))
+            self.discarded.append(cast(R, result))
 
-    def _broke(self, error: Exception) -> None:
-        """Whoever judges the attempts raised: that ends the race, for nobody else would ever hear of it."""
-        self._end(None, error)
+    def _break(self, error: Exception) -> None:
+        """The racer raised: that ends the race, because no attempt would carry the error to the caller."""
+        self._finish(None, error)
 
-    def _end(self, result: R | None, error: BaseException | None) -> None:
+    def _finish(self, result: R | None, error: BaseException | None) -> None:
         self.winner = result, error
-        self.late += self._kept()
+        self.discarded += self._kept_result()
 
-    def _kept(self) -> list[R]:
-        """The result that was kept in case that nobody wins."""
-        first, self._first = self._first, None
-        return [cast(R, first[0])] if first is not None and first[1] is None else []
+    def _kept_result(self) -> list[R]:
+        kept, self._kept = self._kept, None
+        return [cast(R, kept[0])] if kept is not None and kept[1] is None else []
 
     @property
     def over(self) -> bool:
         return self.winner is not None or self.running == 0
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Start no more."""
-        self._refused = True
+        self._stopped = True
 
-    def good(self) -> list[R]:
-        """The result that would have been returned, for a race that nobody waits for any more."""
+    def unreturned(self) -> list[R]:
+        """The result that would have been returned, for a race that was cancelled from outside."""
         if self.winner is None:
-            return self._kept()
+            return self._kept_result()
         return [cast(R, self.winner[0])] if self.winner[1] is None else []
 
     def outcome(self) -> R:
-        """The winner's; if nobody has won, the first attempt's, or that of the last one home."""
-        result, error = self.winner or self._first or (None, None)
+        """The winner's; if none has won, that of the first attempt, or of the last one to end."""
+        result, error = self.winner or self._kept or (None, None)
         if error is not None:
             raise error
         return cast(R, result)
 
 
-async def race(entry: Racer[R], run: Runtime) -> R:
-    """Run attempt 0, and others as `entry` says; the winner's outcome, when all the others are home."""
+async def race(racer: Racer[R], run: Runtime) -> R:
+    """Run attempt 0, and others as `racer` decides; the winner's outcome, when all the others have ended."""
     loop = _asyncio_loop()
-    heat: RaceState[R] = RaceState(entry)
+    state: RaceState[R] = RaceState(racer)
     try:
         if loop is not None and run is SYSTEM:
-            await _on_asyncio(entry, heat, loop)
+            await _on_asyncio(racer, state, loop)
         else:
-            await _on_anyio(entry, heat, run)
-        if heat.late:
-            await _discard(entry, heat.late)
+            await _on_anyio(racer, state, run)
+        if state.discarded:
+            await _discard(racer, state.discarded)
     except BaseException:
-        heat.late += heat.good()
-        if heat.late:
+        state.discarded += state.unreturned()
+        if state.discarded:
             import anyio  # here and below: seldom needed, and slow to load
 
             with anyio.CancelScope(shield=True):
-                await _discard(entry, heat.late)
+                await _discard(racer, state.discarded)
         raise
-    return heat.outcome()
+    return state.outcome()
 
 
-async def _discard(entry: Racer[R], results: list[R]) -> None:
-    """Discard them one by one; whoever is interrupted leaves those that are still to be discarded."""
+async def _discard(racer: Racer[R], results: list[R]) -> None:
+    """Discard them one by one; after an interruption, `results` holds those that are still to be discarded."""
     while results:
-        thrown = entry.discard(results.pop(0))
-        if isawaitable(thrown):
-            await thrown
+        dropped = racer.discard(results.pop(0))
+        if isawaitable(dropped):
+            await dropped
 
 
-async def _on_asyncio(entry: Racer[R], heat: RaceState[R], loop: asyncio.AbstractEventLoop) -> None:
-    runner = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+async def _on_asyncio(racer: Racer[R], state: RaceState[R], loop: asyncio.AbstractEventLoop) -> None:
+    caller = cast("asyncio.Task[Any]", asyncio.current_task(loop))
     others: dict[asyncio.Task[R], int] = {}
-    home: asyncio.Future[None] | None = None  # set once the first attempt has ended and others are still out
-    cancelled = runner.cancelling()
-    beaten, first_is_out = False, True
-    alarms, alarm, context = alarms_of(loop), list[Any](), copy_context()
+    others_ended: asyncio.Future[None] | None = None  # set once the first attempt has ended and others still run
+    cancelled = caller.cancelling()
+    first_cancelled, first_runs = False, True
+    timers, timer, context = timers_of(loop), list[Any](), copy_context()
 
     def start(failed: bool = False) -> None:
-        number = heat.next(failed=failed)
+        number = state.next(failed=failed)
         if number is None:
-            look()  # whoever was asked may have raised, which ends the race
+            settle()  # the racer may have raised, which ends the race
             return
-        task = loop.create_task(entry.attempt(number), context=context.copy())
+        task = loop.create_task(racer.attempt(number), context=context.copy())
         others[task] = number
         task.add_done_callback(ended)
-        watch()
+        set_timer()
 
-    def watch() -> None:
-        nonlocal alarm
-        unwatch()
-        if entry.delay < inf:
-            alarm = alarms.set(entry.delay, start)
+    def set_timer() -> None:
+        nonlocal timer
+        cancel_timer()
+        if racer.delay < inf:
+            timer = timers.set(racer.delay, start)
 
-    def unwatch() -> None:
-        if alarm and alarm[RING] is not None:
-            alarms.drop(alarm)
+    def cancel_timer() -> None:
+        if timer and timer[CALLBACK] is not None:
+            timers.cancel(timer)
 
-    def look() -> None:
-        nonlocal beaten
-        if heat.winner is not None and first_is_out and not beaten:
-            beaten = True
-            runner.cancel()
-        if home is not None and not home.done() and (heat.over or not others):
-            home.set_result(None)
+    def settle() -> None:
+        nonlocal first_cancelled
+        if state.winner is not None and first_runs and not first_cancelled:
+            first_cancelled = True
+            caller.cancel()
+        if others_ended is not None and not others_ended.done() and (state.over or not others):
+            others_ended.set_result(None)
 
     def ended(task: asyncio.Task[R]) -> None:
         number = others.pop(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        heat.arrived(number, None if error else task.result(), error)
-        if heat.winner is None and entry.at_once:
+        state.ended(number, None if error else task.result(), error)
+        if state.winner is None and racer.next_on_failure:
             start(failed=True)
-        look()
+        settle()
 
-    watch()
+    set_timer()
     try:
         try:
-            result = await entry.attempt(0)
+            result = await racer.attempt(0)
         except Exception as error:
-            heat.arrived(0, None, error)
+            state.ended(0, None, error)
         except asyncio.CancelledError:
-            if not beaten or runner.uncancel() > cancelled:
+            if not first_cancelled or caller.uncancel() > cancelled:
                 raise
-            beaten = False
-            heat.arrived(0, None, asyncio.CancelledError())
+            first_cancelled = False
+            state.ended(0, None, asyncio.CancelledError())
         else:
-            heat.arrived(0, result, None)
-        first_is_out = False
-        if beaten:  # the attempt chose to finish all the same
-            runner.uncancel()
-        if heat.winner is None and entry.at_once:
+            state.ended(0, result, None)
+        first_runs = False
+        if first_cancelled:  # the attempt ended by itself all the same
+            caller.uncancel()
+        if state.winner is None and racer.next_on_failure:
             start(failed=True)
-        if not heat.over:
-            home = loop.create_future()
-            await home
+        if not state.over:
+            others_ended = loop.create_future()
+            await others_ended
     finally:
-        first_is_out = False
-        heat.close()
-        unwatch()
+        first_runs = False
+        state.stop()
+        cancel_timer()
         if others:
-            await _bring_home(others)
+            await _cancel_and_await(others)
 
 
-async def _bring_home(tasks: dict[asyncio.Task[R], int]) -> None:
-    """Cancel them and wait until they have ended, even if we are cancelled ourselves meanwhile."""
+async def _cancel_and_await(tasks: dict[asyncio.Task[R], int]) -> None:
+    """Cancel the tasks and wait until they have ended, even if the caller is cancelled meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     for task in tasks:
         task.cancel()
@@ -239,7 +238,7 @@ async def _bring_home(tasks: dict[asyncio.Task[R], int]) -> None:
         raise cancelled
 
 
-async def _on_anyio(entry: Racer[R], heat: RaceState[R], run: Runtime) -> None:
+async def _on_anyio(racer: Racer[R], state: RaceState[R], run: Runtime) -> None:
     import anyio
 
     async with anyio.create_task_group() as group:
@@ -249,31 +248,31 @@ async def _on_anyio(entry: Racer[R], heat: RaceState[R], run: Runtime) -> None:
             result: R | None = None
             failed: Exception | None = None
             try:
-                result = await entry.attempt(number)
+                result = await racer.attempt(number)
             except Exception as error:
                 failed = error
-            heat.arrived(number, result, failed)
-            if heat.winner is None and entry.at_once:
+            state.ended(number, result, failed)
+            if state.winner is None and racer.next_on_failure:
                 start(failed=True)
-            if heat.over:
+            if state.over:
                 over.set()
 
-        async def alarm(number: int) -> None:
-            await run.sleep_async(entry.delay)
-            if heat.started == number:
+        async def start_later(number: int) -> None:
+            await run.sleep_async(racer.delay)
+            if state.started == number:
                 start()
 
         def start(failed: bool = False) -> None:
-            number = heat.next(failed=failed)
+            number = state.next(failed=failed)
             if number is not None:
                 begin(number)
-            elif heat.winner is not None:
-                over.set()  # whoever was asked raised, which ends the race
+            elif state.winner is not None:
+                over.set()  # the racer raised, which ends the race
 
         def begin(number: int) -> None:
             group.start_soon(attempt, number)
-            if entry.delay < inf:
-                group.start_soon(alarm, number + 1)
+            if racer.delay < inf:
+                group.start_soon(start_later, number + 1)
 
         begin(0)
         await over.wait()

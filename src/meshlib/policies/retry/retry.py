@@ -1,10 +1,9 @@
-"""Shall it be tried again? The settings of a retry, and two short drivers that do what `retry_decision` decides."""
+"""Retry: repeats a failed call with growing waits. `retry_decision` decides; the two drivers here wait and repeat."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from email.utils import parsedate_to_datetime
 from types import EllipsisType
 from typing import Any
 
@@ -18,56 +17,35 @@ from ..shell.fused_calls import tried
 from .backoff import Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget, checked_budget
 from .retry_decision import RetryDecision as RetryDecision
-from .tenacity_state import asks_results
-
-
-def retry_after(outcome: object) -> float | None:
-    """The seconds for which the server asks us to wait; None: it said nothing.
-
-    Read from what the error (or result) carries as `retry_after`, else from the `Retry-After` of its `headers` or of
-    its `response`'s, as httpx, requests and aiohttp have them: seconds, or a date, which is measured against the
-    answer's own `Date`, so that a wrong clock of ours does no harm.
-    """
-    seconds = getattr(outcome, "retry_after", None)
-    if seconds is not None:
-        return seconds if isinstance(seconds, int | float) else None
-    headers: Any = getattr(getattr(outcome, "response", None), "headers", None) or getattr(outcome, "headers", None)
-    text = headers.get("Retry-After") if hasattr(headers, "get") else None
-    if not isinstance(text, str):
-        return None
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date"))).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None
+from .retry_hooks import DEFAULT_HOOKS, RetryHooks
+from .tenacity_state import judges_results
 
 
 class Retry(CallPolicy):
-    """Up to `attempts` tries in all (None: no limit of its own), as long as failures look passing and the budget pays.
+    """Up to `attempts` attempts in all (None: no limit), while the failure may be retried and the budget pays.
 
-    Retried is what the pipeline's classifier calls a FAILURE, narrowed to `on` (exception types or a predicate) and
-    widened by `on_result` (a predicate on what was returned). Not retried: what may not be sent twice
-    (`Call.replayable` is False), unless `unsent(error)` says that it never left (default: the error says so itself by
-    `sent = False`); a final failure; a cancellation. A refusal of our own (an open breaker, a full bulkhead) is not
-    waited for; with `rejections=True` it is tried again at once, where the layers below can choose another way.
+    What may be retried has no default: `on` names the exceptions (types or a predicate), `on_result` the results (a
+    predicate), `retry` both (an object of tenacity). In a pipeline with a classifier of its own (`classify=`, as that
+    of the HTTP clients), a FAILURE is retried, narrowed to `on` and widened by `on_result`.
 
-    Waits `backoff`: seconds, a sequence, or one of `meshlib.policies.retry.backoff`. A server that asks for a longer
-    wait gets it (`retry_after` reads it from the error or the result; below 0 means "do not come back"), but not more
-    than `retry_after_max` seconds: then we give up rather than come early. Never waits past the deadline.
+    Not retried: a call that is not replayable (`Call.replayable` is False), unless the error says that nothing was
+    sent; a failure that is FATAL; a cancellation. A rejection by another policy (an open breaker, a full bulkhead) is
+    retried only with `rejections=True`, then at once, because routing may choose another way.
+
+    `backoff` is the wait between attempts: seconds, a sequence of seconds, or a recipe of `meshlib.backoff`. A server
+    that asks for a longer wait (`Retry-After`) gets it, up to `max_retry_after` seconds; beyond that the retry gives
+    up. It never waits past the deadline. `hooks` holds what is rarely needed, see `RetryHooks`.
 
     Each call makes a deposit into `budget`, each retry withdraws. Default (`...`): a budget of its own. None: no
-    budget. `discard` is given each result that is thrown away for another try. A last result that would be tried again
-    is returned as it is, unless `spent(result)` makes an exception of it (resilience4j's failAfterMaxAttempts,
-    failsafe's ExceededError).
+    budget. A last result that would be retried if it could is returned as it is. Giving up raises the last error as it
+    is, with a note that gives the reason.
 
-    tenacity's objects may stand in: `stop` for `attempts`, `wait` for `backoff`, `retry` for `on` and `on_result`.
-    They are asked only after a failure (a `retry` that judges results, after each), and not awaited: coroutine
-    functions, tenacity.asyncio's objects among them, are refused with ValueError. Giving up raises the last error as
-    it is, with a note saying why.
+    Objects of tenacity: `stop` in place of `attempts`, `wait` of `backoff`, `retry` of `on` and `on_result`. They are
+    asked after a failure (a `retry` that judges results: after each attempt). They are not awaited, so coroutine
+    functions and the objects of tenacity.asyncio are refused.
 
     Three attempts: resilience4j, Finagle's MethodBuilder. 5 to 200 ms, decorrelated: Finagle's `RetryPolicy.tries`.
-    Raises ValueError for values without sense.
+    Raises ValueError for values out of range, and when it guards a function without `on`, `on_result` or `retry`.
     """
 
     repeats = True
@@ -76,16 +54,13 @@ class Retry(CallPolicy):
         self,
         attempts: int | None = 3,
         *,
-        backoff: float | Iterable[float] | Waits = decorrelated_jitter(0.005, 0.2),  # noqa: B008 (a recipe, no state)
-        budget: Budget | EllipsisType | None = ...,
         on: Errors | None = None,
         on_result: Callable[[Any], bool] | None = None,
         rejections: bool = False,
-        unsent: Callable[[BaseException], bool] | None = None,
-        retry_after: Callable[[object], float | None] = retry_after,
-        retry_after_max: float = 60.0,
-        discard: Callable[[Any], object] | None = None,
-        spent: Callable[[Any], BaseException] | None = None,
+        backoff: float | Iterable[float] | Waits = decorrelated_jitter(0.005, 0.2),  # noqa: B008 (a recipe, no state)
+        budget: Budget | EllipsisType | None = ...,
+        max_retry_after: float = 60.0,
+        hooks: RetryHooks = DEFAULT_HOOKS,
         stop: Callable[[Any], bool] | None = None,
         wait: Callable[[Any], float] | None = None,
         retry: Callable[[Any], bool] | None = None,
@@ -103,51 +78,52 @@ class Retry(CallPolicy):
         self.on = None if on is None else error_predicate("on", on)
         self.on_result = checks.function("on_result", on_result, "the result")
         self.rejections = rejections
-        self.unsent = checks.function("unsent", unsent, "the error")
-        self.retry_after = checks.function("retry_after", retry_after, "the error or result")
-        self.retry_after_max = checks.seconds("retry_after_max", retry_after_max, zero=True)
-        self.discard = checks.function("discard", discard, "the result", may_be_async=True)
-        self.spent = checks.function("spent", spent, "the result")
+        self.max_retry_after = checks.seconds("max_retry_after", max_retry_after, zero=True)
+        if not isinstance(hooks, RetryHooks):
+            raise checks.refused("hooks", hooks, "RetryHooks(…)")
+        self.hooks = hooks
+        self.discard = hooks.discard
         self.stop = checks.function("stop", stop, "tenacity's retry state")
         self.wait = checks.function("wait", wait, "tenacity's retry state")
         self.retry = checks.function("retry", retry, "tenacity's retry state")
-        self.asks = stop is not None or wait is not None or retry is not None  # whether one of tenacity's has a say
-        self.asks_results = asks_results(retry)
+        self.uses_tenacity = stop is not None or wait is not None or retry is not None
+        self.judges_results = judges_results(retry)
 
-    def tries(
+    def decide(
         self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random
     ) -> RetryDecision:
-        """The decisions about one call that begins now, to be driven by hand.
+        """The decisions about one call that begins at `now` (monotonic seconds), to be driven by hand.
 
         After each attempt ask `next_delay(call, result, error, now)`: the seconds until the next one, or None, with
-        the reason in `reason`; at the end, `close()`. The call's deposit into the budget is yours to make.
+        the reason in `reason`; at the end, `close()`. The call's deposit into the budget is left to the caller.
         """
+        self._check_choice(classify)
         return RetryDecision(self, classify, random, now)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         now, sleep, discard = run.now, run.sleep, self.discard
-        deposit, begin, follows, trusting = self._ways(run, classify)
+        deposit, begin, counted, trusting = self._parts(run, classify)
 
-        def retried(call: Call, tries: RetryDecision | None = None, delay: float | None = 0.0) -> R:
-            if tries is None:
+        def retried(call: Call, decision: RetryDecision | None = None, delay: float | None = 0.0) -> R:
+            if decision is None:
                 deposit(now())
-                tries = begin(now()) if follows else None
-            elif delay:  # the first try was made, and failed, elsewhere
+                decision = begin(now()) if counted else None
+            elif delay:  # the first attempt failed in the fused call
                 sleep(delay)
             try:
                 while True:
                     try:
                         result = step(call)
                     except Exception as error:
-                        tries = tries or begin(now())
-                        delay = tries.next_delay(call, None, error, now())
+                        decision = decision or begin(now())
+                        delay = decision.next_delay(call, None, error, now())
                         if delay is None:
                             raise
                     else:
                         if trusting:
                             return result
-                        tries = tries or begin(now())
-                        delay = tries.next_delay(call, result, None, now())
+                        decision = decision or begin(now())
+                        delay = decision.next_delay(call, result, None, now())
                         if delay is None:
                             return result
                         if discard is not None:
@@ -156,21 +132,21 @@ class Retry(CallPolicy):
                         sleep(delay)
                     call = call.again()
             finally:
-                if tries is not None:
-                    tries.close()
+                if decision is not None:
+                    decision.close()
 
         return retried
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
         now, sleep, discard = run.now, run.sleep_async, self.discard
-        deposit, begin, follows, trusting = self._ways(run, classify)
-        # Nobody but the classifier has a say about results: then a success needs no `RetryDecision` to be let through.
-        plain = self.on_result is None and not follows
+        deposit, begin, counted, trusting = self._parts(run, classify)
+        # Only the classifier judges results: then a success needs no `RetryDecision`.
+        plain = self.on_result is None and not counted
 
-        async def retried(call: Call, tries: RetryDecision | None = None, delay: float | None = 0.0) -> R:
-            if tries is None:
+        async def retried(call: Call, decision: RetryDecision | None = None, delay: float | None = 0.0) -> R:
+            if decision is None:
                 deposit(now())
-                tries = begin(now()) if follows else None
+                decision = begin(now()) if counted else None
             elif delay:
                 await sleep(delay)
             try:
@@ -178,15 +154,15 @@ class Retry(CallPolicy):
                     try:
                         result = await step(call)
                     except Exception as error:
-                        tries = tries or begin(now())
-                        delay = tries.next_delay(call, None, error, now())
+                        decision = decision or begin(now())
+                        delay = decision.next_delay(call, None, error, now())
                         if delay is None:
                             raise
                     else:
-                        if trusting or (plain and tries is None and classify(call, result, None) is SUCCESS):
+                        if trusting or (plain and decision is None and classify(call, result, None) is SUCCESS):
                             return result
-                        tries = tries or begin(now())
-                        delay = tries.next_delay(call, result, None, now())
+                        decision = decision or begin(now())
+                        delay = decision.next_delay(call, result, None, now())
                         if delay is None:
                             return result
                         if discard is not None and inspect.isawaitable(thrown := discard(result)):
@@ -195,38 +171,48 @@ class Retry(CallPolicy):
                         await sleep(delay)
                     call = call.again()
             finally:
-                if tries is not None:
-                    tries.close()
+                if decision is not None:
+                    decision.close()
 
         return retried
 
     def short(self, classify: Classifier) -> bool:
-        return classify is raised and self.on_result is None and not self._follows()
+        return classify is raised and self.on_result is None and not self._counts_attempts()
 
     def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
         slow = super().guard(fn, run, classify, inner=inner)
         if not self.short(classify):
             return slow
         wrap: Any = self.wrap_async if is_coroutine_function(fn) else self.wrap
-        begin = self._ways(run, classify)[1]
+        begin = self._parts(run, classify)[1]
         rest = wrap(unpack(fn), run, classify)
         return tried(fn, slow, rest, budget=self.budget, begin=begin, now=run.now, inner=inner)
 
-    def _follows(self) -> bool:
-        """Whether the tries are to be counted from the first on, and not only from the first failure on."""
-        return self.asks or (self.budget is not None and self.budget.follows)
+    def _counts_attempts(self) -> bool:
+        """Whether a `RetryDecision` is needed from the first attempt on, and not only from the first failure on."""
+        return self.uses_tenacity or (self.budget is not None and self.budget.counts_attempts)
 
-    def _ways(
+    def _check_choice(self, classify: Classifier) -> None:
+        if classify is raised and self.on is None and self.on_result is None and self.retry is None:
+            raise ValueError(
+                "retry: say what may be retried: on=ConnectionError (or on=Exception), on_result=… or retry=…"
+            )
+
+    def _parts(
         self, run: Runtime, classify: Classifier
     ) -> tuple[Callable[[float], object], Callable[[float], RetryDecision], bool, bool]:
-        """How a call pays in, how its tries are counted and whether from the start, and whether results are trusted."""
-        follows, trusting = self._follows(), self.short(classify)
+        """The deposit, what begins a decision, whether it begins with the first attempt, whether results are trusted.
+
+        Raises ValueError if nothing says what may be retried.
+        """
+        self._check_choice(classify)
+        counted, trusting = self._counts_attempts(), self.short(classify)
 
         def begin(now: float) -> RetryDecision:
             return RetryDecision(self, classify, run.random, now)
 
-        return _nothing if self.budget is None else self.budget.deposit, begin, follows, trusting
+        return _no_deposit if self.budget is None else self.budget.deposit, begin, counted, trusting
 
 
-def _nothing(now: float) -> None:
-    """Without a budget there is nothing to pay in."""
+def _no_deposit(now: float) -> None:
+    """For a retry without a budget."""

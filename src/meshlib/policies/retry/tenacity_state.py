@@ -1,4 +1,4 @@
-"""What tenacity's `stop`, `wait` and `retry` objects want to be asked with. It is made only after a failure."""
+"""Tenacity state: what `stop`, `wait` and `retry` objects of tenacity are called with. Made only after a failure."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class TenacityOutcome:
         return self._result
 
 
-def asks_results(retry: object) -> bool:
-    """Whether a `retry` object has anything to say of a call that raised nothing. Most only look at exceptions."""
-    tenacity: Any = sys.modules.get("tenacity")  # whoever made one of its objects has loaded it
+def judges_results(retry: object) -> bool:
+    """Whether a `retry` object judges results. Most judge exceptions only."""
+    tenacity: Any = sys.modules.get("tenacity")  # loaded if one of its objects exists
     if tenacity is None or not isinstance(retry, tenacity.retry_if_exception):
         return True
     return isinstance(retry, tenacity.retry_unless_exception_type | tenacity.retry_if_not_exception_message)
