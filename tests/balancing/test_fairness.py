@@ -43,12 +43,14 @@ def kill(endpoint: Endpoint, now: float) -> None:
 
 @pytest.mark.parametrize("name", WEIGHED)
 @given(each=weights, seed=st.integers(0, 99), gap=st.sampled_from([0.001, 0.02, 1.0]))
-@FEW
+@settings(FEW, max_examples=2)
 def test_weights_are_respected_within_one_percent(name: str, each: list[float], seed: int, gap: float) -> None:
+    """One percent is 4.5 standard deviations of an even share among 50,000 independent draws. (It is 2.8 among 20,000:
+    one seed in 200 misses.)"""
     members = cluster(*each)
-    picks = drive(make_balancer(name, "users", members), Random(seed), 20_000, gap=gap)
+    picks = drive(make_balancer(name, "users", members), Random(seed), 50_000, gap=gap)
     for member in members:
-        assert picks[member] / 20_000 == pytest.approx(member.weight / sum(each), abs=0.01)
+        assert picks[member] / 50_000 == pytest.approx(member.weight / sum(each), abs=0.01)
 
 
 @given(each=st.lists(st.integers(1, 9), min_size=2, max_size=6), seed=st.integers(0, 99))
