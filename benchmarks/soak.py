@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.doors import CLIENT_KINDS, mesh_of
+from support.client_kinds import CLIENT_KINDS, mesh_of
 from support.soaking import soak
 
 

@@ -1,4 +1,4 @@
-"""The four doors and small meshes, as the tests of the client use them."""
+"""The four client kinds and small meshes, as the tests of the client use them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 from mistralai.client import Mistral
-from support.doors import CLIENT_KINDS, ClientKind, Server, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, Server, mesh_of
 
 from meshlib import Bulkhead
 
@@ -42,46 +42,48 @@ MESSAGE = {
     "usage": {"input_tokens": 1, "output_tokens": 1},
 }
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-BY_NAME = {door.name: door for door in CLIENT_KINDS}
+BY_NAME = {client_kind.name: client_kind for client_kind in CLIENT_KINDS}
 
 
-def doors(*names: str) -> Any:
-    return pytest.mark.parametrize("door", [BY_NAME[name] for name in names], ids=names)
+def client_kinds(*names: str) -> Any:
+    return pytest.mark.parametrize("client_kind", [BY_NAME[name] for name in names], ids=names)
 
 
-def server_of(door: ClientKind, answer: Any) -> Server:
+def server_of(client_kind: ClientKind, answer: Any) -> Server:
     def thrice(request: Any) -> Any:
-        return door.lib.Response(200, json=answer)
+        return client_kind.lib.Response(200, json=answer)
 
-    unready = door.lib.ConnectError("refused")
-    return Server(door, unready, thrice)
+    unready = client_kind.lib.ConnectError("refused")
+    return Server(client_kind, unready, thrice)
 
 
 async def _answer(called: Any) -> Any:
     return await called if hasattr(called, "__await__") else called
 
 
-@doors("httpx-async", "httpx-sync", "httpx2-async", "httpx2-sync")
-async def test_openai(door: ClientKind) -> None:
-    server = server_of(door, CHAT)
-    async with door.open(mesh_of(name="llm"), transport=server.transport) as client:
-        kind: Any = openai.AsyncOpenAI if door.is_async else openai.OpenAI
+@client_kinds("httpx-async", "httpx-sync", "httpx2-async", "httpx2-sync")
+async def test_openai(client_kind: ClientKind) -> None:
+    server = server_of(client_kind, CHAT)
+    async with client_kind.open(mesh_of(name="llm"), transport=server.transport) as client:
+        kind: Any = openai.AsyncOpenAI if client_kind.is_async else openai.OpenAI
         sdk = kind(api_key="k", base_url="http://llm/v1", http_client=client.client, max_retries=0)
         answer = await _answer(sdk.chat.completions.create(**ASKED))
     assert answer.choices[0].message.content == "hello"
     assert len(set(server.hosts)) == 2  # the mesh left the endpoint that refused
 
 
-@doors("httpx-async", "httpx2-async")
-async def test_openai_streams(door: ClientKind) -> None:
+@client_kinds("httpx-async", "httpx2-async")
+async def test_openai_streams(client_kind: ClientKind) -> None:
     chunk = b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"he"}}]}\n\n'  # noqa: E501
     headers = {"content-type": "text/event-stream"}
     server = Server(
-        door,
-        lambda request: door.lib.Response(200, headers=headers, stream=door.body(chunk, chunk, b"data: [DONE]\n\n")),
+        client_kind,
+        lambda request: client_kind.lib.Response(
+            200, headers=headers, stream=client_kind.body(chunk, chunk, b"data: [DONE]\n\n")
+        ),
     )
     mesh = mesh_of(name="llm")
-    async with door.open(mesh, transport=server.transport) as client:
+    async with client_kind.open(mesh, transport=server.transport) as client:
         sdk = openai.AsyncOpenAI(api_key="k", base_url="http://llm/v1", http_client=client.client)
         stream = await sdk.chat.completions.create(**ASKED, stream=True)
         assert sum(one.pending for one in mesh.current.clusters["llm"].balancer.endpoints) == 1
@@ -89,39 +91,39 @@ async def test_openai_streams(door: ClientKind) -> None:
     assert sum(one.pending for one in mesh.current.clusters["llm"].balancer.endpoints) == 0
 
 
-@doors("httpx-async", "httpx2-async")
-async def test_openai_knows_our_refusals_as_its_own_errors(door: ClientKind) -> None:
+@client_kinds("httpx-async", "httpx2-async")
+async def test_openai_knows_our_refusals_as_its_own_errors(client_kind: ClientKind) -> None:
     full = Bulkhead(1, name="llm")
     full.enter()
-    async with door.open(mesh_of(name="llm", gates=[full]), transport=Server(door).transport) as client:
+    async with client_kind.open(mesh_of(name="llm", gates=[full]), transport=Server(client_kind).transport) as client:
         sdk = openai.AsyncOpenAI(api_key="k", base_url="http://llm/v1", http_client=client.client, max_retries=0)
         with pytest.raises(openai.APITimeoutError) as caught:
             await sdk.chat.completions.create(**ASKED)
-    assert isinstance(caught.value.__cause__, door.lib.PoolTimeout)
+    assert isinstance(caught.value.__cause__, client_kind.lib.PoolTimeout)
 
 
-@doors("httpx2-async", "httpx2-sync")
-async def test_anthropic(door: ClientKind) -> None:
-    async with door.open(mesh_of(name="llm"), transport=server_of(door, MESSAGE).transport) as client:
-        kind: Any = anthropic.AsyncAnthropic if door.is_async else anthropic.Anthropic
+@client_kinds("httpx2-async", "httpx2-sync")
+async def test_anthropic(client_kind: ClientKind) -> None:
+    async with client_kind.open(mesh_of(name="llm"), transport=server_of(client_kind, MESSAGE).transport) as client:
+        kind: Any = anthropic.AsyncAnthropic if client_kind.is_async else anthropic.Anthropic
         sdk = kind(api_key="k", base_url="http://llm", http_client=client.client, max_retries=0)
         answer = await _answer(sdk.messages.create(**ASKED, max_tokens=5))
     assert answer.content[0].text == "hello"
 
 
-@doors("httpx-async", "httpx-sync")
-async def test_groq(door: ClientKind) -> None:
-    async with door.open(mesh_of(name="llm"), transport=server_of(door, CHAT).transport) as client:
-        kind: Any = groq.AsyncGroq if door.is_async else groq.Groq
+@client_kinds("httpx-async", "httpx-sync")
+async def test_groq(client_kind: ClientKind) -> None:
+    async with client_kind.open(mesh_of(name="llm"), transport=server_of(client_kind, CHAT).transport) as client:
+        kind: Any = groq.AsyncGroq if client_kind.is_async else groq.Groq
         sdk = kind(api_key="k", base_url="http://llm", http_client=client.client, max_retries=0)
         answer = await _answer(sdk.chat.completions.create(**ASKED))
     assert answer.choices[0].message.content == "hello"
 
 
-@doors("httpx2-async", "httpx2-sync")
-async def test_mistral(door: ClientKind) -> None:
-    async with door.open(mesh_of(name="llm"), transport=server_of(door, CHAT).transport) as client:
-        if door.is_async:
+@client_kinds("httpx2-async", "httpx2-sync")
+async def test_mistral(client_kind: ClientKind) -> None:
+    async with client_kind.open(mesh_of(name="llm"), transport=server_of(client_kind, CHAT).transport) as client:
+        if client_kind.is_async:
             sdk = Mistral(api_key="k", server_url="http://llm", async_client=client.client)
             answer = await sdk.chat.complete_async(**ASKED)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import uvicorn
-from support.doors import TLS, WIRED, ClientKind, mesh_of
+from support.client_kinds import TLS, WIRED, ClientKind, mesh_of
 
 pytestmark = pytest.mark.anyio
 
@@ -104,51 +104,55 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def pieces(door: ClientKind) -> Any:
+def pieces(client_kind: ClientKind) -> Any:
     async def one_by_one() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
 
-    return one_by_one() if door.is_async else iter([b"one", b"two"])
+    return one_by_one() if client_kind.is_async else iter([b"one", b"two"])
 
 
 # What is made afresh for each request, and what ends in an error.
 MORE: list[tuple[str, str, Callable[[ClientKind], dict[str, Any]]]] = [
-    ("POST", "/plain", lambda door: {"content": pieces(door)}),
-    ("POST", "/redirect", lambda door: {"content": pieces(door), "follow_redirects": True}),
-    ("POST", "/plain", lambda door: {"content": b"abc", "headers": {"Content-Length": "3"}}),
-    ("POST", "/plain", lambda door: {"content": "h\u00e9"}),
-    ("POST", "/plain", lambda door: {"content": b""}),
-    ("POST", "/plain", lambda door: {"json": {"n": [1, None, "\u00e9"]}, "timeout": door.lib.USE_CLIENT_DEFAULT}),
-    ("POST", "/plain", lambda door: {"json": float("nan")}),
-    ("POST", "/plain", lambda door: {"json": object()}),
-    ("PATCH", "/plain", lambda door: {"data": {"a": "1", "b": ["2", "3"]}}),
-    ("purge", "/plain", lambda door: {}),
-    ("GE T", "/plain", lambda door: {}),
-    ("GET", "/plain", lambda door: {"headers": {"x": "a\nb"}}),
-    ("GET", "/plain", lambda door: {"headers": {"x": "a\0b"}}),
-    ("GET", "/plain", lambda door: {"headers": {"a b": "1"}}),
-    ("GET", "/plain", lambda door: {"headers": {"x": "\u20ac"}}),
-    ("GET", "/plain", lambda door: {"headers": [("x", "1"), ("X", "2")]}),
-    ("GET", "/plain", lambda door: {"headers": {"accept-encoding": "identity", "connection": "close"}}),
-    ("GET", "/plain", lambda door: {"cookies": {"a": "1"}}),  # httpx warns, and warnings are errors here
-    ("GET", "/plain", lambda door: {"timeout": door.lib.Timeout(None), "extensions": {"mine": 1}}),
-    ("GET", "/plain", lambda door: {"timeout": (1, 2, 3, 4)}),
-    ("GET", "/plain", lambda door: {"auth": 3}),
-    ("GET", "/plain", lambda door: {"nothing": 3}),
-    ("GET", "/a b/\u00fc/../%7E%2f?q=\u00fc x#part", lambda door: {}),
-    ("GET", "/" + "a" * 70_000, lambda door: {}),
-    ("GET", "ftp://users/", lambda door: {}),
-    ("GET", "http://[users", lambda door: {}),
-    ("GET", "/loop", lambda door: {"follow_redirects": True}),
-    ("GET", "/nowhere", lambda door: {"follow_redirects": True}),
-    ("GET", "/nowhere", lambda door: {}),
-    ("GET", "/ftp", lambda door: {"follow_redirects": True}),
-    ("POST", "/moved", lambda door: {"json": {}, "follow_redirects": True}),
-    ("QUERY", "/moved", lambda door: {"content": b"q", "follow_redirects": True}),
-    ("GET", "/latin", lambda door: {}),
-    ("GET", "/large", lambda door: {}),
-    ("GET", "/status/304", lambda door: {}),
+    ("POST", "/plain", lambda client_kind: {"content": pieces(client_kind)}),
+    ("POST", "/redirect", lambda client_kind: {"content": pieces(client_kind), "follow_redirects": True}),
+    ("POST", "/plain", lambda client_kind: {"content": b"abc", "headers": {"Content-Length": "3"}}),
+    ("POST", "/plain", lambda client_kind: {"content": "h\u00e9"}),
+    ("POST", "/plain", lambda client_kind: {"content": b""}),
+    (
+        "POST",
+        "/plain",
+        lambda client_kind: {"json": {"n": [1, None, "\u00e9"]}, "timeout": client_kind.lib.USE_CLIENT_DEFAULT},
+    ),
+    ("POST", "/plain", lambda client_kind: {"json": float("nan")}),
+    ("POST", "/plain", lambda client_kind: {"json": object()}),
+    ("PATCH", "/plain", lambda client_kind: {"data": {"a": "1", "b": ["2", "3"]}}),
+    ("purge", "/plain", lambda client_kind: {}),
+    ("GE T", "/plain", lambda client_kind: {}),
+    ("GET", "/plain", lambda client_kind: {"headers": {"x": "a\nb"}}),
+    ("GET", "/plain", lambda client_kind: {"headers": {"x": "a\0b"}}),
+    ("GET", "/plain", lambda client_kind: {"headers": {"a b": "1"}}),
+    ("GET", "/plain", lambda client_kind: {"headers": {"x": "\u20ac"}}),
+    ("GET", "/plain", lambda client_kind: {"headers": [("x", "1"), ("X", "2")]}),
+    ("GET", "/plain", lambda client_kind: {"headers": {"accept-encoding": "identity", "connection": "close"}}),
+    ("GET", "/plain", lambda client_kind: {"cookies": {"a": "1"}}),  # httpx warns, and warnings are errors here
+    ("GET", "/plain", lambda client_kind: {"timeout": client_kind.lib.Timeout(None), "extensions": {"mine": 1}}),
+    ("GET", "/plain", lambda client_kind: {"timeout": (1, 2, 3, 4)}),
+    ("GET", "/plain", lambda client_kind: {"auth": 3}),
+    ("GET", "/plain", lambda client_kind: {"nothing": 3}),
+    ("GET", "/a b/\u00fc/../%7E%2f?q=\u00fc x#part", lambda client_kind: {}),
+    ("GET", "/" + "a" * 70_000, lambda client_kind: {}),
+    ("GET", "ftp://users/", lambda client_kind: {}),
+    ("GET", "http://[users", lambda client_kind: {}),
+    ("GET", "/loop", lambda client_kind: {"follow_redirects": True}),
+    ("GET", "/nowhere", lambda client_kind: {"follow_redirects": True}),
+    ("GET", "/nowhere", lambda client_kind: {}),
+    ("GET", "/ftp", lambda client_kind: {"follow_redirects": True}),
+    ("POST", "/moved", lambda client_kind: {"json": {}, "follow_redirects": True}),
+    ("QUERY", "/moved", lambda client_kind: {"content": b"q", "follow_redirects": True}),
+    ("GET", "/latin", lambda client_kind: {}),
+    ("GET", "/large", lambda client_kind: {}),
+    ("GET", "/status/304", lambda client_kind: {}),
 ]
 
 
@@ -171,35 +175,37 @@ def seen(response: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
-async def test_no_answer_differs(door: ClientKind, port: int) -> None:
-    base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
+@pytest.mark.parametrize("client_kind", WIRED, ids=lambda client_kind: client_kind.name)
+async def test_no_answer_differs(client_kind: ClientKind, port: int) -> None:
+    base: Any = client_kind.lib.AsyncClient if client_kind.is_async else client_kind.lib.Client
     plain = base(base_url=f"http://127.0.0.1:{port}", headers={"host": "users"})
-    async with door.open(mesh_of(port, attempts=1), base_url="http://users", headers={"host": "users"}) as client:
+    async with client_kind.open(
+        mesh_of(port, attempts=1), base_url="http://users", headers={"host": "users"}
+    ) as client:
         for method, path, how in REQUESTS:
             through_mesh = await client.request(method, path, **how)
-            if door.is_async:
+            if client_kind.is_async:
                 direct = await plain.request(method, path, **how)
             else:
                 direct = await anyio.to_thread.run_sync(partial(plain.request, method, path, **how))
             assert seen(through_mesh) == seen(direct), (method, path)
         assert dict(client.client.cookies) == dict(plain.cookies) == {"a": "1", "b": "2"}
-    await (plain.aclose() if door.is_async else anyio.to_thread.run_sync(plain.close))
+    await (plain.aclose() if client_kind.is_async else anyio.to_thread.run_sync(plain.close))
 
 
-@pytest.mark.parametrize("door", WIRED, ids=lambda door: door.name)
-async def test_nothing_unusual_differs_either(door: ClientKind, port: int) -> None:
-    base: Any = door.lib.AsyncClient if door.is_async else door.lib.Client
+@pytest.mark.parametrize("client_kind", WIRED, ids=lambda client_kind: client_kind.name)
+async def test_nothing_unusual_differs_either(client_kind: ClientKind, port: int) -> None:
+    base: Any = client_kind.lib.AsyncClient if client_kind.is_async else client_kind.lib.Client
     same: Any = {"headers": {"host": "users"}, "max_redirects": 3, "verify": TLS}
     plain = base(base_url=f"http://127.0.0.1:{port}", **same)
-    async with door.open(mesh_of(port, attempts=1), base_url="http://users", **same) as client:
+    async with client_kind.open(mesh_of(port, attempts=1), base_url="http://users", **same) as client:
         for method, path, how in MORE:
-            ours = await outcome(client.request, method, path, **how(door))
+            ours = await outcome(client.request, method, path, **how(client_kind))
             theirs = await outcome(
-                plain.request if door.is_async else threaded(plain.request), method, path, **how(door)
+                plain.request if client_kind.is_async else threaded(plain.request), method, path, **how(client_kind)
             )
             assert ours == theirs, (method, path)
-    await (plain.aclose() if door.is_async else anyio.to_thread.run_sync(plain.close))
+    await (plain.aclose() if client_kind.is_async else anyio.to_thread.run_sync(plain.close))
 
 
 def threaded(function: Any) -> Any:

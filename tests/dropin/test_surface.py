@@ -11,12 +11,12 @@ import anyio.to_thread
 import httpx
 import httpx2
 import pytest
-from support.doors import CLIENT_KINDS, TLS, ClientKind, Server, add, mesh_of
+from support.client_kinds import CLIENT_KINDS, TLS, ClientKind, Server, add, mesh_of
 
 import meshlib
 
 pytestmark = pytest.mark.anyio
-EACH = pytest.mark.parametrize("door", CLIENT_KINDS, ids=lambda door: door.name)
+EACH = pytest.mark.parametrize("client_kind", CLIENT_KINDS, ids=lambda client_kind: client_kind.name)
 ARGUMENTS = {
     "auth": ("user", "pass"),
     "params": {"a": "1"},
@@ -40,59 +40,59 @@ ARGUMENTS = {
 }
 
 
-def base_of(door: ClientKind) -> Any:
-    return door.lib.AsyncClient if door.is_async else door.lib.Client
+def base_of(client_kind: ClientKind) -> Any:
+    return client_kind.lib.AsyncClient if client_kind.is_async else client_kind.lib.Client
 
 
 @EACH
-def test_it_is_a_client_of_its_family_and_of_no_other(door: ClientKind) -> None:
-    assert issubclass(door.kind, base_of(door))
-    other = httpx2 if door.lib is httpx else httpx
-    assert not issubclass(door.kind, other.AsyncClient | other.Client)
+def test_it_is_a_client_of_its_family_and_of_no_other(client_kind: ClientKind) -> None:
+    assert issubclass(client_kind.kind, base_of(client_kind))
+    other = httpx2 if client_kind.lib is httpx else httpx
+    assert not issubclass(client_kind.kind, other.AsyncClient | other.Client)
 
 
 @EACH
-def test_it_takes_every_argument_of_httpx_and_mesh(door: ClientKind) -> None:
-    ours = inspect.signature(door.kind).parameters
-    theirs = inspect.signature(base_of(door)).parameters
-    assert set(ours) == {*theirs, "mesh"} | ({"fast"} if door.is_async else set())
+def test_it_takes_every_argument_of_httpx_and_mesh(client_kind: ClientKind) -> None:
+    ours = inspect.signature(client_kind.kind).parameters
+    theirs = inspect.signature(base_of(client_kind)).parameters
+    assert set(ours) == {*theirs, "mesh"} | ({"fast"} if client_kind.is_async else set())
     assert all(ours[name] == theirs[name] for name in theirs)
     assert set(theirs) == set(ARGUMENTS)
 
 
 @EACH
 @pytest.mark.parametrize("argument", ARGUMENTS)
-async def test_each_argument_is_taken(door: ClientKind, argument: str) -> None:
+async def test_each_argument_is_taken(client_kind: ClientKind, argument: str) -> None:
     value = ARGUMENTS[argument]
     if argument == "limits":
-        value = door.lib.Limits(max_connections=3)
-    async with door.open(mesh_of(), **{argument: value}) as client:
-        assert isinstance(client.client._transport, door.lib.AsyncHTTPTransport | door.lib.HTTPTransport)
+        value = client_kind.lib.Limits(max_connections=3)
+    async with client_kind.open(mesh_of(), **{argument: value}) as client:
+        assert isinstance(client.client._transport, client_kind.lib.AsyncHTTPTransport | client_kind.lib.HTTPTransport)
 
 
 @EACH
-async def test_a_misspelt_argument_is_a_type_error(door: ClientKind) -> None:
+async def test_a_misspelt_argument_is_a_type_error(client_kind: ClientKind) -> None:
     with pytest.raises(TypeError, match="tiemout"):
-        door.kind(mesh=mesh_of(), tiemout=3.0)
+        client_kind.kind(mesh=mesh_of(), tiemout=3.0)
 
 
 @EACH
-def test_each_method_shows_the_signature_of_httpx(door: ClientKind) -> None:
-    base = door.lib.AsyncClient if door.is_async else door.lib.Client
+def test_each_method_shows_the_signature_of_httpx(client_kind: ClientKind) -> None:
+    base = client_kind.lib.AsyncClient if client_kind.is_async else client_kind.lib.Client
     for name in (name for name in dir(base) if not name.startswith("_") and callable(getattr(base, name))):
-        ours, theirs = getattr(door.kind, name), getattr(base, name)
+        ours, theirs = getattr(client_kind.kind, name), getattr(base, name)
         assert inspect.signature(ours) == inspect.signature(theirs), name
         assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs), name
         assert name in ("aclose", "close") or ours.__doc__ == theirs.__doc__, name
 
 
 @EACH
-async def test_the_methods_and_attributes_are_there(door: ClientKind) -> None:
+async def test_the_methods_and_attributes_are_there(client_kind: ClientKind) -> None:
     methods = ["get", "options", "head", "post", "put", "patch", "delete", "request", "stream", "send", "build_request"]
-    methods.append("aclose" if door.is_async else "close")
-    if door.lib is httpx2:
+    methods.append("aclose" if client_kind.is_async else "close")
+    if client_kind.lib is httpx2:
         methods += ["query", "sse", "websocket"]
-    async with door.open(mesh_of(), transport=Server(door).transport) as client:
+    async with client_kind.open(mesh_of(), transport=Server(client_kind).transport) as client:
         assert all(callable(getattr(client.client, name)) for name in methods)
         for name in methods[:7]:
             if name not in ("stream", "send", "build_request"):
@@ -116,10 +116,10 @@ async def test_the_methods_and_attributes_are_there(door: ClientKind) -> None:
 
 
 @EACH
-async def test_the_callers_transport_is_entered_and_closed_with_the_client(door: ClientKind) -> None:
+async def test_the_callers_transport_is_entered_and_closed_with_the_client(client_kind: ClientKind) -> None:
     told: list[str] = []
 
-    class Told(door.lib.MockTransport):  # type: ignore[misc, name-defined]
+    class Told(client_kind.lib.MockTransport):  # type: ignore[misc, name-defined]
         def __enter__(self) -> Any:
             told.append("enter")
             return self
@@ -134,8 +134,8 @@ async def test_the_callers_transport_is_entered_and_closed_with_the_client(door:
         async def __aexit__(self, *_: Any) -> None:
             told.append("exit")
 
-    client: Any = door.kind(mesh=mesh_of(), transport=Told(Server(door)))
-    if door.is_async:
+    client: Any = client_kind.kind(mesh=mesh_of(), transport=Told(Server(client_kind)))
+    if client_kind.is_async:
         async with client:
             await client.get("http://users/")
     else:
@@ -145,13 +145,13 @@ async def test_the_callers_transport_is_entered_and_closed_with_the_client(door:
 
 
 async def test_httpx2_has_queries_and_server_sent_events() -> None:
-    for door in CLIENT_KINDS:
-        if door.lib is httpx2:
+    for client_kind in CLIENT_KINDS:
+        if client_kind.lib is httpx2:
             events = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=b"data: one\n\n")
-            server = Server(door, 200, events)
-            async with door.open(mesh_of(), transport=server.transport) as client:
+            server = Server(client_kind, 200, events)
+            async with client_kind.open(mesh_of(), transport=server.transport) as client:
                 await client.query("http://users/", json={"name": "Ada"})
-                if door.is_async:
+                if client_kind.is_async:
                     async with client.client.sse("http://users/events") as source:
                         told = [event.data async for event in source]
                 else:
@@ -162,7 +162,7 @@ async def test_httpx2_has_queries_and_server_sent_events() -> None:
 
 async def test_httpx2_websockets_go_to_an_endpoint_and_hold_their_place_until_closed() -> None:
     import wsproto
-    from support.doors import in_flight
+    from support.client_kinds import in_flight
     from support.loopback import served
     from support.scripted import Peer
     from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
@@ -180,13 +180,13 @@ async def test_httpx2_websockets_go_to_an_endpoint_and_hold_their_place_until_cl
                     peer.writer.write(server.send(event.response()))
                     return
 
-    for door in CLIENT_KINDS:
-        if door.lib is not httpx2:
+    for client_kind in CLIENT_KINDS:
+        if client_kind.lib is not httpx2:
             continue
         with served(echo) as server:
             mesh = mesh_of(server.port)
-            async with door.open(mesh) as client:
-                if door.is_async:
+            async with client_kind.open(mesh) as client:
+                if client_kind.is_async:
                     async with client.client.websocket("http://users/ws") as socket:
                         await socket.send_text("hello")
                         assert await socket.receive_text() == "hello from a server"
@@ -235,19 +235,19 @@ def test_public_names_are_those_in_all() -> None:
         meshlib.Nothing
 
 
-def plain(door: ClientKind, **arguments: Any) -> Any:
-    return base_of(door)(**arguments)
+def plain(client_kind: ClientKind, **arguments: Any) -> Any:
+    return base_of(client_kind)(**arguments)
 
 
 @EACH
-async def test_the_longest_mount_that_matches_carries_a_service(door: ClientKind) -> None:
-    servers = {pattern: Server(door) for pattern in ("all://", "http://", "http://users", "http://users:8080")}
+async def test_the_longest_mount_that_matches_carries_a_service(client_kind: ClientKind) -> None:
+    servers = {pattern: Server(client_kind) for pattern in ("all://", "http://", "http://users", "http://users:8080")}
     mounts = {pattern: server.transport for pattern, server in servers.items()} | {"http://orders": None}
     mesh = mesh_of()
     for name in ("users:8080", "orders", "bills"):
         add(mesh, name=name)
-    default = Server(door)
-    async with door.open(mesh, mounts=mounts, transport=default.transport) as client:
+    default = Server(client_kind)
+    async with client_kind.open(mesh, mounts=mounts, transport=default.transport) as client:
         for url in ("http://users/", "http://users:8080/", "http://bills/", "https://bills/", "http://orders/"):
             assert (await client.get(url)).status_code == 200
     assert [len(server.seen) for server in servers.values()] == [1, 1, 1, 1]
@@ -256,28 +256,28 @@ async def test_the_longest_mount_that_matches_carries_a_service(door: ClientKind
 
 @EACH
 async def test_proxies_of_the_environment_are_chosen_as_by_httpx(
-    door: ClientKind, monkeypatch: pytest.MonkeyPatch
+    client_kind: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,*.inner,users,localhost")
-    ours, theirs = door.make(mesh=mesh_of()), plain(door, verify=TLS)
+    ours, theirs = client_kind.make(mesh=mesh_of()), plain(client_kind, verify=TLS)
     chosen = []
     for host in ("10.1.2.3", "11.1.2.3", "a.inner", "inner", "users", "v1.users", "orders", "localhost"):
-        url = door.lib.URL(f"http://{host}/")
+        url = client_kind.lib.URL(f"http://{host}/")
         chosen.append(ours._transport_for_url(url) is ours._transport)
         assert chosen[-1] == (theirs._transport_for_url(url) is theirs._transport), host
     assert True in chosen and False in chosen
     for client in (ours, theirs):
-        await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))
+        await (client.aclose() if client_kind.is_async else anyio.to_thread.run_sync(client.close))
 
 
 @EACH
-async def test_certificates_are_trusted_as_by_httpx_and_the_callers_own_context_wins(door: ClientKind) -> None:
-    ours, theirs = door.kind(mesh=mesh_of()), plain(door)
+async def test_certificates_are_trusted_as_by_httpx_and_the_callers_own_context_wins(client_kind: ClientKind) -> None:
+    ours, theirs = client_kind.kind(mesh=mesh_of()), plain(client_kind)
     contexts = [one._transport._pool._ssl_context for one in (ours, theirs)]
     assert type(contexts[0]) is type(contexts[1])
     assert contexts[0].get_ca_certs() == contexts[1].get_ca_certs()
-    own = door.kind(mesh=mesh_of(), verify=TLS)
+    own = client_kind.kind(mesh=mesh_of(), verify=TLS)
     assert own._transport._pool._ssl_context is TLS
     for client in (ours, theirs, own):
-        await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))
+        await (client.aclose() if client_kind.is_async else anyio.to_thread.run_sync(client.close))

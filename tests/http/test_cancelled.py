@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.doors import CLIENT_KINDS, ClientKind, in_flight, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer
 
@@ -94,18 +94,18 @@ async def test_nothing_is_held_after_a_cancellation_at_any_wait(
     on_asyncio = anyio_backend == "asyncio"
     if not on_asyncio and (fast or late):
         return  # the fast lane is asyncio's, and on trio what has come is never taken away again
-    for door in CLIENT_KINDS:
-        if door.is_async:
-            await _cut_everywhere(door, kind, fast, late, on_asyncio)
+    for client_kind in CLIENT_KINDS:
+        if client_kind.is_async:
+            await _cut_everywhere(client_kind, kind, fast, late, on_asyncio)
 
 
-async def _cut_everywhere(door: ClientKind, kind: str, fast: bool, late: bool, on_asyncio: bool) -> None:
+async def _cut_everywhere(client_kind: ClientKind, kind: str, fast: bool, late: bool, on_asyncio: bool) -> None:
     bulkhead, breaker = Bulkhead(3, name="users"), CircuitBreaker(name="users")
     hedge = {"delay": 0.0, "max_extra_load": 1.0} if "hedged" in kind else None
-    limits = {"limits": door.lib.Limits(max_connections=3)} if kind == "limited" else {}
+    limits = {"limits": client_kind.lib.Limits(max_connections=3)} if kind == "limited" else {}
     with served(alternating if kind == "retried" else halves) as one, served(halves) as two:
         mesh = mesh_of(one.port, two.port, gates=[breaker, bulkhead], hedge=hedge, timeout=60.0)
-        async with door.open(mesh, fast=fast, timeout=60.0, **limits) as client:
+        async with client_kind.open(mesh, fast=fast, timeout=60.0, **limits) as client:
 
             async def ask() -> None:
                 if "stream" in kind:
@@ -126,11 +126,11 @@ async def _cut_everywhere(door: ClientKind, kind: str, fast: bool, late: bool, o
 
 
 def _check_nothing_is_held(client: Any, mesh: Mesh, bulkhead: Bulkhead) -> None:
-    door = client.__dict__["_meshlib_door"]
+    state = client.__dict__["_meshlib_door"]
     assert (in_flight(mesh), bulkhead.metrics().in_flight, bulkhead.metrics().waiting) == (0, 0, 0)
-    assert not door.busy
-    if door.limit is not None:
-        assert door.limit._places.metrics().in_flight == 0
-    for station in door.lane._stations.values() if door.lane is not None else ():
+    assert not state.busy
+    if state.limit is not None:
+        assert state.limit._places.metrics().in_flight == 0
+    for station in state.lane._stations.values() if state.lane is not None else ():
         for pool in station._pools.values():
             assert (pool.active, pool.pending) == (0, 0)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.doors import TLS, mesh_of
+from support.client_kinds import TLS, mesh_of
 from support.scripted import OK, Peer, serving
 
 import meshlib

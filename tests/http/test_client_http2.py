@@ -13,7 +13,7 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
-from support.doors import CLIENT_KINDS, ClientKind, in_flight, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, in_flight, mesh_of
 from support.loopback import Trust, served
 from support.scripted import Peer
 
@@ -29,8 +29,11 @@ def trust() -> Trust:
     return Trust()
 
 
-@pytest.fixture(params=[door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> ClientKind:
+@pytest.fixture(
+    params=[client_kind for client_kind in CLIENT_KINDS if client_kind.is_async],
+    ids=lambda client_kind: client_kind.name,
+)
+def client_kind(request: pytest.FixtureRequest) -> ClientKind:
     found: ClientKind = request.param
     return found
 
@@ -79,12 +82,12 @@ def context(trust: Trust) -> Iterator[Any]:
 
 
 async def test_an_endpoint_has_one_connection_and_no_more_streams_than_it_allows(
-    door: ClientKind, trust: Trust, context: Any
+    client_kind: ClientKind, trust: Trust, context: Any
 ) -> None:
     upstream = Upstream()
     with served(upstream, ssl=context) as server:
         mesh = mesh_of(server.port)
-        async with door.open(mesh, verify=trust.client, http2=True, timeout=60.0) as client:
+        async with client_kind.open(mesh, verify=trust.client, http2=True, timeout=60.0) as client:
             assert (await client.get("https://users/first")).http_version == "HTTP/2"
             # httpcore 1.0 numbers streams that begin together wrongly at times on trio (StreamIDTooLowError).
             together = 20 if asyncio._get_running_loop() is not None else 1
@@ -97,13 +100,13 @@ async def test_an_endpoint_has_one_connection_and_no_more_streams_than_it_allows
     assert in_flight(mesh) == 0
 
 
-async def test_every_policy_works_above_it(door: ClientKind, trust: Trust, context: Any) -> None:
+async def test_every_policy_works_above_it(client_kind: ClientKind, trust: Trust, context: Any) -> None:
     healthy, ejected = Upstream(silent=None), Upstream(v1=503, silent=None)
     breaker = CircuitBreaker(name="users", trip=Consecutive(3), cooldown=60.0)
     bulkhead = Bulkhead(3, name="users")
     with served(healthy, ssl=context) as one, served(ejected, ssl=context) as other:
         mesh = mesh_of(one.port, other.port, gates=[breaker, bulkhead], timeout=30.0, per_try_timeout=20.0)
-        async with door.open(mesh, verify=trust.client, http2=True, timeout=60.0) as client:
+        async with client_kind.open(mesh, verify=trust.client, http2=True, timeout=60.0) as client:
             for _ in range(8):  # a failure is tried again at the other one
                 response = await client.get("https://users/v1")
                 assert (response.status_code, response.http_version) == (200, "HTTP/2")

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from support.doors import WIRED, ClientKind, Handle, Server, add, in_flight, mesh_of
+from support.client_kinds import WIRED, ClientKind, Handle, Server, add, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer, answering
 
@@ -32,7 +32,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
-def door(wired: ClientKind) -> ClientKind:
+def client_kind(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -42,33 +42,33 @@ async def until(condition: Any) -> None:
             await anyio.sleep(0.001)
 
 
-async def close(client: Any, door: ClientKind) -> None:
-    await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.close))
+async def close(client: Any, client_kind: ClientKind) -> None:
+    await (client.aclose() if client_kind.is_async else anyio.to_thread.run_sync(client.close))
 
 
 # --- closed --------------------------------------------------------------------------------------------------------
 
 
 async def test_an_attempt_that_begins_after_the_client_was_closed_opens_nothing(
-    door: ClientKind, monkeypatch: pytest.MonkeyPatch
+    client_kind: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_mixins, "GRACE", 0.0)
     full = Bulkhead(1, max_wait=60.0, name="users")
     full.enter()
     with served(answering()) as server:
         mesh = mesh_of(server.port, gates=[full])
-        client: Any = Handle(door.make(mesh=mesh), door.is_async)
+        client: Any = Handle(client_kind.make(mesh=mesh), client_kind.is_async)
         caught: list[Any] = []
 
         async def ask() -> None:
-            with pytest.raises(door.lib.TransportError, match="the client was closed") as error:
+            with pytest.raises(client_kind.lib.TransportError, match="the client was closed") as error:
                 await client.get("http://users/")
             caught.append(error.value)
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await until(lambda: full.metrics().waiting == 1)
-            await close(client.client, door)
+            await close(client.client, client_kind)
             full.leave()
     [error] = caught
     assert isinstance(error, MeshError)
@@ -78,9 +78,9 @@ async def test_an_attempt_that_begins_after_the_client_was_closed_opens_nothing(
 
 
 async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_for_again(
-    door: ClientKind, monkeypatch: pytest.MonkeyPatch
+    client_kind: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not door.is_async:
+    if not client_kind.is_async:
         return  # a thread's own connection cannot be taken from under it: it is answered
     monkeypatch.setattr(client_mixins, "GRACE", 0.0)
 
@@ -90,11 +90,11 @@ async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_
 
     with served(silent) as server:
         mesh = mesh_of(server.port)
-        client: Any = door.make(mesh=mesh)
+        client: Any = client_kind.make(mesh=mesh)
         caught: list[Any] = []
 
         async def ask() -> None:
-            with pytest.raises(door.lib.ReadError, match="the client was closed") as error:
+            with pytest.raises(client_kind.lib.ReadError, match="the client was closed") as error:
                 await client.get("http://users/")
             caught.append(error.value)
 
@@ -107,17 +107,17 @@ async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_
     assert in_flight(mesh) == 0
 
 
-async def test_a_mirrors_copy_opens_nothing_after_the_client_was_closed(door: ClientKind) -> None:
+async def test_a_mirrors_copy_opens_nothing_after_the_client_was_closed(client_kind: ClientKind) -> None:
     full = Bulkhead(1, max_wait=60.0, name="shadow")
     full.enter()
     with served(answering()) as server, served(answering()) as other:
         mesh = mesh_of(server.port)
         add(mesh, other.port, name="shadow", gates=[full])
         mirrored(mesh)
-        client: Any = Handle(door.make(mesh=mesh), door.is_async)
+        client: Any = Handle(client_kind.make(mesh=mesh), client_kind.is_async)
         assert (await client.get("http://users/")).text == "ok"
         await until(lambda: full.metrics().waiting == 1)
-        await close(client.client, door)
+        await close(client.client, client_kind)
         full.leave()
         await until(lambda: in_flight(mesh, "shadow") == 0 == full.metrics().in_flight + full.metrics().waiting)
     assert other.peers == []
@@ -129,7 +129,7 @@ def mirrored(mesh: Any) -> None:
     mesh.publish(lambda now: replace(now, routes=RouteTable([copied])))
 
 
-async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drains(door: ClientKind) -> None:
+async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drains(client_kind: ClientKind) -> None:
     asked, answer = threading.Event(), threading.Event()
 
     async def script(peer: Peer) -> None:
@@ -141,7 +141,7 @@ async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drai
             await peer.send(OK if len(server.requests) > 1 else MOVED)
 
     with served(script) as server:
-        client: Any = Handle(door.make(mesh=mesh_of(server.port), follow_redirects=True), door.is_async)
+        client: Any = Handle(client_kind.make(mesh=mesh_of(server.port), follow_redirects=True), client_kind.is_async)
         answers: list[str] = []
 
         async def ask() -> None:
@@ -150,7 +150,7 @@ async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drai
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await anyio.to_thread.run_sync(asked.wait)
-            group.start_soon(close, client.client, door)
+            group.start_soon(close, client.client, client_kind)
             await until(lambda: client.client.__dict__["_meshlib_door"].closing)
             answer.set()
     assert answers == ["ok"]
@@ -161,11 +161,13 @@ async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drai
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_client_that_is_dropped_open_closes_its_connections(door: ClientKind, anyio_backend: str) -> None:
-    if not (door.is_async and door.fast):
+async def test_a_client_that_is_dropped_open_closes_its_connections(
+    client_kind: ClientKind, anyio_backend: str
+) -> None:
+    if not (client_kind.is_async and client_kind.fast):
         return  # what httpx's own connections do then is httpx's affair
     with served(answering()) as server:
-        client: Any = door.make(mesh=mesh_of(server.port), limits=door.lib.Limits(keepalive_expiry=None))
+        client: Any = client_kind.make(mesh=mesh_of(server.port), limits=client_kind.lib.Limits(keepalive_expiry=None))
         assert (await client.get("http://users/")).text == "ok"
         assert (await client.get("http://users/")).text == "ok"
         del client
@@ -174,11 +176,13 @@ async def test_a_client_that_is_dropped_open_closes_its_connections(door: Client
 
 
 def test_closing_in_one_loop_closes_the_connections_of_the_others() -> None:
-    for door in WIRED:
-        if not (door.is_async and door.fast):
+    for client_kind in WIRED:
+        if not (client_kind.is_async and client_kind.fast):
             continue
         with served(answering()) as server:
-            client: Any = door.make(mesh=mesh_of(server.port), limits=door.lib.Limits(keepalive_expiry=None))
+            client: Any = client_kind.make(
+                mesh=mesh_of(server.port), limits=client_kind.lib.Limits(keepalive_expiry=None)
+            )
             here, closed = threading.Barrier(2, timeout=10), threading.Event()
 
             async def ask(client: Any = client) -> str:
@@ -189,7 +193,7 @@ def test_closing_in_one_loop_closes_the_connections_of_the_others() -> None:
                 ask: Any = ask,
                 here: threading.Barrier = here,
                 closed: threading.Event = closed,
-                door: ClientKind = door,
+                client_kind: ClientKind = client_kind,
             ) -> None:
                 assert await ask() == "ok"
                 await asyncio.to_thread(here.wait)
@@ -216,7 +220,7 @@ def test_an_async_client_works_in_a_forked_process_and_on_in_its_parent(fast: bo
     script = """
         import asyncio, os, sys
         sys.path.insert(0, sys.argv[2])
-        from support.doors import mesh_of
+        from support.client_kinds import mesh_of
         from meshlib import MeshClient
         client = MeshClient(mesh=mesh_of(int(sys.argv[1]), attempts=1), fast=sys.argv[3] == "True")
         async def ask(path):
@@ -251,13 +255,15 @@ def test_an_async_client_works_in_a_forked_process_and_on_in_its_parent(fast: bo
 # --- refused -------------------------------------------------------------------------------------------------------
 
 
-async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_from_running(door: ClientKind) -> None:
-    if not door.is_async:
+async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_from_running(
+    client_kind: ClientKind,
+) -> None:
+    if not client_kind.is_async:
         return
     full = Bulkhead(1, name="users")
     full.enter()
 
-    async with door.open(mesh_of(1, gates=[full])) as client:
+    async with client_kind.open(mesh_of(1, gates=[full])) as client:
         for stream in (False, True):
             ran = anyio.Event()
 
@@ -275,9 +281,9 @@ async def test_who_asks_again_at_once_after_each_refusal_does_not_keep_others_fr
                 assert ran.is_set()
 
 
-async def test_a_client_without_a_mesh_closes_as_httpx_does(door: ClientKind) -> None:
-    server = Server(door)
-    async with door.open(None, transport=server.transport) as client:
+async def test_a_client_without_a_mesh_closes_as_httpx_does(client_kind: ClientKind) -> None:
+    server = Server(client_kind)
+    async with client_kind.open(None, transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200
     with pytest.raises(RuntimeError, match="client has been closed"):
         await client.get("http://users/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.doors import CLIENT_KINDS, ClientKind, Server, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, Server, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer
 
@@ -13,8 +13,8 @@ from meshlib.routing.context import DEADLINE_HEADER, ContextDeadline
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=CLIENT_KINDS, ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> ClientKind:
+@pytest.fixture(params=CLIENT_KINDS, ids=lambda client_kind: client_kind.name)
+def client_kind(request: pytest.FixtureRequest) -> ClientKind:
     found: ClientKind = request.param
     return found
 
@@ -25,9 +25,11 @@ def told(text: str) -> float:
     return found.deadline - found.timestamp
 
 
-async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stays_as_it_was(door: ClientKind) -> None:
-    server = Server(door, 503, 200)
-    async with door.open(mesh_of(attempts=2, per_try_timeout=1.5), transport=server.transport) as client:
+async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stays_as_it_was(
+    client_kind: ClientKind,
+) -> None:
+    server = Server(client_kind, 503, 200)
+    async with client_kind.open(mesh_of(attempts=2, per_try_timeout=1.5), transport=server.transport) as client:
         request = client.build_request("GET", "http://users/")
         with meshlib.deadline(60.0):
             assert (await client.send(request)).status_code == 200
@@ -35,16 +37,16 @@ async def test_a_deadline_is_told_with_each_attempt_and_the_callers_request_stay
     assert [0.0 < told(one.headers[DEADLINE_HEADER]) <= 1.501 for one in server.seen] == [True, True]
 
 
-async def test_without_a_deadline_nothing_is_told_and_what_the_caller_says_stays(door: ClientKind) -> None:
-    server = Server(door)
-    async with door.open(mesh_of(), transport=server.transport) as client:
+async def test_without_a_deadline_nothing_is_told_and_what_the_caller_says_stays(client_kind: ClientKind) -> None:
+    server = Server(client_kind)
+    async with client_kind.open(mesh_of(), transport=server.transport) as client:
         await client.get("http://users/")
         with meshlib.deadline(60.0):
             await client.get("http://users/", headers={DEADLINE_HEADER: "1 2"})
     assert [one.headers.get_list(DEADLINE_HEADER) for one in server.seen] == [[], ["1 2"]]
 
 
-async def test_it_is_told_on_a_real_connection_new_or_kept(door: ClientKind) -> None:
+async def test_it_is_told_on_a_real_connection_new_or_kept(client_kind: ClientKind) -> None:
     heads: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -53,7 +55,7 @@ async def test_it_is_told_on_a_real_connection_new_or_kept(door: ClientKind) -> 
             await peer.send(OK)
 
     with served(script) as upstream:
-        async with door.open(mesh_of(upstream.port)) as client:
+        async with client_kind.open(mesh_of(upstream.port)) as client:
             with meshlib.deadline(60.0):
                 await client.get("http://users/")
                 await client.get("http://users/")

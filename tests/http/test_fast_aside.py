@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from support.doors import mesh_of
+from support.client_kinds import mesh_of
 from support.loopback import Trust
 from support.scripted import OK, Peer, Script, Server, answering, serving
 

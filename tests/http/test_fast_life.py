@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from support.doors import add, in_flight, mesh_of
+from support.client_kinds import add, in_flight, mesh_of
 from support.scripted import OK, Peer, answering, once, serving
 
 import meshlib

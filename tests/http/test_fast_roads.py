@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.doors import mesh_of
+from support.client_kinds import mesh_of
 from support.scripted import Peer, Script, answering, once, serving
 
 import meshlib

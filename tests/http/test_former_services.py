@@ -13,7 +13,7 @@ from typing import Any
 import anyio.to_thread
 import httpx2
 import pytest
-from support.doors import WIRED, ClientKind, Handle, add, mesh_of
+from support.client_kinds import WIRED, ClientKind, Handle, add, mesh_of
 from support.loopback import served
 from support.scripted import Server, answering
 
@@ -29,7 +29,7 @@ TOKEN = {"Authorization": "Bearer secret"}
 
 
 @pytest.fixture
-def door(wired: ClientKind) -> ClientKind:
+def client_kind(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -95,24 +95,24 @@ WAYS: dict[str, Callable[[Handle, str], Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_no_way_leads_out_for_a_name_that_was_a_service(door: ClientKind, two: Two, way: str) -> None:
+async def test_no_way_leads_out_for_a_name_that_was_a_service(client_kind: ClientKind, two: Two, way: str) -> None:
     mesh, go = two.mesh(), WAYS[way]
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         await go(client, two.url)  # so that whatever remembers a way has one
         await go(client, two.url)
         two.lose_the_service(mesh)
         with pytest.raises(NoEndpoint, match="was a name of service 'localhost'") as caught:
             await go(client, two.url)
-    assert isinstance(caught.value, door.lib.ConnectError) and str(caught.value.request.url) == two.url
+    assert isinstance(caught.value, client_kind.lib.ConnectError) and str(caught.value.request.url) == two.url
     assert "nothing was sent" in str(caught.value)
     two.assert_untouched()
     assert len(two.own.requests) == 2
 
 
 @pytest.mark.parametrize("host", ["LOCALHOST", "localhost.", "Localhost."])
-async def test_another_spelling_of_the_name_leads_out_no_more(door: ClientKind, two: Two, host: str) -> None:
+async def test_another_spelling_of_the_name_leads_out_no_more(client_kind: ClientKind, two: Two, host: str) -> None:
     mesh = two.mesh()
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         two.lose_the_service(mesh)
         for url in (f"http://{host}:{two.stranger.port}/", f"http://{host}/", f"https://{host}/"):
             with pytest.raises(NoEndpoint, match="was a name of service 'localhost'"):
@@ -120,12 +120,12 @@ async def test_another_spelling_of_the_name_leads_out_no_more(door: ClientKind, 
     two.assert_untouched()
 
 
-async def test_a_redirect_to_the_name_is_not_followed(door: ClientKind, two: Two) -> None:
+async def test_a_redirect_to_the_name_is_not_followed(client_kind: ClientKind, two: Two) -> None:
     answer = f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {two.url}\r\nContent-Length: 0\r\n\r\n".encode()
     with served(answering(answer)) as other:
         mesh = two.mesh()
         cluster = add(mesh, other.port, name="other")
-        async with door.open(mesh, follow_redirects=True, headers=TOKEN) as client:
+        async with client_kind.open(mesh, follow_redirects=True, headers=TOKEN) as client:
             two.lose_the_service(mesh)
             add(mesh, cluster.balancer.endpoints[0], name="other")
             for go in (client.get, lambda url: client.post(url, json={})):
@@ -135,10 +135,10 @@ async def test_a_redirect_to_the_name_is_not_followed(door: ClientKind, two: Two
     assert len(other.requests) == 2
 
 
-async def test_the_rules_of_egress_lead_out_only_what_they_name(door: ClientKind, two: Two) -> None:
+async def test_the_rules_of_egress_lead_out_only_what_they_name(client_kind: ClientKind, two: Two) -> None:
     mesh = two.mesh()
     everything = Routed("egress", routes=[Route(outside=True)])
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         two.lose_the_service(mesh, unknown=everything)
         with pytest.raises(NoEndpoint, match="was a name of service 'localhost'"):
             await client.get(two.url)
@@ -148,17 +148,17 @@ async def test_the_rules_of_egress_lead_out_only_what_they_name(door: ClientKind
     assert len(two.stranger.requests) == 1
 
 
-async def test_strangers_that_never_were_services_go_out_as_before(door: ClientKind, two: Two) -> None:
+async def test_strangers_that_never_were_services_go_out_as_before(client_kind: ClientKind, two: Two) -> None:
     mesh = two.mesh()
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         two.lose_the_service(mesh)
         assert (await client.get(f"http://127.0.0.1:{two.stranger.port}/")).text == "ok"
 
 
-async def test_the_service_is_back_as_soon_as_the_mesh_has_it_again(door: ClientKind, two: Two) -> None:
+async def test_the_service_is_back_as_soon_as_the_mesh_has_it_again(client_kind: ClientKind, two: Two) -> None:
     mesh = two.mesh()
     before = mesh.current
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         two.lose_the_service(mesh)
         mesh.publish(lambda now: before)
         assert (await client.get(two.url)).text == "ok"
@@ -168,7 +168,9 @@ async def test_the_service_is_back_as_soon_as_the_mesh_has_it_again(door: Client
     two.assert_untouched()
 
 
-async def test_a_retry_does_not_go_out_when_the_service_goes_between_two_attempts(door: ClientKind, two: Two) -> None:
+async def test_a_retry_does_not_go_out_when_the_service_goes_between_two_attempts(
+    client_kind: ClientKind, two: Two
+) -> None:
     """The first attempt fails after the service was lost."""
     mesh = two.mesh()
 
@@ -180,13 +182,13 @@ async def test_a_retry_does_not_go_out_when_the_service_goes_between_two_attempt
     with served(lose) as failing:
         add_again = mesh_of(failing.port, name="localhost").current
         mesh.publish(lambda now: replace(add_again))
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             with pytest.raises(NoEndpoint, match="was a name of service 'localhost'"):
                 await client.get(two.url)
     two.assert_untouched()
 
 
-async def test_a_mirror_goes_to_a_cluster_or_nowhere(door: ClientKind, two: Two) -> None:
+async def test_a_mirror_goes_to_a_cluster_or_nowhere(client_kind: ClientKind, two: Two) -> None:
     mesh = mesh_of(two.own.port, name="users")
     add(mesh, two.own.port, name="localhost")
     rule = Route(to=Split("users"), mirrors=[Mirror("localhost")])
@@ -196,18 +198,22 @@ async def test_a_mirror_goes_to_a_cluster_or_nowhere(door: ClientKind, two: Two)
         return replace(now, routes=RouteTable([Routed("users", routes=[rule])]), clusters=clusters)
 
     mesh.publish(without)
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         assert (await client.get("http://users/")).text == "ok"
     two.assert_untouched()
 
 
-@pytest.mark.parametrize("door", [door for door in WIRED if door.lib is httpx2], ids=lambda door: door.name)
-async def test_no_websocket_is_opened_to_the_name(door: ClientKind, two: Two) -> None:
+@pytest.mark.parametrize(
+    "client_kind",
+    [client_kind for client_kind in WIRED if client_kind.lib is httpx2],
+    ids=lambda client_kind: client_kind.name,
+)
+async def test_no_websocket_is_opened_to_the_name(client_kind: ClientKind, two: Two) -> None:
     mesh = two.mesh()
     two.lose_the_service(mesh)
-    async with door.open(mesh) as client:
+    async with client_kind.open(mesh) as client:
         with pytest.raises(NoEndpoint, match="was a name of service 'localhost'"):
-            if door.is_async:
+            if client_kind.is_async:
                 async with client.client.websocket(two.url.replace("http", "ws")):
                     pass
             else:

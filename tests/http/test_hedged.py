@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from support.doors import CLIENT_KINDS, ClientKind, HandClock, Server, in_flight, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, HandClock, Server, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer
 
@@ -27,8 +27,11 @@ AT_ONCE = {"delay": 0.0}  # both attempts go out in one go; nothing here waits f
 RawResponse = Callable[[Any], Awaitable[Any]]
 
 
-@pytest.fixture(params=[door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
-def door(request: pytest.FixtureRequest) -> ClientKind:
+@pytest.fixture(
+    params=[client_kind for client_kind in CLIENT_KINDS if client_kind.is_async],
+    ids=lambda client_kind: client_kind.name,
+)
+def client_kind(request: pytest.FixtureRequest) -> ClientKind:
     found: ClientKind = request.param
     return found
 
@@ -36,19 +39,19 @@ def door(request: pytest.FixtureRequest) -> ClientKind:
 class Fleet:
     """A transport whose answers come from the test, one coroutine function per attempt, in their order."""
 
-    def __init__(self, door: ClientKind, *answers: RawResponse) -> None:
+    def __init__(self, client_kind: ClientKind, *answers: RawResponse) -> None:
         self.seen: list[str] = []
         self._answers = answers
-        self.transport = door.lib.MockTransport(self)
+        self.transport = client_kind.lib.MockTransport(self)
 
     async def __call__(self, request: Any) -> Any:
         self.seen.append(request.url.host)
         return await self._answers[len(self.seen) - 1](request)
 
 
-def ok(door: ClientKind) -> RawResponse:
+def ok(client_kind: ClientKind) -> RawResponse:
     async def answer(request: Any) -> Any:
-        return door.lib.Response(200, stream=door.body(request.url.host.encode()))
+        return client_kind.lib.Response(200, stream=client_kind.body(request.url.host.encode()))
 
     return answer
 
@@ -58,11 +61,11 @@ async def silent(request: Any) -> Any:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_loser_gives_back_what_it_held_and_says_nothing(door: ClientKind, stream: bool) -> None:
+async def test_the_loser_gives_back_what_it_held_and_says_nothing(client_kind: ClientKind, stream: bool) -> None:
     breaker, bulkhead, events = CircuitBreaker(name="users"), Bulkhead(2, name="users"), list[Event]()
     mesh = mesh_of(gates=[breaker, bulkhead], hedge=AT_ONCE)
-    fleet = Fleet(door, silent, ok(door))
-    async with door.open(mesh, transport=fleet.transport) as client:
+    fleet = Fleet(client_kind, silent, ok(client_kind))
+    async with client_kind.open(mesh, transport=fleet.transport) as client:
         mesh.subscribe(events.append)
         response = await client.send(client.build_request("GET", "http://users/"), stream=stream)
         assert (in_flight(mesh), bulkhead.metrics().in_flight) == ((1, 1) if stream else (0, 0))
@@ -75,10 +78,10 @@ async def test_the_loser_gives_back_what_it_held_and_says_nothing(door: ClientKi
     assert [ends[host].attempt for host in fleet.seen] == [1, 2]
 
 
-async def test_an_attempt_is_measured_to_its_own_headers(door: ClientKind) -> None:
+async def test_an_attempt_is_measured_to_its_own_headers(client_kind: ClientKind) -> None:
     clock, body_may_come, second_is_out = [100.0], anyio.Event(), anyio.Event()
 
-    class Slowly(door.lib.AsyncByteStream):  # type: ignore[misc, name-defined]
+    class Slowly(client_kind.lib.AsyncByteStream):  # type: ignore[misc, name-defined]
         async def __aiter__(self) -> Any:
             second_may_go.set()
             await body_may_come.wait()
@@ -88,7 +91,7 @@ async def test_an_attempt_is_measured_to_its_own_headers(door: ClientKind) -> No
 
     async def first(request: Any) -> Any:
         clock[0] += 1.0
-        return door.lib.Response(200, stream=Slowly())
+        return client_kind.lib.Response(200, stream=Slowly())
 
     async def second(request: Any) -> Any:
         second_is_out.set()
@@ -97,8 +100,8 @@ async def test_an_attempt_is_measured_to_its_own_headers(door: ClientKind) -> No
     events: list[Event] = []
     mesh = mesh_of(hedge=AT_ONCE, runtime=HandClock(clock))
     mesh.subscribe(events.append)
-    fleet = Fleet(door, first, second)
-    async with door.open(mesh, transport=fleet.transport) as client, anyio.create_task_group() as group:
+    fleet = Fleet(client_kind, first, second)
+    async with client_kind.open(mesh, transport=fleet.transport) as client, anyio.create_task_group() as group:
 
         async def later() -> None:
             await second_is_out.wait()
@@ -111,7 +114,7 @@ async def test_an_attempt_is_measured_to_its_own_headers(door: ClientKind) -> No
     assert took[fleet.seen[0]] == 1.0
 
 
-async def test_a_limit_of_connections_comes_free_whoever_wins(door: ClientKind) -> None:
+async def test_a_limit_of_connections_comes_free_whoever_wins(client_kind: ClientKind) -> None:
     async def dead(peer: Peer) -> None:
         await peer.request()
         arrived.release()
@@ -127,7 +130,7 @@ async def test_a_limit_of_connections_comes_free_whoever_wins(door: ClientKind) 
     arrived = threading.Semaphore(0)
     with served(dead) as one, served(quick) as two:
         mesh = mesh_of(one.port, two.port, hedge=AT_ONCE)
-        async with door.open(mesh, limits=door.lib.Limits(max_connections=2), timeout=60.0) as client:
+        async with client_kind.open(mesh, limits=client_kind.lib.Limits(max_connections=2), timeout=60.0) as client:
             for _ in range(6):
                 async with client.stream("GET", "http://users/") as response:
                     assert await client.read(response) == b"ok"
@@ -140,7 +143,7 @@ async def test_a_limit_of_connections_comes_free_whoever_wins(door: ClientKind) 
     assert in_flight(mesh) == 0
 
 
-async def test_what_may_not_reach_two_servers_is_not_hedged(door: ClientKind) -> None:
+async def test_what_may_not_reach_two_servers_is_not_hedged(client_kind: ClientKind) -> None:
     for method, headers, sent in (("POST", {}, 1), ("PATCH", {}, 1), ("POST", {"idempotency-key": "1"}, 2)):
         both = anyio.Event()
         seen: list[str] = []
@@ -152,28 +155,28 @@ async def test_what_may_not_reach_two_servers_is_not_hedged(door: ClientKind) ->
             for _ in range(5):  # time enough for a second attempt to begin
                 await anyio.lowlevel.checkpoint()
             await both.wait()
-            return door.lib.Response(200)
+            return client_kind.lib.Response(200)
 
         mesh = mesh_of(hedge=AT_ONCE)
-        async with door.open(mesh, transport=door.lib.MockTransport(answer)) as client:
+        async with client_kind.open(mesh, transport=client_kind.lib.MockTransport(answer)) as client:
             await client.request(method, "http://users/", content=b"x", headers=headers)
         assert len(seen) == sent
 
 
-async def test_the_error_names_the_attempt_that_it_came_from(door: ClientKind) -> None:
+async def test_the_error_names_the_attempt_that_it_came_from(client_kind: ClientKind) -> None:
     second_failed = anyio.Event()
 
     async def first(request: Any) -> Any:
         await second_failed.wait()
-        raise door.lib.ReadError("first")
+        raise client_kind.lib.ReadError("first")
 
     async def second(request: Any) -> Any:
         second_failed.set()
-        raise door.lib.ReadError("second")
+        raise client_kind.lib.ReadError("second")
 
-    fleet = Fleet(door, first, second)
-    async with door.open(mesh_of(hedge=AT_ONCE, attempts=1), transport=fleet.transport) as client:
-        with pytest.raises(door.lib.ReadError, match="first") as caught:
+    fleet = Fleet(client_kind, first, second)
+    async with client_kind.open(mesh_of(hedge=AT_ONCE, attempts=1), transport=fleet.transport) as client:
+        with pytest.raises(client_kind.lib.ReadError, match="first") as caught:
             await client.get("http://users/")
     error: Any = caught.value
     assert (error.endpoint.partition(":")[0], error.attempt) == (fleet.seen[0], 1)
@@ -187,23 +190,23 @@ async def test_a_sync_client_of_a_hedged_service_sends_once(sync: ClientKind) ->
     assert len(server.seen) == 1
 
 
-async def test_a_first_answer_that_was_not_good_enough_is_closed(door: ClientKind) -> None:
+async def test_a_first_answer_that_was_not_good_enough_is_closed(client_kind: ClientKind) -> None:
     """Whether a better one came, or the caller went away while waiting for it."""
     for answered in (True, False):
-        busy, second_may_go, out = door.body(b"busy"), anyio.Event(), anyio.Event()
+        busy, second_may_go, out = client_kind.body(b"busy"), anyio.Event(), anyio.Event()
 
         async def first(request: Any, busy: Any = busy, out: anyio.Event = out) -> Any:
             await out.wait()
-            return door.lib.Response(503, stream=busy)
+            return client_kind.lib.Response(503, stream=busy)
 
         async def second(request: Any, go: anyio.Event = second_may_go, out: anyio.Event = out) -> Any:
             out.set()
             await go.wait()
-            return door.lib.Response(200, stream=door.body(b"good"))
+            return client_kind.lib.Response(200, stream=client_kind.body(b"good"))
 
         bulkhead = Bulkhead(2, name="users")
         mesh = mesh_of(gates=[bulkhead], hedge=AT_ONCE, attempts=1)
-        async with door.open(mesh, transport=Fleet(door, first, second).transport) as client:
+        async with client_kind.open(mesh, transport=Fleet(client_kind, first, second).transport) as client:
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
 
@@ -226,7 +229,7 @@ async def test_a_first_answer_that_was_not_good_enough_is_closed(door: ClientKin
         assert (in_flight(mesh), bulkhead.metrics().in_flight) == (0, 0)
 
 
-async def test_the_answers_headers_are_edited_as_the_winners_rule_says(door: ClientKind) -> None:
+async def test_the_answers_headers_are_edited_as_the_winners_rule_says(client_kind: ClientKind) -> None:
     """Between two attempts the routes change: each is edited as the decision for it says."""
 
     def arm(name: str) -> RouteTable:
@@ -239,18 +242,18 @@ async def test_the_answers_headers_are_edited_as_the_winners_rule_says(door: Cli
         mesh.publish(lambda now: replace(now, routes=arm("second")))
         await second_is_out.wait()
         first_answered.set()
-        return door.lib.Response(503, text="first")
+        return client_kind.lib.Response(503, text="first")
 
     async def second(request: Any) -> Any:
         second_is_out.set()
         await first_answered.wait()
         for _ in range(5):
             await anyio.lowlevel.checkpoint()
-        return door.lib.Response(503, text="second")
+        return client_kind.lib.Response(503, text="second")
 
     mesh = mesh_of(hedge={"delay": 0.001}, attempts=1)
     mesh.publish(lambda now: replace(now, routes=arm("first")))
-    async with door.open(mesh, transport=Fleet(door, first, second).transport) as client:
+    async with client_kind.open(mesh, transport=Fleet(client_kind, first, second).transport) as client:
         response = await client.get("http://users/")
     assert (response.text, response.headers["x-arm"]) == ("first", "first")
     assert not [name for name in response.__dict__ if name.startswith("_meshlib")]

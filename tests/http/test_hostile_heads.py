@@ -16,7 +16,7 @@ from typing import Any
 import h11
 import h11._readers
 import pytest
-from support.doors import WIRED, ClientKind, mesh_of
+from support.client_kinds import WIRED, ClientKind, mesh_of
 from support.loopback import Trust, served
 from support.regex_steps import TooMany, steps
 from support.scripted import OK, Peer, answering, once
@@ -69,7 +69,7 @@ ODD = {
 
 
 LOOPS: dict[str, Any] = {"asyncio": "asyncio", "uvloop": ("asyncio", {"use_uvloop": True}), "trio": "trio"}
-WAYS = [(door, loop) for door in WIRED for loop in (LOOPS if door.is_async else ["asyncio"])]
+WAYS = [(client_kind, loop) for client_kind in WIRED for loop in (LOOPS if client_kind.is_async else ["asyncio"])]
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: f"{way[0].name}-{way[1]}")

@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXC
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support.doors import TLS, mesh_of
+from support.client_kinds import TLS, mesh_of
 from support.scripted import answering, serving
 
 import meshlib

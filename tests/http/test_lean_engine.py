@@ -10,7 +10,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.doors import cluster_of, in_flight, mesh_of
+from support.client_kinds import cluster_of, in_flight, mesh_of
 from support.scripted import Peer, serving
 
 from meshlib import Bulkhead, BulkheadFull, CircuitBreaker, Mesh, MeshClient, RetryBudget

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.doors import ClientKind, HandClock, Server, mesh_of
+from support.client_kinds import ClientKind, HandClock, Server, mesh_of
 
 from meshlib import BreakerOpen
 from meshlib.http.engine.retry_after import parse_retry_after, response_retry_after
@@ -39,24 +39,24 @@ def test_an_error_may_carry_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(door: ClientKind) -> None:
+async def test_who_is_asked_to_stay_away_too_long_gives_up_at_once(client_kind: ClientKind) -> None:
     def busy(request: Any) -> Any:
-        return door.lib.Response(503, headers={"retry-after": "3600"})
+        return client_kind.lib.Response(503, headers={"retry-after": "3600"})
 
-    server = Server(door, busy, 200)
-    async with door.open(mesh_of(), transport=server.transport) as client:
+    server = Server(client_kind, busy, 200)
+    async with client_kind.open(mesh_of(), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 503
     assert len(server.seen) == 1
 
 
 @pytest.mark.anyio
-async def test_a_short_wait_is_waited(door: ClientKind) -> None:
+async def test_a_short_wait_is_waited(client_kind: ClientKind) -> None:
     clock = [100.0]
 
     def busy(request: Any) -> Any:
-        return door.lib.Response(503, headers={"retry-after": "7"})
+        return client_kind.lib.Response(503, headers={"retry-after": "7"})
 
-    server = Server(door, busy, 200)
-    async with door.open(mesh_of(runtime=HandClock(clock)), transport=server.transport) as client:
+    server = Server(client_kind, busy, 200)
+    async with client_kind.open(mesh_of(runtime=HandClock(clock)), transport=server.transport) as client:
         assert (await client.get("http://users/")).status_code == 200
     assert clock == [107.0]

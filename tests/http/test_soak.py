@@ -6,15 +6,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.doors import CLIENT_KINDS, ClientKind, mesh_of
+from support.client_kinds import CLIENT_KINDS, ClientKind, mesh_of
 from support.soaking import soak
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["httpx", "fast"])
-@pytest.mark.parametrize("door", [door for door in CLIENT_KINDS if door.is_async], ids=lambda door: door.name)
+@pytest.mark.parametrize(
+    "client_kind",
+    [client_kind for client_kind in CLIENT_KINDS if client_kind.is_async],
+    ids=lambda client_kind: client_kind.name,
+)
 def test_every_request_ends_typed_and_in_time_and_nothing_is_sent_twice(
-    door: ClientKind, fast: bool, tmp_path: Path
+    client_kind: ClientKind, fast: bool, tmp_path: Path
 ) -> None:
-    run = asyncio.run(soak(door, tmp_path, lambda requests, blows: requests >= 150 and blows >= 3, mesh_of, fast=fast))
+    run = asyncio.run(
+        soak(client_kind, tmp_path, lambda requests, blows: requests >= 150 and blows >= 3, mesh_of, fast=fast)
+    )
     assert run.complaints == []
     assert run.outcomes["answer"] >= 50

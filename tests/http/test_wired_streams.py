@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from support.doors import ClientKind, Server, in_flight, mesh_of
+from support.client_kinds import ClientKind, Server, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer, answering, once
 
@@ -23,7 +23,7 @@ SLOWLY = 0.05  # seconds that the body takes
 
 
 @pytest.fixture
-def door(wired: ClientKind) -> ClientKind:
+def client_kind(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -42,12 +42,14 @@ class Halting:
             await peer.send(b"body")
 
 
-async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_with_the_headers(door: ClientKind) -> None:
+async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_with_the_headers(
+    client_kind: ClientKind,
+) -> None:
     halting, events = Halting(), list[Event]()
     with served(halting) as server:
         mesh = mesh_of(server.port)
         mesh.subscribe(events.append)
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             async with client.stream("GET", "http://users/") as response:
                 assert in_flight(mesh) == 1
                 await anyio.sleep(SLOWLY)
@@ -58,13 +60,13 @@ async def test_a_stream_is_in_flight_until_it_is_closed_and_its_latency_ends_wit
     assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
 
 
-async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: ClientKind) -> None:
-    if not (door.is_async and door.fast) or asyncio._get_running_loop() is None:
+async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(client_kind: ClientKind) -> None:
+    if not (client_kind.is_async and client_kind.fast) or asyncio._get_running_loop() is None:
         return  # only there can one see from outside when the headers have come
     halting, events = Halting(), list[Event]()
     with served(halting) as server:
         mesh = mesh_of(server.port)
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             halting.go.set()
             assert (await client.get("http://users/")).text == "body"  # opens the client
             halting.go.clear()
@@ -81,11 +83,13 @@ async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(door: Clien
     assert response.elapsed.total_seconds() - attempt.took >= SLOWLY
 
 
-async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_seen_nothing(door: ClientKind) -> None:
+async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_seen_nothing(
+    client_kind: ClientKind,
+) -> None:
     half = once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
     with served(half, answering()) as server:
-        async with door.open(mesh_of(server.port)) as client:
-            with pytest.raises(door.lib.RemoteProtocolError) as caught:
+        async with client_kind.open(mesh_of(server.port)) as client:
+            with pytest.raises(client_kind.lib.RemoteProtocolError) as caught:
                 async with client.stream("GET", "http://users/") as response:
                     await client.read(response)
             assert len(server.requests) == 1
@@ -93,16 +97,16 @@ async def test_a_body_that_breaks_is_asked_for_again_only_while_the_caller_has_s
             assert (error.service, error.attempt) == ("users", 1)
             assert (await client.get("http://users/")).text == "ok"
     with served(half, answering()) as server:
-        async with door.open(mesh_of(server.port)) as client:
+        async with client_kind.open(mesh_of(server.port)) as client:
             assert (await client.get("http://users/")).text == "ok"
     assert len(server.requests) == 2
 
 
-async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door: ClientKind) -> None:
+async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(client_kind: ClientKind) -> None:
     busy = once(b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nhalf")
     with served(busy, answering()) as server:
         mesh = mesh_of(server.port)
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             async with client.stream("GET", "http://users/") as response:
                 assert (response.status_code, await client.read(response)) == (200, b"ok")
     assert len(server.requests) == 2
@@ -112,17 +116,17 @@ async def test_a_streamed_answer_is_asked_for_again_before_it_is_handed_out(door
 @pytest.mark.parametrize("waiting", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_the_server(
-    door: ClientKind, waiting: bool, own: bool
+    client_kind: ClientKind, waiting: bool, own: bool
 ) -> None:
     """Cut while somebody waits for its bytes or before, over the mesh's connections or a transport of the caller."""
-    if waiting and not door.is_async:
+    if waiting and not client_kind.is_async:
         return  # a thread that waits for bytes does not notice that its socket was closed
     halting, events, caught = Halting(), list[Event](), list[Any]()
-    kind = door.lib.AsyncHTTPTransport if door.is_async else door.lib.HTTPTransport
+    kind = client_kind.lib.AsyncHTTPTransport if client_kind.is_async else client_kind.lib.HTTPTransport
     with served(halting) as server:
         mesh = mesh_of(server.port)
         mesh.subscribe(events.append)
-        async with door.open(mesh, **({"transport": kind()} if own else {})) as client:
+        async with client_kind.open(mesh, **({"transport": kind()} if own else {})) as client:
             response = await client.send(client.build_request("GET", "http://users/"), stream=True)
 
             async def read() -> None:
@@ -134,27 +138,27 @@ async def test_closing_the_client_ends_an_open_stream_and_is_no_evidence_about_t
                 if waiting:
                     tasks.start_soon(read)
                     await anyio.wait_all_tasks_blocked()
-                await (client.aclose() if door.is_async else anyio.to_thread.run_sync(client.client.close))
+                await (client.aclose() if client_kind.is_async else anyio.to_thread.run_sync(client.client.close))
                 if not waiting:
                     tasks.start_soon(read)
         halting.go.set()
     [error] = caught
-    assert isinstance(error, door.lib.ReadError)  # as in httpx
+    assert isinstance(error, client_kind.lib.ReadError)  # as in httpx
     assert error.request is response.request
     assert error.service == "users"
     [attempt] = [event for event in events if isinstance(event, AttemptFinished)]
     assert (attempt.verdict, in_flight(mesh)) == (Verdict.IGNORED, 0)
 
 
-def pieces(door: ClientKind) -> Any:
+def pieces(client_kind: ClientKind) -> Any:
     async def one_by_one() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
 
-    return one_by_one() if door.is_async else iter([b"one", b"two"])
+    return one_by_one() if client_kind.is_async else iter([b"one", b"two"])
 
 
-async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: ClientKind) -> None:
+async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(client_kind: ClientKind) -> None:
     heads: list[bytes] = []
 
     async def busy(peer: Peer) -> None:
@@ -164,18 +168,18 @@ async def test_an_upload_that_comes_in_pieces_is_sent_once_and_framed(door: Clie
         await peer.reader.read()
 
     with served(busy, answering(OK)) as server:
-        async with door.open(mesh_of(server.port)) as client:
-            response = await client.put("http://users/", content=pieces(door))
+        async with client_kind.open(mesh_of(server.port)) as client:
+            response = await client.put("http://users/", content=pieces(client_kind))
             assert response.status_code == 503  # not a second time: it can be read only once
             assert (await client.put("http://users/", content=b"onetwo")).text == "ok"
     assert b"transfer-encoding: chunked" in heads[0].lower()
     assert len(server.requests) == 2
 
 
-async def test_the_handed_out_stream_belongs_to_the_callers_own_transport_too(door: ClientKind) -> None:
-    server = Server(door, lambda request: door.lib.Response(200, stream=door.body(b"a", b"b")))
+async def test_the_handed_out_stream_belongs_to_the_callers_own_transport_too(client_kind: ClientKind) -> None:
+    server = Server(client_kind, lambda request: client_kind.lib.Response(200, stream=client_kind.body(b"a", b"b")))
     mesh = mesh_of()
-    async with door.open(mesh, transport=server.transport) as client:
+    async with client_kind.open(mesh, transport=server.transport) as client:
         async with client.stream("GET", "http://users/") as response:
             assert await client.chunks(response) == [b"a", b"b"]
     assert in_flight(mesh) == 0

@@ -193,15 +193,15 @@ def response_is_wrong(content: bytes) -> bool:
 
 def what_is_held(client: Any, mesh: Mesh, bulkhead: Bulkhead) -> dict[str, int]:
     """All that should be nought when nobody asks for anything."""
-    door = client.__dict__["_meshlib_door"]
-    stations = door.lane._stations.values() if door.lane is not None else ()
+    state = client.__dict__["_meshlib_door"]
+    stations = state.lane._stations.values() if state.lane is not None else ()
     pools = [pool for station in stations for pool in station._pools.values()]
     endpoints = [endpoint for cluster in mesh.current.clusters.values() for endpoint in cluster.balancer.endpoints]
     return {
         "in flight": sum(endpoint.pending for endpoint in endpoints),
         "bulkhead": bulkhead.metrics().in_flight + bulkhead.metrics().waiting,
-        "busy": len(door.busy),
-        "limit": door.limit._places.metrics().in_flight if door.limit is not None else 0,
+        "busy": len(state.busy),
+        "limit": state.limit._places.metrics().in_flight if state.limit is not None else 0,
         "active connections": sum(pool.active for pool in pools),
         "pending for a connection": sum(pool.pending for pool in pools),
         "tasks": len(asyncio.all_tasks()) - 1,
@@ -214,10 +214,10 @@ def open_files() -> int:
 
 
 async def soak(
-    door: Any, folder: Path, enough: Callable[[int, int], bool], mesh_of: Callable[..., Mesh], *, fast: bool
+    client_kind: Any, folder: Path, enough: Callable[[int, int], bool], mesh_of: Callable[..., Mesh], *, fast: bool
 ) -> Soak:
     """A mesh with everything on over four victims."""
-    victims = [Victim(folder / f"{door.name} {fast} {number}.log", number) for number in range(4)]
+    victims = [Victim(folder / f"{client_kind.name} {fast} {number}.log", number) for number in range(4)]
     try:
         files = open_files()
         bulkhead = Bulkhead(TASKS, max_wait=1.0, name="users")
@@ -230,8 +230,8 @@ async def soak(
             attempts=3,
             hedge={"delay": 0.05, "max_extra_load": 0.5},
         )
-        async with door.kind(mesh=mesh, fast=fast, limits=door.lib.Limits(max_connections=50)) as client:
-            run = Soak(client, door.lib, victims, enough)
+        async with client_kind.kind(mesh=mesh, fast=fast, limits=client_kind.lib.Limits(max_connections=50)) as client:
+            run = Soak(client, client_kind.lib, victims, enough)
             await run.run()
             held = {name: number for name, number in what_is_held(client, mesh, bulkhead).items() if number}
             if held:

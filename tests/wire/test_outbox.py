@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 import pytest
-from support.doors import in_flight, mesh_of
+from support.client_kinds import in_flight, mesh_of
 from support.scripted import Peer, Server, answering, serving
 
 from meshlib import MeshClient

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.doors import ClientKind, cluster_of, in_flight, mesh_of
+from support.client_kinds import ClientKind, cluster_of, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer, Script, answering
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def door(wired: ClientKind) -> ClientKind:
+def client_kind(wired: ClientKind) -> ClientKind:
     return wired
 
 
@@ -55,14 +55,14 @@ def probes(server: Any) -> int:
 
 @pytest.mark.parametrize(("name", "settings"), [("prequal", {"age": 60.0}), ("default", {"rate": 2.0})])
 async def test_calls_bring_probes_and_probes_bring_reports(
-    door: ClientKind, name: str, settings: dict[str, Any]
+    client_kind: ClientKind, name: str, settings: dict[str, Any]
 ) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(served(busy(*load))) for load in ((2, 0.5), (3, 0.1), (9, 0.3))]
         mesh = mesh_of(*(server.port for server in servers))
         stack.callback(mesh.close)
         rebalanced(mesh, name, **settings)
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             with anyio.fail_after(20):
                 while any(endpoint.report is None for endpoint in cluster_of(mesh).balancer.endpoints):
                     assert (await client.get("http://users/")).text == "ok"
@@ -71,12 +71,12 @@ async def test_calls_bring_probes_and_probes_bring_reports(
         assert in_flight(mesh) == 0  # a probe is no call
 
 
-async def test_who_does_not_know_probes_is_asked_once(door: ClientKind) -> None:
+async def test_who_does_not_know_probes_is_asked_once(client_kind: ClientKind) -> None:
     lost = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
     with served(answering(lost)) as server:
         mesh = mesh_of(server.port)
         rebalanced(mesh, "prequal")
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             await client.get("http://users/")
             await until(lambda: probes(server) == 1)
             await until(lambda: not HealthThread.of(mesh)._probing)  # the answer has been read, too
@@ -86,7 +86,7 @@ async def test_who_does_not_know_probes_is_asked_once(door: ClientKind) -> None:
         assert probes(server) == 1
 
 
-async def test_a_server_that_cannot_be_probed_costs_the_caller_nothing(door: ClientKind) -> None:
+async def test_a_server_that_cannot_be_probed_costs_the_caller_nothing(client_kind: ClientKind) -> None:
     async def hanging_probes(peer: Peer) -> None:
         while True:
             if PROBE_PATH.encode() in await peer.request():
@@ -97,7 +97,7 @@ async def test_a_server_that_cannot_be_probed_costs_the_caller_nothing(door: Cli
     with served(hanging_probes) as server:
         mesh = mesh_of(server.port)
         rebalanced(mesh, "prequal")
-        async with door.open(mesh) as client:
+        async with client_kind.open(mesh) as client:
             for _ in range(5):
                 assert (await client.get("http://users/")).text == "ok"
         mesh.close()

@@ -1,4 +1,4 @@
-"""All four doors through one handle, and small meshes for them.
+"""Client kinds: all four client classes through one handle, and small meshes for them.
 
 `ClientKind.make()` gives a client whose methods are awaited, whichever it is: a sync client works in a thread, as it
 would.
@@ -86,10 +86,14 @@ CLIENT_KINDS = [
     ClientKind(httpx2, meshlib.httpx2.MeshClient, is_async=True),
     ClientKind(httpx2, meshlib.httpx2.SyncMeshClient, is_async=False),
 ]
-# The async doors with the fast lane shut: over sockets each must do the same as with it.
+# The async client kinds off the fast path, too: over sockets each must do the same as on it.
 WIRED = [
     *CLIENT_KINDS,
-    *(ClientKind(door.lib, door.kind, is_async=True, fast=False) for door in CLIENT_KINDS if door.is_async),
+    *(
+        ClientKind(client_kind.lib, client_kind.kind, is_async=True, fast=False)
+        for client_kind in CLIENT_KINDS
+        if client_kind.is_async
+    ),
 ]
 
 
@@ -197,14 +201,14 @@ class Server:
     An answer is a status, an exception, a response, or a function of the request; the last one repeats.
     """
 
-    def __init__(self, door: ClientKind, *answers: Any) -> None:
-        self.door = door
+    def __init__(self, client_kind: ClientKind, *answers: Any) -> None:
+        self.client_kind = client_kind
         self.seen: list[Any] = []
         self.timeouts: list[dict[str, float | None]] = []  # as they were when the request came
         self._answers = list(answers or [200])
 
     def __call__(self, request: Any) -> Any:
-        if self.door.is_async:
+        if self.client_kind.is_async:
             return self._read_then_answer(request)
         request.read()
         return self._answer(request)
@@ -220,12 +224,12 @@ class Server:
         if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, int):
-            return self.door.lib.Response(answer, json={"endpoint": request.url.host})
+            return self.client_kind.lib.Response(answer, json={"endpoint": request.url.host})
         return answer(request) if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
 
     @property
     def transport(self) -> Any:
-        return self.door.lib.MockTransport(self)
+        return self.client_kind.lib.MockTransport(self)
 
     @property
     def hosts(self) -> list[str]:
