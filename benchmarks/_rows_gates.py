@@ -328,7 +328,7 @@ def throttle(kind: str) -> Row:
         return of("meshlib", "Throttle", of("meshlib", kind)(), name="bench")()
 
     def patient() -> Decorate:  # whatever fails, nothing is shed
-        return of("meshlib", "Throttle", of("meshlib", kind)(), name="bench", chance=lambda: 1.0)()
+        return of("meshlib", "Throttle", of("meshlib", kind)(), name="bench", random=lambda: 1.0)()
 
     # Finagle's average moves with time, of which our burst takes next to none: it would shed nothing.
     return Row(f"meshlib, {kind}", make, failing=patient, tight=None if kind == "NackThrottle" else make)

@@ -186,10 +186,9 @@ def quota(limit: float, per: float, name: str) -> Make:
     def make() -> Decorate:
         port = redis_port()
         redis, redis_async = importlib.import_module("redis"), importlib.import_module("redis.asyncio")
-        return importlib.import_module("meshlib").Quota(  # type: ignore[no-any-return]
-            limit, per=per, name=name, when_away="closed",
-            client=redis.Redis(port=port), async_client=redis_async.Redis(port=port),
-        )  # fmt: skip
+        meshlib = importlib.import_module("meshlib")
+        store = meshlib.RedisStore(redis.Redis(port=port), redis_async.Redis(port=port))
+        return meshlib.Quota(limit, per=per, store=store, when_away="closed", name=name)  # type: ignore[no-any-return]
 
     return make
 

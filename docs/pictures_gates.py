@@ -78,11 +78,11 @@ def adaptive_limit() -> str:
 def rate_limit() -> str:
     """When five ways of counting let calls through that come every 20 ms, at five a second."""
     rates: list[tuple[str, Rate]] = [
-        ("TokenBucket(5, 3)", TokenBucket(5, 3)),
+        ("TokenBucket(5, burst=3)", TokenBucket(5, burst=3)),
         ("Smooth(5)", Smooth(5)),
         ("FixedWindow(5)", FixedWindow(5)),
         ("SlidingWindow(5)", SlidingWindow(5)),
-        ("Cycles(1, 0.2)", Cycles(1, 0.2)),
+        ("Cycles(1, per=0.2)", Cycles(1, per=0.2)),
     ]
     canvas = Canvas((0, 4), (0, 5.4))
     for row, (name, rate) in enumerate(rates):
@@ -98,12 +98,12 @@ def rate_limit() -> str:
 
 def quota() -> str:
     """What three processes get of one quota when one of them is greedy: the bucket of the store, played through."""
-    bucket, dice = TokenBucket(10, 10), Random(3)
+    bucket, random = TokenBucket(10, burst=10), Random(3)
     got = [[0] * 12 for _ in range(3)]
     for tick in range(12 * 200):
         now = tick / 200
         for process, wants in enumerate((2.0, 4.0, 4.0 if now < 4 else 40.0)):
-            if dice.random() < wants / 200 and bucket.reserve(now) == 0:
+            if random.random() < wants / 200 and bucket.reserve(now) == 0:
                 got[process][int(now)] += 1
     canvas = Canvas((0, 12), (0, 22))
     for second in range(12):
@@ -129,11 +129,11 @@ def throttle() -> str:
     for place, (name, make, colour) in enumerate(kinds):
         points = []
         for taken in range(0, 101, 2):
-            by, dice = make(), Random(taken)
+            by, random = make(), Random(taken)
             for call in range(4000):
                 now = call / 40
                 by.ask(now)
-                by.record(dice.random() < taken / 100, now)
+                by.record(random.random() < taken / 100, now)
             points.append((taken / 100, by.probability(100.0)))
         canvas.line(points, colour)
         canvas.text(0.62, 0.95 - 0.08 * place, name, colour)
@@ -148,7 +148,7 @@ def throttle() -> str:
 
 def throttled_outage() -> str:
     """An overload of twenty seconds at 50 calls a second: what reaches the server."""
-    gate = Throttle(SreThrottle(window=10.0, slices=10), chance=Random(5).random)
+    gate = Throttle(SreThrottle(window=10.0, buckets=10), random=Random(5).random)
     sent, wanted = [0] * 60, 50
     for call in range(60 * wanted):
         now = call / wanted
@@ -169,10 +169,10 @@ def throttled_outage() -> str:
 def deadline_admission() -> str:
     """Of 20 calls a second more and more come too late: how many are refused."""
     gate, late, refused = DeadlineAdmission(), [0] * 60, [0] * 60
-    dice = Random(2)
+    random = Random(2)
     for call in range(60 * 20):
         now = call / 20
-        overdue = dice.random() < now / 60
+        overdue = random.random() < now / 60
         late[int(now)] += overdue
         try:
             gate.enter(now, now - 1.0 if overdue else inf)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .policies.fallback import Fallback
     from .policies.rate.quota import Quota
     from .policies.rate.rate_limit import Cycles, FixedWindow, RateLimit, SlidingWindow, Smooth, TokenBucket
+    from .policies.rate.redis_store import RedisStore
     from .policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
     from .policies.retry.hedge import Hedge
     from .policies.retry.hedge_delay import Percentile
@@ -109,6 +110,7 @@ __all__ = [
     "Quota",
     "RateLimit",
     "RateLimited",
+    "RedisStore",
     "Rejected",
     "RequestCache",
     "Retry",
@@ -182,6 +184,7 @@ _ROOMS = {
     ".policies.concurrency.thresholds": "Pool Thresholds",
     ".policies.rate.quota": "Quota",
     ".policies.rate.rate_limit": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
+    ".policies.rate.redis_store": "RedisStore",
     ".policies.retry.retry": "Retry",
     ".policies.retry.retry_hooks": "RetryHooks",
     ".policies.concurrency.thread_bulkhead": "ThreadBulkhead",

@@ -103,12 +103,12 @@ def pool() -> Subject:
 
 
 def rate() -> Subject:
-    gate = RateLimit(Smooth(20_000, 1.0, burst=5), max_wait=0.002)
+    gate = RateLimit(Smooth(20_000, per=1.0, burst=5), max_wait=0.002)
     return alone(gate, lambda: gate.metrics().waiting == 0)
 
 
 def keyed_rate() -> Subject:
-    gate = RateLimit(TokenBucket(20_000, 5), max_wait=0.002, key=lambda call: _item(call) % 7)
+    gate = RateLimit(TokenBucket(20_000, burst=5), max_wait=0.002, key=lambda call: _item(call) % 7)
     return alone(gate, lambda: gate.metrics().waiting == 0)
 
 

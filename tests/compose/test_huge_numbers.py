@@ -24,6 +24,7 @@ from meshlib.balancing import BasePicker, Endpoint
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import MeshError
 from meshlib.policies.concurrency.limit_algorithms import Gradient2
+from meshlib.policies.rate.redis_store import RedisStore
 from meshlib.policies.retry import backoff
 from meshlib.policies.retry.budget import ConcurrencyBudget
 
@@ -38,17 +39,19 @@ WITH: dict[str, dict[str, Any]] = {
     "SuccessRate": {"rate": 0.5, "window": 10, "backoff": 1.0},
     "SuccessRateWithin": {"rate": 0.5, "window": 10.0, "backoff": 1.0},
     "UnifiedAccrual": {"backoff": lambda: iter([1.0])},
-    "Quota": {"limit": 1e13, "client": object(), "when_away": "open"},
+    "Quota": {"limit": 1e13, "store": RedisStore(object()), "when_away": "open"},
     "RateLimit": {"limit": 1e13},
     "FixedLimit": {"limit": 5},
     "FixedWindow": {"limit": 5},
     "SlidingWindow": {"limit": 5},
+    "Smooth": {"limit": 5},
+    "Cycles": {"limit": 5},
     "WindowedLimit": {"delegate": Gradient2()},
     "take": {"waits": 1.0},
     "Aperture": {"peers": 10**13},
     "Maglev": {"size": 251},
 }
-TOGETHER = {"min_limit": "max_limit", "initial": "max_limit", "core_threads": "max_threads", "minimum_calls": "calls"}
+TOGETHER = {"min_limit": "max_limit", "initial": "max_limit", "min_threads": "max_threads", "minimum_calls": "calls"}
 # Made by others, which check the numbers; what a function is told; base classes.
 INTERNAL = {
     "CountWindow", "TimeWindow", "Totals", "Histogram", "ExpAverage", "Keys", "KeyedLimit", "Probes",
@@ -122,7 +125,7 @@ def test_the_guard_sees_what_it_is_for() -> None:
     seen = {param.id for param in POLICIES}
     assert {
         "Bulkhead(max_concurrent)", "Bulkhead(max_queue)", "SlidingWindow(limit)", "CircuitBreaker(window_calls)",
-        "CircuitBreaker(buckets)", "FailureRate(calls)", "SreThrottle(slices)", "Retry(attempts)", "Hedge(max_hedges)",
+        "CircuitBreaker(buckets)", "FailureRate(calls)", "SreThrottle(buckets)", "Retry(attempts)", "Hedge(max_hedges)",
         "Thresholds(requests)", "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(requests)",
         "Fallback(max_keys)", "RateLimit(max_keys)", "AdaptiveLimit(max_queue)",
     } <= seen  # fmt: skip
@@ -235,7 +238,7 @@ clusters:
     outlier: {consecutive_5xx: N, success_hosts: N, success_volume: N, failure_hosts: N, failure_volume: N}
     health_check: {tcp: on, healthy_threshold: N, unhealthy_threshold: N}
     breaker: {window_calls: N, minimum_calls: N, probes: N}
-    throttle: {minimum: N}
+    throttle: {minimum_calls: N}
     rate_limit: {limit: N, burst: N}
     adaptive_limit: {initial: N, min_limit: N, max_limit: N, max_queue: N}
     bulkhead: {max_concurrent: N, max_queue: N}

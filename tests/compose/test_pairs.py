@@ -215,7 +215,7 @@ async def test_a_timeout_outside_a_line_bounds_the_wait_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum=1), chance=lambda: 0.0)]
+    "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum_calls=1), random=lambda: 0.0)]
 )
 async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Callable[[], Any]) -> None:
     breaker = CircuitBreaker("users", consecutive_failures=2)

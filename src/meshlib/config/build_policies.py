@@ -34,7 +34,7 @@ def _breaker(model: BreakerModel, name: str, runtime: Runtime) -> Gate:
 
 
 def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:
-    shedding = SreThrottle(k=model.k, window=model.window, minimum=model.minimum)
+    shedding = SreThrottle(k=model.k, window=model.window, minimum_calls=model.minimum_calls)
     return Throttle(shedding, name=name, runtime=runtime)
 
 

@@ -105,7 +105,7 @@ class RateLimitModel(Model):
 class ThrottleModel(Model):
     k: float = Field(2.0, ge=1)
     window: Seconds = Field(120.0, gt=0)
-    minimum: int = Field(10, ge=0)
+    minimum_calls: int = Field(10, ge=0)
 
 
 class AdaptiveLimitModel(Model):

@@ -42,7 +42,7 @@ def test_threads_then_queue_then_refusal() -> None:
 
 
 def test_beyond_the_core_threads_the_queue_fills_before_threads_are_added() -> None:
-    pool, work = ThreadBulkhead(2, core_threads=1, max_queue=1), [Blocked() for _ in range(3)]
+    pool, work = ThreadBulkhead(2, min_threads=1, max_queue=1), [Blocked() for _ in range(3)]
     futures = [pool.submit(each) for each in work]
     assert work[0].started.wait(10)
     assert work[2].started.wait(10)  # the third: the second stands in the queue
@@ -55,7 +55,7 @@ def test_beyond_the_core_threads_the_queue_fills_before_threads_are_added() -> N
 
 
 def test_a_thread_above_the_core_ends_when_idle() -> None:
-    pool = ThreadBulkhead(1, core_threads=0, keep_alive=0.001)
+    pool = ThreadBulkhead(1, min_threads=0, keep_alive=0.001)
     assert pool.submit(int).result(10) == 0
     for thread in threading.enumerate():
         if thread.name == "meshlib threads":
@@ -64,7 +64,7 @@ def test_a_thread_above_the_core_ends_when_idle() -> None:
 
 
 def test_an_idle_thread_stays_when_the_others_have_ended_and_it_is_among_the_core() -> None:
-    pool, waits = ThreadBulkhead(3, core_threads=1, keep_alive=60.0), list[float]()
+    pool, waits = ThreadBulkhead(3, min_threads=1, keep_alive=60.0), list[float]()
     pool._threads = 3
     sleeper, job = _Idle(), _Job(int)
 
@@ -81,7 +81,7 @@ def test_an_idle_thread_stays_when_the_others_have_ended_and_it_is_among_the_cor
 
 
 def test_a_burst_leaves_the_core_threads_and_close_ends_them() -> None:
-    pool, works = ThreadBulkhead(4, core_threads=2, keep_alive=0.005, name="burst"), [Blocked() for _ in range(4)]
+    pool, works = ThreadBulkhead(4, min_threads=2, keep_alive=0.005, name="burst"), [Blocked() for _ in range(4)]
     running = [pool.submit(work) for work in works]
     for work in works:
         assert work.started.wait(10)
@@ -181,7 +181,7 @@ def test_async_functions_are_refused() -> None:
     ("settings", "field"),
     [
         ({"max_threads": 0}, "max_threads"),
-        ({"max_threads": 1, "core_threads": 2}, "core_threads"),
+        ({"max_threads": 1, "min_threads": 2}, "min_threads"),
         ({"keep_alive": 0}, "keep_alive"),
     ],
 )

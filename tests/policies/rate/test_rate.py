@@ -19,7 +19,7 @@ from meshlib.policies.rate.rate_limit import Cycles, RateLimit, SlidingWindow, S
 from meshlib.policies.shell.decorators import rate_limit
 from meshlib.runtime import SYSTEM
 
-BUILT_AT_IMPORT = RateLimit(Smooth(1000, 1.0), max_wait=inf)
+BUILT_AT_IMPORT = RateLimit(Smooth(1000, per=1.0), max_wait=inf)
 
 
 class Clock:
@@ -64,13 +64,13 @@ def test_polled_each_millisecond_it_admits_its_rate_and_no_more() -> None:
 
 def test_a_call_waits_for_its_permit_and_the_next_one_behind_it() -> None:
     clock = Clock()
-    work = RateLimit(Smooth(2, 1.0), max_wait=10.0, runtime=clock)(lambda: clock.time)
+    work = RateLimit(Smooth(2, per=1.0), max_wait=10.0, runtime=clock)(lambda: clock.time)
     assert [work() for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
 def test_a_wait_longer_than_the_longest_is_refused_and_takes_nothing() -> None:
     clock = Clock()
-    limit = RateLimit(Cycles(1, 1.0), max_wait=1.0, runtime=clock)
+    limit = RateLimit(Cycles(1, per=1.0), max_wait=1.0, runtime=clock)
     assert limit.reserve(0.0) == 0.0
     assert limit.reserve(0.0) == 1.0
     with pytest.raises(RateLimited):
@@ -80,7 +80,7 @@ def test_a_wait_longer_than_the_longest_is_refused_and_takes_nothing() -> None:
 
 def test_an_interrupted_wait_gives_its_time_to_the_next() -> None:
     clock = Clock()
-    limit = RateLimit(Smooth(1, 1.0), max_wait=inf, runtime=clock)
+    limit = RateLimit(Smooth(1, per=1.0), max_wait=inf, runtime=clock)
     limit.enter(0.0)
     clock.interrupt = True
     with pytest.raises(KeyboardInterrupt):
@@ -109,7 +109,7 @@ def test_the_deadline_in_force_here_is_seen_too() -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_wait_refunds_its_permit() -> None:
-    limit = RateLimit(Smooth(1, 3600.0), max_wait=inf)
+    limit = RateLimit(Smooth(1, per=3600.0), max_wait=inf)
     limit.enter(SYSTEM.now())
     for _ in range(20):
         async with anyio.create_task_group() as tasks:
@@ -124,7 +124,7 @@ async def test_a_cancelled_wait_refunds_its_permit() -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_wait_in_the_middle_moves_nobody_and_is_used_by_the_next() -> None:
-    limit = RateLimit(Smooth(1, 3600.0), max_wait=inf)
+    limit = RateLimit(Smooth(1, per=3600.0), max_wait=inf)
     limit.enter(SYSTEM.now())
     async with anyio.create_task_group() as tasks:
         scope = anyio.CancelScope()
@@ -156,7 +156,7 @@ def test_one_limit_made_at_import_time_serves_many_event_loops() -> None:
 
 
 def test_threads_together_get_no_more_than_the_limit() -> None:
-    limit, admitted = RateLimit(SlidingWindow(1000, 3600.0)), list[int]()
+    limit, admitted = RateLimit(SlidingWindow(1000, per=3600.0)), list[int]()
     work = limit(lambda: admitted.append(1))
 
     def run() -> None:

@@ -154,7 +154,7 @@ class KeyHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = RateLimit(TokenBucket(1.0, 2), max_keys=3)
+        self.gate = RateLimit(TokenBucket(1.0, burst=2), max_keys=3)
         self.model: dict[int, TokenBucket] = {}
         self.now = 0.0
 
@@ -165,7 +165,7 @@ class KeyHistory(RuleBasedStateMachine):
     @rule(key=st.integers(0, 8))
     def call(self, key: int) -> None:
         if self.gate.take(self.now, key) == 0:
-            assert self.model.setdefault(key, TokenBucket(1.0, 2)).reserve(self.now + 1e-6) >= 0
+            assert self.model.setdefault(key, TokenBucket(1.0, burst=2)).reserve(self.now + 1e-6) >= 0
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -177,7 +177,7 @@ class WaitHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = RateLimit(Smooth(1, 1.0), max_wait=5.0)
+        self.gate = RateLimit(Smooth(1, per=1.0), max_wait=5.0)
         self.now = 0.0
         self.held: list[float] = []
         self.used: list[float] = []

@@ -57,8 +57,8 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("max_delay", lambda: backoff.full_jitter(1.0, nan)),
     ("permits", lambda: RateLimit(10, permits=100)),
     ("limit", lambda: RateLimit("many")),  # type: ignore[arg-type]
-    ("start", lambda: rate_limit.Smooth(start=nan)),
-    ("start", lambda: rate_limit.Cycles(start=inf)),
+    ("start", lambda: rate_limit.Smooth(1, start=nan)),
+    ("start", lambda: rate_limit.Cycles(1, start=inf)),
     ("start", lambda: throttle.NackThrottle(start=nan)),
     ("name", lambda: ThreadBulkhead(name="")),
     ("cooldown", lambda: CircuitBreaker(cooldown=10.0, cooldown_max=5.0)),
@@ -85,7 +85,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("delays", lambda: FailFast([1.0, 2.0])),  # type: ignore[arg-type]
     ("backoff", lambda: accrual.ConsecutiveFailures(5, -5.0)),
     ("failures", lambda: accrual.UnifiedAccrual(lambda: iter([1.0]), failures=0, rate=0.0)),
-    ("chance", lambda: Throttle(chance=0.5)),  # type: ignore[arg-type]
+    ("random", lambda: Throttle(random=0.5)),  # type: ignore[arg-type]
 ]
 
 NOT_MADE: list[tuple[str, Callable[[], Any]]] = [

@@ -22,7 +22,7 @@ from meshlib.testing import ManualClock
 
 
 def test_sre_sheds_nothing_while_the_server_takes_half() -> None:
-    gate = Throttle(SreThrottle(k=2.0, minimum=0), chance=lambda: 0.0)
+    gate = Throttle(SreThrottle(k=2.0, minimum_calls=0), random=lambda: 0.0)
     for n in range(100):
         gate.leave(gate.enter(0.0), SUCCESS if n % 2 else FAILURE, 0.0)
         if n == 0:  # one lonely failure: (1 - 0) / 2
@@ -32,7 +32,7 @@ def test_sre_sheds_nothing_while_the_server_takes_half() -> None:
 
 
 def test_sre_counts_what_it_refused_itself() -> None:
-    gate = Throttle(SreThrottle(k=2.0, minimum=0), chance=lambda: 0.0)
+    gate = Throttle(SreThrottle(k=2.0, minimum_calls=0), random=lambda: 0.0)
     gate.leave(gate.enter(0.0), FAILURE, 0.0)
     for refused in range(1, 10):
         assert gate.metrics(0.0).probability == pytest.approx(refused / (refused + 1))
@@ -41,7 +41,7 @@ def test_sre_counts_what_it_refused_itself() -> None:
 
 
 def test_sre_forgets_after_its_window() -> None:
-    throttle = SreThrottle(window=120.0, slices=120)
+    throttle = SreThrottle(window=120.0, buckets=120)
     for _ in range(10):
         throttle.record(False, 0.5)
     assert throttle.probability(119.9) == pytest.approx(10 / 11)
@@ -60,7 +60,7 @@ def test_sre_sheds_nothing_for_a_few_lonely_failures() -> None:
 @pytest.mark.parametrize("burst", [32, 100, 1000])
 def test_a_cold_burst_of_a_healthy_server_is_let_through(burst: int) -> None:
     """Of 32 calls at once 22 were refused: those on their way counted as refused by the server."""
-    gate = Throttle(chance=lambda: 0.0)
+    gate = Throttle(random=lambda: 0.0)
     for start in (0.0, 1.0, 1.5, 300.0):
         permits = [gate.enter(start) for _ in range(burst)]
         for number, permit in enumerate(permits):
@@ -74,7 +74,7 @@ def warm(gate: Throttle, calls: int = 20) -> None:
 
 
 def test_a_black_hole_is_noticed_before_its_calls_come_back() -> None:
-    gate = Throttle(chance=lambda: 0.0)
+    gate = Throttle(random=lambda: 0.0)
     warm(gate)
     for n in range(100):
         gate.enter(2.0 + n / 1000)
@@ -83,7 +83,7 @@ def test_a_black_hole_is_noticed_before_its_calls_come_back() -> None:
 
 
 def test_a_black_hole_is_noticed_by_a_cold_client_too() -> None:
-    gate = Throttle(chance=lambda: 0.0)
+    gate = Throttle(random=lambda: 0.0)
     for _ in range(100):
         gate.enter(5.0)
     assert gate.metrics(14.9).probability == 0.0
@@ -91,7 +91,7 @@ def test_a_black_hole_is_noticed_by_a_cold_client_too() -> None:
 
 
 def test_what_is_usual_says_what_is_overdue() -> None:
-    gate = Throttle(chance=lambda: 0.0)
+    gate = Throttle(random=lambda: 0.0)
     for n in range(10):
         gate.leave(gate.enter(float(n)), SUCCESS, n + 2.0)
     for _ in range(100):
@@ -101,7 +101,7 @@ def test_what_is_usual_says_what_is_overdue() -> None:
 
 
 def test_an_overdue_call_counts_once_however_it_ends() -> None:
-    answered, failed, cancelled = (Throttle(SreThrottle(k=1.0), chance=lambda: 0.0) for _ in range(3))
+    answered, failed, cancelled = (Throttle(SreThrottle(k=1.0), random=lambda: 0.0) for _ in range(3))
     for gate, verdict in ((answered, SUCCESS), (failed, FAILURE), (cancelled, IGNORED)):
         permits = [gate.enter(0.0) for _ in range(20)]
         assert gate.metrics(12.0).probability == pytest.approx(20 / 21)
@@ -112,7 +112,7 @@ def test_an_overdue_call_counts_once_however_it_ends() -> None:
 
 
 def test_a_permit_that_never_comes_back_is_forgotten_with_its_window() -> None:
-    gate = Throttle(SreThrottle(window=20.0, slices=20))
+    gate = Throttle(SreThrottle(window=20.0, buckets=20))
     for _ in range(50):
         gate.enter(0.0)
     assert gate.metrics(15.0).probability > 0.9
@@ -121,7 +121,7 @@ def test_a_permit_that_never_comes_back_is_forgotten_with_its_window() -> None:
 
 def test_one_call_a_second_goes_through_however_much_is_shed() -> None:
     """Of a thousand calls a second to a dead server one in two minutes was let through: its recovery was not seen."""
-    gate, through = Throttle(chance=lambda: 0.0), list[float]()
+    gate, through = Throttle(random=lambda: 0.0), list[float]()
     for n in range(100_000):
         now = n / 1000
         try:
@@ -137,7 +137,7 @@ def test_one_call_a_second_goes_through_however_much_is_shed() -> None:
 
 def test_a_stream_that_is_open_for_hours_is_not_overdue() -> None:
     clock = ManualClock()
-    gate = Throttle(runtime=clock, chance=lambda: 0.0)
+    gate = Throttle(runtime=clock, random=lambda: 0.0)
     step = gate.wrap(lambda call: "the beginning", clock, raised)
     calls = [Call(None) for _ in range(50)]
     for call in calls:
@@ -153,7 +153,7 @@ def test_a_stream_that_is_open_for_hours_is_not_overdue() -> None:
 
 
 def test_a_cancelled_call_is_evidence_of_nothing() -> None:
-    for by in (SreThrottle(minimum=0), FailureThrottle(), NackThrottle(minimum_rate=0.0)):
+    for by in (SreThrottle(minimum_calls=0), FailureThrottle(), NackThrottle(min_rate=0.0)):
         gate = Throttle(by)
         gate.leave(gate.enter(1.0), IGNORED, 2.0)
         assert gate.metrics(2.0).probability == 0.0
@@ -170,7 +170,7 @@ def test_failsafe_sheds_half_after_one_failure() -> None:
 
 
 def test_failsafe_keeps_below_its_highest_rate_and_its_minimum_of_calls() -> None:
-    capped, patient = FailureThrottle(most=0.5), FailureThrottle(minimum=21)
+    capped, patient = FailureThrottle(max_shed=0.5), FailureThrottle(minimum_calls=21)
     for _ in range(20):
         capped.record(False, 0.0)
         patient.record(False, 0.0)
@@ -191,9 +191,9 @@ def test_failsafe_accepts_a_tenth_of_failures() -> None:
 
 
 def nacking(**settings: Any) -> tuple[Throttle, NackThrottle]:
-    settings = {"window": 3.0, "minimum_rate": 0.0, "start": 0.0, **settings}
+    settings = {"window": 3.0, "min_rate": 0.0, "start": 0.0, **settings}
     by = NackThrottle(**settings)
-    return Throttle(by, chance=lambda: 0.0), by
+    return Throttle(by, random=lambda: 0.0), by
 
 
 def test_finagle_moves_the_average_by_the_time_that_passed() -> None:
@@ -213,11 +213,11 @@ def test_finagle_sheds_below_the_threshold_and_not_above() -> None:
         gate.leave(gate.enter(now), FAILURE, now)
     with pytest.raises(Throttled):
         gate.enter(now)
-    gate.chance = lambda: 0.999
+    gate.random = lambda: 0.999
     while by.average < 0.51:
         now += 0.01
         gate.leave(gate.enter(now), SUCCESS, now)
-    gate.chance = lambda: 0.0
+    gate.random = lambda: 0.0
     gate.leave(gate.enter(now), FAILURE, now)
     gate.enter(now)
 
@@ -240,7 +240,7 @@ def test_finagle_counts_what_it_shed() -> None:
 
 
 def test_finagle_takes_a_rare_nack_for_an_accident() -> None:
-    gate, by = nacking(minimum_rate=5.0)
+    gate, by = nacking(min_rate=5.0)
     for second in range(1, 100):
         gate.leave(gate.enter(float(second)), FAILURE, float(second))
     assert by.average == 1.0
@@ -291,7 +291,7 @@ def test_what_a_nack_is(heard: object, expected: bool) -> None:
 
 
 def test_with_a_predicate_only_a_nack_counts() -> None:
-    gate = Throttle(FailureThrottle(), nack=http_nack, chance=lambda: 0.99)
+    gate = Throttle(FailureThrottle(), nack=http_nack, random=lambda: 0.99)
     answers = iter([ValueError(), answer(500), answer(503, retry_after="1")])
 
     @gate
@@ -356,7 +356,7 @@ def test_sliding_counts_are_the_sums_of_the_last_slices(steps: list[tuple[float,
 
 def test_a_nack_throttle_that_is_driven_by_hand_goes_by_the_times_it_is_told() -> None:
     by = NackThrottle(window=3.0)
-    gate = Throttle(by, chance=lambda: 1.0)  # made by the system's clock
+    gate = Throttle(by, random=lambda: 1.0)  # made by the system's clock
     for now in range(100):
         gate.leave(gate.enter(now * 0.01), FAILURE, now * 0.01)
     assert 0.5 < by.average < 0.99

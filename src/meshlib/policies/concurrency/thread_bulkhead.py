@@ -1,6 +1,6 @@
 """The bulkhead of threads: calls run in a pool of their own, and the caller may walk away from one that hangs.
 
-    a call ──▶ an idle thread, or fewer than `core_threads` ── yes ──▶ runs there
+    a call ──▶ an idle thread, or fewer than `min_threads` ── yes ──▶ runs there
                      │ no
                      ├── room in the queue ──▶ waits for a thread
                      ├── fewer than `max_threads` ──▶ runs in a new one, which ends after `keep_alive` idle seconds
@@ -42,7 +42,7 @@ class ThreadBulkheadMetrics:
     threads: int
     active: int
     largest: int
-    core_threads: int
+    min_threads: int
     max_threads: int
     queue_depth: int
     queue_capacity: float
@@ -77,11 +77,11 @@ class _Idle:
 
 
 class ThreadBulkhead:
-    """A pool of `core_threads` to `max_threads` threads (default: the same), and `max_queue` calls waiting for one.
+    """A pool of `min_threads` to `max_threads` threads (default: the same), and `max_queue` calls waiting for one.
 
     Use it as a decorator of a plain function (which then still returns its result), as a layer of a pipeline of plain
     functions, or by `submit` and `run`. `timeout` seconds (default: none) is how long a caller waits for the result
-    before it gets `DeadlineExceeded`; what did not start by then never will. A thread above `core_threads` ends after
+    before it gets `DeadlineExceeded`; what did not start by then never will. A thread above `min_threads` ends after
     `keep_alive` idle seconds. The work sees the caller's context variables. Raises ValueError for values without sense.
 
     Hystrix: 10 threads, no queue, keep-alive 1 min. resilience4j: as many as CPUs, queue 100, keep-alive 20 ms.
@@ -93,7 +93,7 @@ class ThreadBulkhead:
         self,
         max_threads: int = 10,
         *,
-        core_threads: int | None = None,
+        min_threads: int | None = None,
         max_queue: int = 0,
         keep_alive: float = 60.0,
         timeout: float | None = None,
@@ -104,11 +104,9 @@ class ThreadBulkhead:
         self.runtime = runtime
         self.port = Port()
         self.max_threads = checks.count("max_threads", max_threads)
-        self.core_threads = (
-            max_threads if core_threads is None else checks.count("core_threads", core_threads, min_value=0)
-        )
-        if self.core_threads > max_threads:
-            raise ValueError(f"core_threads={core_threads!r}: expected at most max_threads={max_threads!r}")
+        self.min_threads = max_threads if min_threads is None else checks.count("min_threads", min_threads, min_value=0)
+        if self.min_threads > max_threads:
+            raise ValueError(f"min_threads={min_threads!r}: expected at most max_threads={max_threads!r}")
         self.max_queue = checks.count("max_queue", max_queue, min_value=0)
         self.keep_alive = checks.seconds("keep_alive", keep_alive, infinite=True)
         self.timeout = inf if timeout is None else checks.seconds("timeout", timeout)
@@ -192,7 +190,7 @@ class ThreadBulkhead:
                 threads=self._threads,
                 active=self._active,
                 largest=self._largest,
-                core_threads=self.core_threads,
+                min_threads=self.min_threads,
                 max_threads=self.max_threads,
                 queue_depth=len(self._queue),
                 queue_capacity=self.max_queue,
@@ -213,7 +211,7 @@ class ThreadBulkhead:
                 sleeper.parking.wake()
                 return
             room = len(self._queue) < self.max_queue
-            if self._threads >= self.max_threads or (self._threads >= self.core_threads and room and self._threads):
+            if self._threads >= self.max_threads or (self._threads >= self.min_threads and room and self._threads):
                 if room:
                     self._queue.append(job)
                     return
@@ -267,11 +265,11 @@ class ThreadBulkhead:
 
     def _sleep(self, sleeper: _Idle) -> _Job | None:
         while True:
-            sleeper.parking.wait(self.keep_alive if self._threads > self.core_threads else inf)
+            sleeper.parking.wait(self.keep_alive if self._threads > self.min_threads else inf)
             with self._lock:
                 if sleeper.job is not None:
                     return sleeper.job
-                if self._threads > self.core_threads or self._closed:
+                if self._threads > self.min_threads or self._closed:
                     self._threads -= 1
                     if sleeper in self._idle:
                         self._idle.remove(sleeper)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from math import inf
 from threading import Lock
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ...errors import DeadlineExceeded, RateLimited
 from ...events import CallRejected, QuotaStoreFound, QuotaStoreLost
@@ -23,69 +23,18 @@ from ..deadline.deadline import current
 from ..shell import checks
 from ..shell.waiting_gate import NONE
 from .rate_limit import RateLimit
+from .redis_store import CYCLES, SCRIPT, RedisStore, StoreAnswer
 from .token_bucket import REFUSED, Rate
-
-# Microseconds since late 2023, so that a Lua number (a double) still tells 1/64 of one apart. `refund` is a call with
-# a negative cost: it may not lift the bucket above full, which `now` as the least value of the key sees to.
-SCRIPT = """\
-local clock = redis.call('TIME')
-local now = (tonumber(clock[1]) - 1700000000) * 1000000 + tonumber(clock[2])
-local interval, depth, cost, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local full_at = math.max(now, tonumber(redis.call('GET', KEYS[1]) or now)) + cost * interval
-local wait = full_at - now - depth
-if wait > longest then return {0, string.format('%.3f', wait)} end
-local rest = full_at - now
-if rest > 0 then
-  redis.call('SET', KEYS[1], string.format('%.4f', full_at), 'PX', math.ceil(rest / 1000) + 1)
-else
-  redis.call('DEL', KEYS[1])
-end
-return {1, string.format('%.3f', math.max(0, wait))}
-"""
-
-
-# The same for permits per cycle of the store's clock (see `Cycles`): one key holds "cycle:permits left".
-CYCLES = """\
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local period, limit, cost, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local cycle, have = math.floor(now / period), limit
-local saved = redis.call('GET', KEYS[1])
-if saved then
-  local number, left = string.match(saved, '(%d+):(-?%d+)')
-  have = math.min(limit, tonumber(left) + math.max(0, cycle - tonumber(number)) * limit)
-end
-local rest, wait = (cycle + 1) * period - now, 0
-if have < cost then wait = rest + math.max(0, math.ceil((cost - have - limit) / limit)) * period end
-if wait > longest then return {0, string.format('%.3f', wait)} end
-local left = math.min(limit, have - cost)
-if left < limit then
-  local lasts = rest + math.max(0, math.ceil(-left / limit)) * period
-  redis.call('SET', KEYS[1], string.format('%.0f:%.0f', cycle, left), 'PX', math.ceil(lasts / 1000) + 1)
-else
-  redis.call('DEL', KEYS[1])
-end
-return {1, string.format('%.3f', wait)}
-"""
-
-
-class StoreAnswer(NamedTuple):
-    """What the store said: whether the permits are taken, and the seconds until they may be used, or would be there."""
-
-    taken: bool
-    wait: float
 
 
 class Quota(RateLimit):
-    """`limit` calls per `per` seconds for everybody who uses the same store and `prefix`; refuses with `RateLimited`.
+    """`limit` calls per `per` seconds for all processes that use the same store; refuses with `RateLimited`.
 
     A bucket that refills steadily and holds `burst`; or with `cycles=True`, `limit` in each period of the store's clock
     (a quota per hour or day), whatever is left of it gone at its end.
 
-    `client` is a `redis.Redis` (or Valkey's) for plain functions, `async_client` a `redis.asyncio.Redis` for async
-    ones; without the latter, and on trio, async functions ask through `client` in a worker thread. Their own timeouts
-    and retries bound each question: redis-py's default is to retry for seconds, so give it `retry=None` or few. After
-    one that failed, the store is left alone for `ask_again` seconds. `burst`, `max_wait`, `permits` and `key` are those
+    `store` says where (`RedisStore`), `when_away` what happens while it does not answer: `"open"` lets calls through,
+    `"closed"` refuses them, a `Rate` limits this process by itself. `burst`, `max_wait`, `permits` and `key` are those
     of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost` and `QuotaStoreFound`, once each.
     Raises ValueError for values without sense.
     """
@@ -94,14 +43,11 @@ class Quota(RateLimit):
         self,
         limit: float,
         *,
+        store: RedisStore,
+        when_away: Literal["open", "closed"] | Rate,
         per: float = 1.0,
         burst: float | None = None,
-        when_away: Literal["open", "closed"] | Rate,
         cycles: bool = False,
-        client: Any = None,
-        async_client: Any = None,
-        prefix: str = "meshlib:quota:",
-        ask_again: float = 1.0,
         max_wait: float = 0.0,
         permits: int | Callable[..., int] = 1,
         key: Callable[..., Hashable] | None = None,
@@ -111,17 +57,14 @@ class Quota(RateLimit):
         super().__init__(
             limit, per=per, burst=burst, max_wait=max_wait, permits=permits, key=key, name=name, runtime=runtime
         )
-        if client is None and async_client is None:
-            raise ValueError("client, async_client: expected at least one of the two")
+        self.store = checks.like("store", store, "async_client", "RedisStore(client)")
         if isinstance(when_away, str) and when_away not in ("open", "closed"):
-            raise ValueError(f"when_away={when_away!r}: expected 'open', 'closed' or a Rate")
-        if cycles and (burst is not None or limit != int(limit)):
-            raise ValueError(f"cycles=True: expected a whole limit and no burst, not {limit!r}, {burst!r}")
+            raise checks.refused("when_away", when_away, "'open', 'closed' or a Rate")
+        if cycles and limit != int(limit):
+            raise checks.refused("limit", limit, "a whole number with cycles=True")
+        if cycles and burst is not None:
+            raise checks.refused("burst", burst, "none with cycles=True")
         self.when_away = when_away
-        self.client = client
-        self.async_client = async_client
-        self.prefix = prefix
-        self.ask_again = checks.seconds("ask_again", ask_again, zero=True)
         self._local = None if isinstance(when_away, str) else RateLimit(when_away, max_wait=max_wait, name=name)
         interval = per / limit * 1e6
         depth = (max(1.0, limit) if burst is None else burst) * interval
@@ -169,7 +112,7 @@ class Quota(RateLimit):
         if self.runtime.now() < self._quiet_until:
             return None
         if self._script is None:
-            self._script = _client("client", self.client).register_script(self._source)
+            self._script = _client("client", self.store.client).register_script(self._source)
         try:
             answer = self._script(keys=[self._key(key)], args=self._args(permits, max_wait))
         except Exception as error:
@@ -183,10 +126,10 @@ class Quota(RateLimit):
         """The same through the async client, or else (on trio, which redis-py lacks) the sync one in a thread."""
         if self.runtime.now() < self._quiet_until:
             return None
-        if self.client is not None and (self.async_client is None or not on_asyncio()):
+        if self.store.client is not None and (self.store.async_client is None or not on_asyncio()):
             return await in_thread(lambda: self.ask(key, permits, max_wait))
         if self._async_script is None:
-            self._async_script = _client("async_client", self.async_client).register_script(self._source)
+            self._async_script = _client("async_client", self.store.async_client).register_script(self._source)
         try:
             answer = await self._async_script(keys=[self._key(key)], args=self._args(permits, max_wait))
         except Exception as error:
@@ -195,7 +138,7 @@ class Quota(RateLimit):
         return self._heard(answer)
 
     def _key(self, key: Hashable) -> str:
-        return f"{self.prefix}{self.name}" if key is None else f"{self.prefix}{self.name}:{key}"
+        return f"{self.store.prefix}{self.name}" if key is None else f"{self.store.prefix}{self.name}:{key}"
 
     def _args(self, permits: int | None, max_wait: float) -> list[str]:
         cost = self._cost if permits is None else permits
@@ -213,7 +156,7 @@ class Quota(RateLimit):
     def _lost(self, error: Exception) -> None:
         with self._state:
             lost, self._away = not self._away, True
-            self._quiet_until = self.runtime.now() + self.ask_again
+            self._quiet_until = self.runtime.now() + self.store.ask_again
         if lost and self.port.listeners:
             self.port.send(QuotaStoreLost(self.name, error, "a local limit" if self._local else str(self.when_away)))
 
@@ -275,7 +218,9 @@ class Quota(RateLimit):
 
     def _closed(self) -> RateLimited:
         self._rejected += 1
-        error = RateLimited(self.name, "the quota's store is away, and it fails closed", retry_after=self.ask_again)
+        error = RateLimited(
+            self.name, "the quota's store is away, and it fails closed", retry_after=self.store.ask_again
+        )
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
         return error
@@ -283,5 +228,5 @@ class Quota(RateLimit):
 
 def _client(field: str, client: Any) -> Any:
     if client is None:
-        raise ValueError(f"{field}=None: expected a client, for this kind of function is guarded")
+        raise ValueError(f"{field}=None: expected a client for this kind of function")
     return client

@@ -39,19 +39,21 @@ class Rate(Protocol):
 
 
 class TokenBucket:
-    """`rate` permits per second on average, `burst` of them at once when it was idle (default: one second's worth).
+    """`limit` permits per `per` seconds on average, `burst` at once when it was idle (default: `limit`, at least 1).
 
-    Never more than burst + rate · t in any span of t seconds, but for a single call that asks for more than burst; what
-    is refused costs nothing. Kept as one number, the time at which the bucket will be full again (the virtual
-    scheduling form of GCRA, ITU-T I.371). Times are floats: to the resolution that they have at `now`.
+    In any span of t seconds at most burst + limit / per · t permits, except that one call may ask for more than
+    `burst`. A refusal takes nothing. The state is one number, the time at which the bucket will be full again (the
+    virtual scheduling form of GCRA, ITU-T I.371). Times are floats: to the resolution that they have at `now`.
     Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_depth", "_full_at", "_interval", "burst", "rate")
+    __slots__ = ("_depth", "_full_at", "_interval", "burst", "limit", "per", "rate")
 
-    def __init__(self, rate: float, burst: float | None = None) -> None:
-        self.rate = checks.seconds("rate", rate)
-        self.burst = max(1.0, rate) if burst is None else checks.number("burst", burst, min_value=1.0)
+    def __init__(self, limit: float, *, per: float = 1.0, burst: float | None = None) -> None:
+        self.limit = checks.number("limit", limit, min_value=1e-9)
+        self.per = checks.seconds("per", per)
+        self.rate = rate = limit / per  # permits per second
+        self.burst = max(1.0, limit) if burst is None else checks.number("burst", burst, min_value=1.0)
         self._interval = 1.0 / rate
         self._depth = self.burst / rate + _SLACK
         self._full_at = -inf
@@ -82,28 +84,28 @@ class TokenBucket:
         return self._full_at <= now
 
     def fresh(self) -> Self:
-        return type(self)(self.rate, self.burst)
+        return type(self)(self.limit, per=self.per, burst=self.burst)
 
 
 class Smooth:
-    """`limit` permits per `period` seconds, evenly spaced: one each `period / limit` seconds, `burst` at once (GCRA).
+    """`limit` permits per `per` seconds, evenly spaced: one each `per / limit` seconds, `burst` at once (GCRA).
 
     With `aligned=True` the first of a run is counted from the beginning of its interval (multiples of it since
     `start`), as failsafe's smooth rate limiter does. Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_interval", "_next", "_start", "aligned", "burst", "limit", "period", "start")
+    __slots__ = ("_interval", "_next", "_start", "aligned", "burst", "limit", "per", "start")
 
     def __init__(
-        self, limit: int = 1, period: float = 1.0, *, burst: int = 1, aligned: bool = False, start: float = 0.0
+        self, limit: int, *, per: float = 1.0, burst: int = 1, aligned: bool = False, start: float = 0.0
     ) -> None:
         self.limit = checks.count("limit", limit)
-        self.period = checks.seconds("period", period)
+        self.per = checks.seconds("per", per)
         self.burst = checks.count("burst", burst)
         self.aligned = aligned
         self.start = checks.number("start", start)
         self._start = nanos(start)
-        self._interval = nanos(period) / limit if nanos(period) % limit else nanos(period) // limit
+        self._interval = nanos(per) / limit if nanos(per) % limit else nanos(per) // limit
         self._next: float = -inf
 
     @property
@@ -141,22 +143,21 @@ class Smooth:
         return self._next <= nanos(now)
 
     def fresh(self) -> Self:
-        return type(self)(self.limit, self.period, burst=self.burst, aligned=self.aligned, start=self.start)
+        return type(self)(self.limit, per=self.per, burst=self.burst, aligned=self.aligned, start=self.start)
 
 
 class Cycles:
-    """`limit` permits in each cycle of `period` seconds since `start`; more can be reserved from the cycles to come.
+    """`limit` permits in each cycle of `per` seconds since `start`; more can be reserved from the cycles to come.
 
     After resilience4j's AtomicRateLimiter (what a cycle did not use is gone; permits may go below 0), and failsafe's
-    bursty rate limiter, which counts the same way. resilience4j's defaults are 50 per 500 ns.
-    Raises ValueError for values without sense.
+    bursty rate limiter, which counts the same way. Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_cycle", "_permits", "_start", "limit", "period", "start")
+    __slots__ = ("_cycle", "_permits", "_start", "limit", "per", "start")
 
-    def __init__(self, limit: int = 50, period: float = 1.0, *, start: float = 0.0) -> None:
+    def __init__(self, limit: int, *, per: float = 1.0, start: float = 0.0) -> None:
         self.limit = checks.count("limit", limit)
-        self.period = checks.seconds("period", period)
+        self.per = checks.seconds("per", per)
         self.start = checks.number("start", start)
         self._start = nanos(start)
         self._cycle = 0
@@ -164,7 +165,7 @@ class Cycles:
 
     def cycle(self, now: float) -> int:
         """The number of the current cycle."""
-        return (nanos(now) - self._start) // nanos(self.period)
+        return (nanos(now) - self._start) // nanos(self.per)
 
     def available(self, now: float) -> int:
         """Permits left in the current cycle; below 0 when some of the next ones are reserved."""
@@ -175,7 +176,7 @@ class Cycles:
         have = self.available(now)
         if have >= permits:
             return 0.0
-        period = nanos(self.period)
+        period = nanos(self.per)
         rest = period - (nanos(now) - self._start) % period
         more = -((have + self.limit - permits) // self.limit)  # rounded up: whole cycles beyond the next one
         return (rest + max(0, more) * period) / 1e9
@@ -204,7 +205,7 @@ class Cycles:
         return self.available(now) >= self.limit
 
     def fresh(self) -> Self:
-        return type(self)(self.limit, self.period, start=self.start)
+        return type(self)(self.limit, per=self.per, start=self.start)
 
 
 def nanos(seconds: float) -> int:
@@ -218,6 +219,4 @@ def rate_of(limit: Rate | float, per: float, burst: float | None) -> Rate:
         if burst is not None or per != 1.0:
             raise ValueError("burst, per: expected neither beside a Rate, which has its own")
         return limit
-    checks.number("limit", limit, min_value=1e-9)
-    checks.seconds("per", per)
-    return TokenBucket(limit / per, max(1.0, limit) if burst is None else checks.number("burst", burst, min_value=1.0))
+    return TokenBucket(limit, per=per, burst=burst)

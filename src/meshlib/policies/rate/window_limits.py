@@ -11,18 +11,18 @@ from .token_bucket import REFUSED, nanos
 
 
 class FixedWindow:
-    """`limit` permits per window of `period` seconds: cheap and coarse, for twice as many may meet at a border.
+    """`limit` permits per window of `per` seconds: cheap and coarse, for twice as many may meet at a border.
 
-    `aligned`: windows begin at multiples of `period`. Otherwise a window begins with the first call after the last one
+    `aligned`: windows begin at multiples of `per`. Otherwise a window begins with the first call after the last one
     has ended, as tower's RateLimit counts. Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_ends", "_period", "_used", "aligned", "limit", "period")
+    __slots__ = ("_ends", "_period", "_used", "aligned", "limit", "per")
 
-    def __init__(self, limit: int, period: float = 1.0, *, aligned: bool = True) -> None:
+    def __init__(self, limit: int, *, per: float = 1.0, aligned: bool = True) -> None:
         self.limit = checks.count("limit", limit)
-        self.period = checks.seconds("period", period)
-        self._period = nanos(period)
+        self.per = checks.seconds("per", per)
+        self._period = nanos(per)
         self.aligned = aligned
         self._ends: float = -inf
         self._used = 0
@@ -72,21 +72,21 @@ class FixedWindow:
         return self._turn(now)[2] == 0
 
     def fresh(self) -> Self:
-        return type(self)(self.limit, self.period, aligned=self.aligned)
+        return type(self)(self.limit, per=self.per, aligned=self.aligned)
 
 
 class SlidingWindow:
-    """`limit` permits in any `period` seconds, exactly: it remembers when each of the last `limit` was used.
+    """`limit` permits in any `per` seconds, exactly: it remembers when each of the last `limit` was used.
 
     Raises ValueError for values without sense.
     """
 
-    __slots__ = ("_period", "_used", "_uses", "limit", "period")
+    __slots__ = ("_period", "_used", "_uses", "limit", "per")
 
-    def __init__(self, limit: int, period: float = 1.0) -> None:
+    def __init__(self, limit: int, *, per: float = 1.0) -> None:
         self.limit = checks.count("limit", limit)
-        self.period = checks.seconds("period", period)
-        self._period = nanos(period)
+        self.per = checks.seconds("per", per)
+        self._period = nanos(per)
         self._used = 0  # permits in `_uses`
         self._uses: deque[list[int]] = deque()  # [nanoseconds, permits], in order; some may lie ahead
 
@@ -157,4 +157,4 @@ class SlidingWindow:
         return not self._used
 
     def fresh(self) -> Self:
-        return type(self)(self.limit, self.period)
+        return type(self)(self.limit, per=self.per)

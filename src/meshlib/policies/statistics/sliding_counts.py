@@ -1,4 +1,4 @@
-"""Sliding sums: what was counted over the last seconds, in slices of the clock. Whoever owns one locks."""
+"""Sliding sums: what was counted over the last seconds, in buckets of the clock. Whoever owns one locks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from math import floor, inf
 
 from ..shell import checks
 
-MOST = 1000  # slices of a window: each one costs memory, and time at its turn
+MOST = 1000  # buckets of a window: each one costs memory, and time at its turn
 
 
 class SlidingCounts:
-    """Two counts over the last `window` seconds, in `slices` of the clock; one leaves when it is `slices` behind."""
+    """Two counts over the last `window` seconds, in `buckets` of the clock; one leaves when it is `buckets` behind."""
 
-    __slots__ = ("_first", "_number", "_past", "_second", "_width", "first", "second", "slices", "turns")
+    __slots__ = ("_first", "_number", "_past", "_second", "_width", "buckets", "first", "second", "turns")
 
-    def __init__(self, window: float, slices: int) -> None:
-        self._width = checks.seconds("window", window) / checks.count("slices", slices, max_value=MOST)
-        self.slices = slices
+    def __init__(self, window: float, buckets: int) -> None:
+        self._width = checks.seconds("window", window) / checks.count("buckets", buckets, max_value=MOST)
+        self.buckets = buckets
         self.first = self.second = 0  # in the whole window, as of the last call
         self.turns = -inf  # when the current slice is over
         self._past: deque[tuple[int, int, int]] = deque()
@@ -40,7 +40,7 @@ class SlidingCounts:
         number = floor(now / self._width)
         if self.turns > -inf:
             self._past.append((self._number, self.first - self._first, self.second - self._second))
-        while self._past and self._past[0][0] <= number - self.slices:
+        while self._past and self._past[0][0] <= number - self.buckets:
             _, first, second = self._past.popleft()
             self.first -= first
             self.second -= second

@@ -63,16 +63,22 @@ class SreThrottle:
     than 1 s and three times the usual (10 s, as long as fewer than ten calls have come back). A call on its way says
     nothing yet, so a burst is no reason to shed; a server that takes calls and never answers is. accepts are those that
     the server took. `k` is 2 in the book: as many again as the server takes may be tried; 1.1 sheds sooner.
-    At most `most`, and nothing below `minimum` requests. Raises ValueError for values without sense.
+    At most `max_shed`, and nothing below `minimum_calls` requests. Raises ValueError for values without sense.
     """
 
     def __init__(
-        self, *, k: float = 2.0, window: float = 120.0, slices: int = 120, most: float = 1.0, minimum: int = 10
+        self,
+        *,
+        k: float = 2.0,
+        window: float = 120.0,
+        buckets: int = 120,
+        max_shed: float = 1.0,
+        minimum_calls: int = 10,
     ) -> None:
         self.k = checks.number("k", k, min_value=1.0)
-        self.most = checks.ratio("most", most)
-        self.minimum = checks.count("minimum", minimum, min_value=0)
-        self.counts = SlidingCounts(window, slices)
+        self.max_shed = checks.ratio("max_shed", max_shed)
+        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.counts = SlidingCounts(window, buckets)
         self._in_flight = InFlight()
         self.begin, self._end = self._in_flight.begin, self._in_flight.end
 
@@ -84,7 +90,7 @@ class SreThrottle:
             counts.first += self._in_flight.turn(now)
         requests = counts.first
         over = requests - self.k * counts.second
-        return 0.0 if over <= 0.0 or requests < self.minimum else min(self.most, over / (requests + 1))
+        return 0.0 if over <= 0.0 or requests < self.minimum_calls else min(self.max_shed, over / (requests + 1))
 
     probability = ask
 
@@ -106,26 +112,32 @@ class SreThrottle:
 
 
 class FailureThrottle:
-    """min(most, max(0, calls − successes / threshold) / (calls + 1)), over the last `window` seconds in `slices`.
+    """min(max_shed, max(0, calls − successes / threshold) / (calls + 1)), over the last `window` seconds in `buckets`.
 
     calls are those that came back; what was refused here is not counted. `threshold` is the share of successes that is
-    good enough. Below `minimum` calls nothing is shed. Defaults are failsafe-go's: 0.9, 0.9, 1 minute in 20, 0.
+    good enough. Below `minimum_calls` calls nothing is shed. Defaults are failsafe-go's: 0.9, 0.9, 1 minute in 20, 0.
     Raises ValueError for values without sense.
     """
 
     def __init__(
-        self, *, threshold: float = 0.9, most: float = 0.9, window: float = 60.0, slices: int = 20, minimum: int = 0
+        self,
+        *,
+        threshold: float = 0.9,
+        max_shed: float = 0.9,
+        window: float = 60.0,
+        buckets: int = 20,
+        minimum_calls: int = 0,
     ) -> None:
         self.threshold = checks.ratio("threshold", threshold)
-        self.most = checks.ratio("most", most)
-        self.minimum = checks.count("minimum", minimum, min_value=0)
-        self.counts = SlidingCounts(window, slices)
+        self.max_shed = checks.ratio("max_shed", max_shed)
+        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.counts = SlidingCounts(window, buckets)
 
     def probability(self, now: float) -> float:
         calls, successes = self.counts.totals(now)
-        if calls < self.minimum:
+        if calls < self.minimum_calls:
             return 0.0
-        return min(self.most, max(0.0, calls - successes / self.threshold) / (calls + 1))
+        return min(self.max_shed, max(0.0, calls - successes / self.threshold) / (calls + 1))
 
     ask = probability
 
@@ -142,9 +154,9 @@ class FailureThrottle:
 
 
 class NackThrottle:
-    """1 − average / (1 − threshold), at most `most`; the average is that of 1 for a call taken and 0 for one nacked.
+    """1 − average / (1 − threshold), at most `max_shed`; a call that was taken counts 1, a nacked one 0.
 
-    It starts at 1 and forgets with exp(−dt / window). While fewer than `minimum_rate` calls a second come (counted over
+    It starts at 1 and forgets with exp(−dt / window). While fewer than `min_rate` calls a second come (counted over
     one second, the current call included), a nack counts as taken, so that a rare call is never shed. `start` is when
     the average began (default: with the gate, or the first call, whichever was earlier). Defaults are Finagle's: 2 min,
     0.5, 0.75, 5 a second. Raises ValueError for values without sense.
@@ -155,16 +167,16 @@ class NackThrottle:
         *,
         window: float = 120.0,
         threshold: float = 0.5,
-        most: float = 0.75,
-        minimum_rate: float = 5.0,
+        max_shed: float = 0.75,
+        min_rate: float = 5.0,
         start: float | None = None,
     ) -> None:
         self.window = checks.seconds("window", window)
         self.threshold = checks.ratio("threshold", threshold)
         if self.threshold >= 1.0:
             raise ValueError(f"threshold={threshold!r}: expected a ratio above 0 and below 1")
-        self.most = checks.ratio("most", most)
-        self.minimum_rate = checks.number("minimum_rate", minimum_rate, min_value=0.0)
+        self.max_shed = checks.ratio("max_shed", max_shed)
+        self.min_rate = checks.number("min_rate", min_rate, min_value=0.0)
         self.average = 1.0
         self.last = None if start is None else checks.number("start", start)  # when the average was moved last
         self.counts = SlidingCounts(1.0, 10)
@@ -172,7 +184,7 @@ class NackThrottle:
 
     def probability(self, now: float) -> float:
         enough = 1.0 - self.threshold
-        return 0.0 if self.average >= enough else min(self.most, 1.0 - self.average / enough)
+        return 0.0 if self.average >= enough else min(self.max_shed, 1.0 - self.average / enough)
 
     def ask(self, now: float) -> float:
         if not self._begun:
@@ -189,7 +201,7 @@ class NackThrottle:
     def refuse(self, now: float) -> None: ...
 
     def record(self, accepted: bool, now: float, permit: int = 0) -> None:
-        if not accepted and self.minimum_rate and self.counts.totals(now)[0] < self.minimum_rate:
+        if not accepted and self.min_rate and self.counts.totals(now)[0] < self.min_rate:
             accepted = True
         last = now if self.last is None else self.last
         weight = exp(-max(0.0, now - last) / self.window)
@@ -215,7 +227,7 @@ class Throttle(Gate):
     What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
     server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
     `on`, `ignore`, `on_result` or one `classify` define them. A cancelled call is evidence of nothing.
-    `chance` draws from [0, 1). Raises ValueError for values without sense.
+    `random` draws from [0, 1). Raises ValueError for values without sense.
     """
 
     judges = True
@@ -228,7 +240,7 @@ class Throttle(Gate):
         on: Errors | None = None,
         ignore: Errors | None = None,
         on_result: Callable[[object], bool] | None = None,
-        chance: Callable[[], float] | None = None,
+        random: Callable[[], float] | None = None,
         name: str = "throttle",
         classify: Classifier | None = None,
         runtime: Runtime = SYSTEM,
@@ -244,7 +256,7 @@ class Throttle(Gate):
         )
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
-        self.chance = runtime.random if chance is None else checks.function("chance", chance, "nothing")
+        self.random = runtime.random if random is None else checks.function("random", random, "no argument")
         self._ask, self._begin, self._record = self.by.ask, self.by.begin, self.by.record
         self._lock = RLock()
         self._sent = -inf  # when the last call was let through
@@ -254,7 +266,7 @@ class Throttle(Gate):
         """Admit one call, or raise `Throttled`."""
         with self._lock:
             probability = self._ask(now)
-            if probability <= 0.0 or now - self._sent >= _AT_LEAST_EVERY or self.chance() >= probability:
+            if probability <= 0.0 or now - self._sent >= _AT_LEAST_EVERY or self.random() >= probability:
                 self._sent = now
                 return self._begin(now)
             self.by.refuse(now)
