@@ -23,7 +23,7 @@ from random import random
 import _harness as harness
 
 from meshlib import Mesh
-from meshlib.config.load import MeshReader
+from meshlib.config.reader import MeshReader
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.match import Match, PrefixPath, RegexPath, TemplatePath

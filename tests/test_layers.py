@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("discovery", "http", "grpc", "asgi"),
     ("config", "telemetry", "admin"),
+    ("loading",),  # where config and mesh meet
     ("httpx2", "httpx"),  # doors: the public client classes over the engine
     ("testing", "sim"),
     ("cli",),
@@ -35,7 +36,7 @@ BESIDE: dict[tuple[str, str], str] = {
     ("parking", "runtime"): "the same door",
     ("native", "parking"): "the same door",
     ("testing", "sim"): "the simulator is a test tool",
-    ("mesh", "config"): "Mesh.from_file, which imports it when called",
+    ("mesh", "loading"): "Mesh.from_file, from_dict, from_store and update, which import it when called",
     ("__main__", "__init__"): "python -m meshlib",
 }
 PURE = ("policies", "balancing", "routing", "pipeline")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meshlib import BreakerOpen, Mesh, Service, Snapshot, named
-from meshlib.config.load import MeshReader
+from meshlib.config.reader import MeshReader
 from meshlib.named import resilient
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker

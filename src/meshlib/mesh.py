@@ -12,11 +12,11 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .balancing import Balancer, Endpoint
 from .events import Event, Listener, Port, SnapshotPublished
-from .named import offer, withdraw
+from .named import withdraw
 from .parking import TaskParking, task_parking
 from .policies.breaker.circuit_breaker import CircuitBreaker
 from .routing.request import RouteRequest
@@ -144,6 +144,8 @@ class Mesh:
         """The caller's own labels (app, version, env …), which routing rules may ask for."""
         self.doors: dict[Any, Any] = {}
         """What the doors (`http`, `grpc`) keep for all clients of this mesh."""
+        self.reader: Any = None
+        """What keeps this mesh in step with its configuration (`loading`); None: only `publish` does."""
         self._publishing = RLock()
         self._routes = self.current.routes  # the last table: what was a service stays known from one to the next
         self._waiting: set[TaskParking] = set()
@@ -161,21 +163,21 @@ class Mesh:
         namespace: str = "default",
         gateways: Iterable[str] = (),
         runtime: Runtime = SYSTEM,
-    ) -> Mesh:
-        """The mesh that the file `path` (mesh.yaml) describes; or manifests of Istio's and of the Gateway API's, by a
-        file, a folder or a pattern ("istio/*.yaml"); or a linkerd.yaml.
+    ) -> Self:
+        """The mesh that the file `path` describes: a mesh.yaml; manifests of Istio and of the Gateway API (a file, a
+        folder or a pattern such as "istio/*.yaml"); or a linkerd.yaml.
 
-        In manifests, what does nothing in a client is logged, and with `strict` an error. `endpoints` says who is
-        behind their hosts ({"users": ["10.0.0.1:80", {"address": …, "labels": …}]}), where no ServiceEntry does.
-        `namespace` is the caller's own, and `gateways` are those whose rules it uses besides a client's.
+        In manifests, a key without effect in a client is logged, and with `strict` it is an error. `endpoints` gives
+        the endpoints of hosts that no ServiceEntry has ({"users": ["10.0.0.1:80", {"address": …, "labels": …}]}).
+        `namespace` is the caller's own; `gateways` are those whose rules apply besides those for clients.
 
-        With `watch`, an edit of it or of an endpoints file that it names takes effect in under a second. An edit that
-        makes no sense is refused with a `ConfigRefused` event, and the last good picture stays. Raises `ConfigError`
-        if it makes no sense now.
+        With `watch`, an edit of the file, or of an endpoints file that it names, takes effect in under a second. An
+        invalid edit is refused with a `ConfigRefused` event, and the last good snapshot stays. Raises `ConfigError` if
+        the file is invalid now.
         """
-        from .config.load import mesh_from_file  # the one way up: reading files is config's room, the name is ours
+        from .loading import mesh_from_file
 
-        mesh = mesh_from_file(
+        return mesh_from_file(
             cls,
             path,
             watch=watch,
@@ -185,8 +187,26 @@ class Mesh:
             gateways=tuple(gateways),
             runtime=runtime,
         )
-        offer(mesh)
-        return mesh
+
+    @classmethod
+    def from_dict(
+        cls,
+        document: Mapping[str, Any],
+        *,
+        name: str = "mesh",
+        folder: str | os.PathLike[str] | None = None,
+        watch: bool = True,
+        runtime: Runtime = SYSTEM,
+    ) -> Self:
+        """The mesh that `document` describes: the data of a mesh.yaml, in code.
+
+        The document is copied; `update` replaces it. Relative paths of endpoints files start at `folder` (None: the
+        process's folder now); with `watch`, these files are watched. Raises `ConfigError` with the place of what is
+        wrong: `services.users.timeoutt: unknown key; did you mean 'timeout'?`.
+        """
+        from .loading import mesh_from_dict
+
+        return mesh_from_dict(cls, document, name=name, folder=folder, watch=watch, runtime=runtime)
 
     @classmethod
     def from_store(
@@ -196,18 +216,28 @@ class Mesh:
         copy: str | os.PathLike[str] | None = None,
         wait: float = 10.0,
         runtime: Runtime = SYSTEM,
-    ) -> Mesh:
+    ) -> Self:
         """The mesh that the text in `store` describes, kept in step with it.
 
-        A store that is away leaves the last good picture and is told as `SourceAway`. With `copy`, each good text is
-        kept in that file, and a start while the store is away begins with it. Waits `wait` seconds at most for the
-        first text. Raises `StoreAway` if neither has one, `ConfigError` if the first makes no sense.
+        While the store is away the last good snapshot stays, and `SourceAway` is emitted. With `copy`, each good text
+        is kept in that file, and a start while the store is away begins with it. Waits up to `wait` seconds for the
+        first text. Raises `StoreAway` if there is neither a text nor a copy, `ConfigError` if the first text is
+        invalid.
         """
-        from .config.from_store import mesh_from_store
+        from .loading import mesh_from_store
 
-        mesh = mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
-        offer(mesh)
-        return mesh
+        return mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
+
+    def update(self, document: Mapping[str, Any]) -> Snapshot:
+        """Replace the whole configuration by `document`, the data of a mesh.yaml; returns the new snapshot.
+
+        What stays as it was keeps its state: endpoints, breakers, budgets. As for files, a section that was full is
+        emptied only by a document that says so (`{"services": {}}`). Raises `ConfigError`, and then nothing has
+        changed; RuntimeError if a watched file or a store keeps this mesh.
+        """
+        from .loading import update_mesh
+
+        return update_mesh(self, document)
 
     def publish(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
         """Replace the picture by `change(current)`. Writers come one after the other; readers never wait.

@@ -23,7 +23,7 @@ from meshlib.config.balancing_models import (
     OutlierModel,
     UnifiedModel,
 )
-from meshlib.config.load import MeshReader
+from meshlib.config.reader import MeshReader
 from meshlib.http.health.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshlib.mesh import Cluster
 from meshlib.policies.breaker.accrual import UnifiedAccrual

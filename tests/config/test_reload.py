@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh
-from meshlib.config.load import MeshReader
+from meshlib.config.reader import MeshReader
 from meshlib.events import ConfigRefused, Event, SnapshotPublished
 
 ONE = "clusters:\n  a:\n    endpoints: [h:1, h:2]\n    breaker: {cooldown: 1s}\nservices: {a: {}}\n"

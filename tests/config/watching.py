@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshlib import Mesh
-from meshlib.config.load import MeshReader
+from meshlib.config.reader import MeshReader
 from meshlib.events import ConfigRefused, Event, SnapshotPublished
 
 SAYS_NOTHING = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from meshlib import Mesh
-from meshlib.config.load import MeshReader
 from meshlib.config.manifests import anchored, files_of
+from meshlib.config.reader import MeshReader
 from meshlib.discovery.file_store import FileStore
 from meshlib.telemetry.figures import Figures
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("gevent")
 
 PATCH = "from gevent import monkey; monkey.patch_all()\n"
-LOAD = "import httpx, meshlib, meshlib.config.load, meshlib.config.from_store, meshlib.http.health.health_thread\n"
+LOAD = "import httpx, meshlib, meshlib.loading, meshlib.http.health.health_thread\n"
 BEFORE = """
 import asyncio, gevent, sys, time
 from pathlib import Path

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..balancing import Endpoint
-from ..config.load import load_mesh
 from ..errors import ConfigError
 from ..http.engine.async_engine import ANY
 from ..http.engine.rule_actions import policies_for
+from ..loading import load_mesh
 from ..mesh import Mesh
 from ..routing.explain import Explanation, Step, explain
 from ..routing.request import RouteRequest

@@ -121,7 +121,7 @@ def rollback(routes: RouteStore, options: argparse.Namespace) -> int:
 
 def check_route_text(text: str, file: str, before: Entry | None) -> None:
     """Raise `ConfigError` if `text` could not be used, or would be refused after the text of `before`."""
-    loaded = load_text(text, file, said=lambda finding: print(finding, file=sys.stderr))
+    loaded = load_text(text, file, report=lambda finding: print(finding, file=sys.stderr))
     route_table(loaded.document, loaded.model)
     if before is not None:
         try:

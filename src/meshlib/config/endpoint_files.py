@@ -14,10 +14,10 @@ from .errors import first_error, shown_value
 from .models import EndpointModel
 
 _ONE = TypeAdapter(EndpointModel)
-NOBODY: Mapping[str, Endpoint] = {}
+NO_ENDPOINTS: Mapping[str, Endpoint] = {}
 
 
-def endpoints_of(document: Document, known: Mapping[str, Endpoint] = NOBODY) -> list[Endpoint]:
+def endpoints_of(document: Document, known: Mapping[str, Endpoint] = NO_ENDPOINTS) -> list[Endpoint]:
     """All endpoints of a file. Raises `ConfigError`.
 
     Either a list of "host:port" and {address, weight, labels, zone, priority}, or Prometheus' list of
@@ -40,7 +40,7 @@ def endpoints_of(document: Document, known: Mapping[str, Endpoint] = NOBODY) -> 
     return found
 
 
-def endpoint(one: EndpointModel | str, known: Mapping[str, Endpoint] = NOBODY) -> Endpoint:
+def endpoint(one: EndpointModel | str, known: Mapping[str, Endpoint] = NO_ENDPOINTS) -> Endpoint:
     """The endpoint that a model or an address describes. Raises ValueError for an address that is none.
 
     That of `known` if nothing about it has changed: of ten thousand most stay as they were, and each new object costs.
@@ -51,7 +51,7 @@ def endpoint(one: EndpointModel | str, known: Mapping[str, Endpoint] = NOBODY) -
     return _made(one.address, one.weight, labels, one.zone or labels.get("zone", ""), one.priority, known)
 
 
-def copy_of(one: Endpoint, known: Mapping[str, Endpoint] = NOBODY) -> Endpoint:
+def copy_of(one: Endpoint, known: Mapping[str, Endpoint] = NO_ENDPOINTS) -> Endpoint:
     """The same endpoint for another cluster, which will know it by its own calls. That of `known`, as above."""
     return _made(one.address, one.weight, one.labels, one.zone, one.priority, known)
 

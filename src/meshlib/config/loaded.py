@@ -11,7 +11,7 @@ from ..http.engine.async_engine import ANY
 from .build_clusters import check_cluster
 from .build_routes import EGRESS, clusters_of
 from .document import Document, Place
-from .endpoint_files import NOBODY, endpoint
+from .endpoint_files import NO_ENDPOINTS, endpoint
 from .models import ClusterModel, EgressModel, MeshModel, ServiceModel
 
 
@@ -85,7 +85,7 @@ def check_names(document: Document, model: MeshModel, before: Loaded | None = No
 
 
 def static_endpoints(
-    document: Document, name: str, model: ClusterModel, known: Mapping[str, Endpoint] = NOBODY
+    document: Document, name: str, model: ClusterModel, known: Mapping[str, Endpoint] = NO_ENDPOINTS
 ) -> list[Endpoint]:
     """The endpoints that stand in the cluster itself; those of `known` that stay as they were. Raises `ConfigError`."""
     found = []

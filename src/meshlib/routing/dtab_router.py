@@ -21,7 +21,7 @@ from .request import Random, RouteRequest, host_and_port
 from .route import Decision, Route
 from .split import Chooser, Destination, Split, Sticky
 
-NOBODY = "(nobody)"
+NO_CLUSTER = "(no cluster)"
 _LARGEST_CACHE = 1_000  # names, as Linkerd's bindingCache
 
 
@@ -150,7 +150,7 @@ class DtabRouter:
 
 
 def _arm_name(bound: Bound | None) -> str:
-    return NOBODY if bound is None else f"{bound.id} {bound.residual}"
+    return NO_CLUSTER if bound is None else f"{bound.id} {bound.residual}"
 
 
 def _straight(name: Path, bound: Bound) -> Decision:
@@ -163,7 +163,7 @@ def _straight(name: Path, bound: Bound) -> Decision:
 
 
 def _refused(service: str, reason: str) -> Decision:
-    return Decision(service, None, route=Route(name="(refused)", to=Split(NOBODY)), refused=reason)
+    return Decision(service, None, route=Route(name="(refused)", to=Split(NO_CLUSTER)), refused=reason)
 
 
 def _always(decision: Decision) -> Chooser[Decision]:
