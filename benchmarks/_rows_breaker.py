@@ -53,11 +53,21 @@ def closure(fn: Any) -> Any:
 
 
 def ours(name: str, never: dict[str, Any] | None = None, **settings: Any) -> Row:
-    def make(**more: Any) -> Make:
-        return of("meshlib", "CircuitBreaker", "bench", **{**settings, **more})
+    def make(lease: float | None = None, cooldown: float = 30.0, **more: Any) -> Make:
+        def made() -> Decorate:
+            mesh = importlib.import_module("meshlib")
+            limits = {**settings, **more}
+            on_result = limits.pop("on_result", None)
+            trip = importlib.import_module("meshlib.policies.breaker.trip_arguments").choose_trip(**limits)
+            probes = mesh.Probes(lease=lease)
+            return mesh.CircuitBreaker(  # type: ignore[no-any-return]
+                name="bench", trip=trip, cooldown=cooldown, probes=probes, on_result=on_result
+            )
+
+        return made
 
     # Its probe has a lease, after which another may come: here an hour, or the probe would be given up.
-    trial = make(cooldown=TRIAL, probe_lease=3600.0)
+    trial = make(cooldown=TRIAL, lease=3600.0)
     return Row(name, make(), failing=make(**(never or {"consecutive_failures": NEVER})), tight=make(), trial=trial)
 
 

@@ -291,7 +291,7 @@ def pipeline() -> Decorate:
         mesh.Fallback(0),
         mesh.Timeout(1.0),
         mesh.Retry(3, on=Exception),
-        mesh.CircuitBreaker("bench"),
+        mesh.CircuitBreaker(name="bench"),
         mesh.Bulkhead(100),
     )
 

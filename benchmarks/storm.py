@@ -26,7 +26,7 @@ from typing import Any
 
 import _harness as harness
 
-from meshlib import CircuitBreaker, Hedge, Pipeline, Retry, RetryBudget, Throttle
+from meshlib import CircuitBreaker, Cooldown, Hedge, Pipeline, Retry, RetryBudget, Throttle
 from meshlib.balancing import ClusterHealth, Endpoint, make_balancer
 from meshlib.call import FAILURE, IGNORED, SUCCESS, Call
 from meshlib.policies.throttle.throttle import SreThrottle
@@ -163,13 +163,13 @@ def throttle(window: float) -> Callable[[VirtualRuntime, RetryBudget], Any]:
 def breaker(run: VirtualRuntime, _: RetryBudget) -> CircuitBreaker:
     """What a cluster of a mesh.yaml gets when it says nothing."""
     return CircuitBreaker(
-        failure_rate=0.5, minimum_calls=20, cooldown=5.0, cooldown_factor=1.5, cooldown_max=60.0, runtime=run
+        failure_rate=0.5, minimum_calls=20, cooldown=Cooldown(5.0, factor=1.5, max_cooldown=60.0), runtime=run
     )
 
 
 def in_a_row(run: VirtualRuntime, _: RetryBudget) -> CircuitBreaker:
     return CircuitBreaker(
-        consecutive_failures=10, cooldown=2.0, cooldown_factor=2.0, cooldown_max=16.0, cooldown_jitter=0.5, runtime=run
+        consecutive_failures=10, cooldown=Cooldown(2.0, factor=2.0, max_cooldown=16.0, jitter=0.5), runtime=run
     )
 
 

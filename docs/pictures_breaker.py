@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from meshlib import BreakerOpen, CircuitBreaker
+from meshlib import BreakerOpen, CircuitBreaker, Probes
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.events import BreakerChanged, Event
 from meshlib.testing import ManualClock
@@ -33,7 +33,7 @@ def moves() -> dict[tuple[str, str], str]:
 
     def drive(act: Callable[[CircuitBreaker], object]) -> None:
         breaker = CircuitBreaker(
-            failure_rate=0.5, minimum_calls=4, cooldown=20.0, half_open_max=30.0, runtime=ManualClock()
+            failure_rate=0.5, minimum_calls=4, cooldown=20.0, probes=Probes(max_duration=30.0), runtime=ManualClock()
         )
         breaker.subscribe(note)
         for _ in range(4):

@@ -100,7 +100,7 @@ def test_events_from_many_threads_are_heard_once_each_and_in_the_same_order_by_a
 def test_an_event_says_what_it_is_about() -> None:
     event = BreakerChanged("users", "closed", "open", "5 failures in a row", 1.0, 30.0)
     assert repr(event) == (
-        "BreakerChanged(name='users', after='open', before='closed', by_hand=False, cooldown=30.0, now=1.0, "
+        "BreakerChanged(name='users', after='open', before='closed', cooldown=30.0, manual=False, now=1.0, "
         "reason='5 failures in a row')"
     )
 
@@ -151,7 +151,7 @@ def test_a_raising_listener_does_not_replace_the_callers_exception() -> None:
 
 
 def test_refusals_are_told_with_the_sentence_that_the_caller_got() -> None:
-    breaker = CircuitBreaker("users", runtime=ManualClock())
+    breaker = CircuitBreaker(name="users", runtime=ManualClock())
     heard: list[Event] = []
     breaker.force_open()
     breaker.subscribe(heard.append)

@@ -71,7 +71,7 @@ def test_a_pipeline_without_policies_is_the_function() -> None:
 
 
 def test_one_policy_may_stand_in_several_pipelines() -> None:
-    breaker = CircuitBreaker("users", consecutive_failures=1)
+    breaker = CircuitBreaker(name="users", consecutive_failures=1)
 
     @Pipeline(Retry(1, on=Exception), breaker)
     def broken() -> None:
@@ -86,7 +86,7 @@ def test_one_policy_may_stand_in_several_pipelines() -> None:
 
 
 def test_gates_alone_guard_generators_until_they_end() -> None:
-    breaker = CircuitBreaker("items", consecutive_failures=1)
+    breaker = CircuitBreaker(name="items", consecutive_failures=1)
 
     @Pipeline(breaker)
     def items() -> Iterator[int]:
@@ -101,7 +101,7 @@ def test_gates_alone_guard_generators_until_they_end() -> None:
 def test_gates_alone_hear_the_pipelines_classifier() -> None:
     from meshlib.call import IGNORED
 
-    breaker = CircuitBreaker("users", consecutive_failures=1)
+    breaker = CircuitBreaker(name="users", consecutive_failures=1)
 
     @Pipeline(breaker, classify=lambda *_: IGNORED)
     def work() -> None:
@@ -117,7 +117,7 @@ def test_gates_alone_hear_the_pipelines_classifier() -> None:
 
 def test_the_recommended_order_is_silent() -> None:
     service = RequestCache(), SingleFlight(), Fallback(0), Timeout(1.0, per_try=0.3), Retry(3, on=Exception), Hedge(0.1)
-    Pipeline(*service, CircuitBreaker("users"), Throttle(), RateLimit(100), AdaptiveLimit(), Bulkhead(10))
+    Pipeline(*service, CircuitBreaker(name="users"), Throttle(), RateLimit(100), AdaptiveLimit(), Bulkhead(10))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_order_that_is_a_choice_is_not_warned_of(policies: list[Any]) -> None
 
 
 def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
-    breaker = CircuitBreaker("users", consecutive_failures=2)
+    breaker = CircuitBreaker(name="users", consecutive_failures=2)
 
     @Pipeline(breaker, Retry(3, on=Exception, backoff=0))
     def work() -> None:
@@ -156,7 +156,7 @@ def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
     ("policies", "why"),
     [
         ([Retry(on=Exception), Fallback(0)], "the fallback hides each failure"),
-        ([CircuitBreaker("users"), Fallback(0)], "the fallback hides each failure"),
+        ([CircuitBreaker(name="users"), Fallback(0)], "the fallback hides each failure"),
         ([Throttle(), Fallback(0)], "the fallback hides each failure"),
         ([AdaptiveLimit(), Fallback(0)], "the fallback hides each failure"),
         ([Retry(on=Exception, name="a"), Retry(on=Exception, name="b")], "attempts multiply"),
@@ -166,7 +166,7 @@ def test_a_breaker_outside_a_retry_counts_logical_calls() -> None:
         ([Hedge(0.1), Fallback(0)], "the fallback hides each failure"),
         ([Hedge(0.1), SingleFlight()], "equals the first"),
         ([Hedge(0.1), RequestCache()], "equals the first"),
-        ([CircuitBreaker("users"), SingleFlight()], "once for each who shares it"),
+        ([CircuitBreaker(name="users"), SingleFlight()], "once for each who shares it"),
         ([Throttle(), RequestCache()], "once for each who shares it"),
         ([AdaptiveLimit(), Retry(on=Exception)], "several attempts"),
         ([AdaptiveLimit(), Hedge(0.1)], "several attempts"),
@@ -187,7 +187,7 @@ def test_a_tier_outside_one_that_it_serves_cannot_work(outer: str) -> None:
 
 
 def test_the_same_object_twice_cannot_work() -> None:
-    breaker = CircuitBreaker("users")
+    breaker = CircuitBreaker(name="users")
     with pytest.raises(ValueError, match="stands twice"):
         Pipeline(breaker, Retry(on=Exception), breaker)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .mesh import Cluster, Mesh, Service, Snapshot
     from .named import resilient
     from .pipeline import Pipeline, PolicyOrderWarning
-    from .policies.breaker.circuit_breaker import BreakerMetrics, CircuitBreaker, ManualControl, State
+    from .policies.breaker.circuit_breaker import BreakerMetrics, CircuitBreaker, Cooldown, ManualControl, Probes, State
     from .policies.breaker.fail_fast import FailFast
     from .policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
     from .policies.cache.collapse import collapse
@@ -82,6 +82,7 @@ __all__ = [
     "ConcurrencyBudget",
     "ConfigError",
     "Consecutive",
+    "Cooldown",
     "Cycles",
     "DeadlineAdmission",
     "DeadlineExceeded",
@@ -107,6 +108,7 @@ __all__ = [
     "Pipeline",
     "PolicyOrderWarning",
     "Pool",
+    "Probes",
     "Quota",
     "RateLimit",
     "RateLimited",
@@ -169,7 +171,7 @@ _ROOMS = {
     ".policies.shell.decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache "
     "retry single_flight throttle timeout",
     ".policies.deadline.deadline_admission": "DeadlineAdmission",
-    ".policies.breaker.circuit_breaker": "BreakerMetrics CircuitBreaker ManualControl State",
+    ".policies.breaker.circuit_breaker": "BreakerMetrics CircuitBreaker Cooldown ManualControl Probes State",
     ".policies.retry.budget": "ConcurrencyBudget RetryBudget TokenBudget",
     ".policies.concurrency.bulkhead": "Bulkhead",
     ".policies.cache.request_cache": "RequestCache SingleFlight request_scope",

@@ -32,10 +32,10 @@ class Event:
 class BreakerChanged(Event):
     """A circuit breaker went from one state to another; `reason` says why in words.
 
-    `cooldown` is how many seconds it stays open (`None`: it did not open), and `by_hand` says whether a person did it.
+    `cooldown` is how many seconds it stays open (`None`: it did not open), and `manual` says whether a person did it.
     """
 
-    __slots__ = ("after", "before", "by_hand", "cooldown", "now", "reason")
+    __slots__ = ("after", "before", "cooldown", "manual", "now", "reason")
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class BreakerChanged(Event):
         reason: str,
         now: float,
         cooldown: float | None = None,
-        by_hand: bool = False,
+        manual: bool = False,
     ) -> None:
         super().__init__(name)
         self.before = before
@@ -53,7 +53,7 @@ class BreakerChanged(Event):
         self.reason = reason
         self.now = now
         self.cooldown = cooldown
-        self.by_hand = by_hand
+        self.manual = manual
 
 
 class BreakerWouldOpen(Event):

@@ -23,8 +23,9 @@ import anyio
 from meshlib.call import Call
 from meshlib.errors import NoEndpoint
 from meshlib.pipeline import Pipeline
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, Probes
 from meshlib.policies.breaker.fail_fast import FailFast
+from meshlib.policies.breaker.trip import FailureRate
 from meshlib.policies.cache import request_cache as cache
 from meshlib.policies.cache.collapse import collapse
 from meshlib.policies.cache.flight import Flight
@@ -68,9 +69,9 @@ def alone(policy: Any, empty: Callable[[], bool], **settings: Any) -> Subject:
 
 def breaker() -> Subject:
     gate = CircuitBreaker(
-        failure_rate=0.1, window_calls=20, minimum_calls=5, cooldown=0.001, probes=3, probe_lease=3600.0
+        trip=FailureRate(0.1, window_calls=20, minimum_calls=5), cooldown=0.001, probes=Probes(3, lease=3600.0)
     )
-    return alone(gate, lambda: not gate._probes._leases)
+    return alone(gate, lambda: not gate._round._leases)
 
 
 def bulkhead() -> Subject:
@@ -214,14 +215,14 @@ def composed(*hedges: Hedge) -> Subject:
     """Everything in the recommended order, and one budget for all."""
     budget = ConcurrencyBudget(1.0, min_concurrent=20)
     answer = Fallback(lambda error: 0, max_concurrent=1000)
-    gate = CircuitBreaker(failure_rate=0.5, window_calls=50, cooldown=0.001, probes=3, probe_lease=3600.0)
+    gate = CircuitBreaker(trip=FailureRate(0.5, window_calls=50), cooldown=0.001, probes=Probes(3, lease=3600.0))
     limit = AdaptiveLimit(AIMD(initial=30, min_limit=10, max_limit=40), max_queue=20, max_wait=0.002)
     places = Bulkhead(30, max_queue=20, max_wait=0.002)
     for one in hedges:
         one.budget = budget
 
     def empty() -> bool:
-        inside = gate._probes._leases, places.metrics().in_flight, places.metrics().waiting, limit.metrics().in_flight
+        inside = gate._round._leases, places.metrics().in_flight, places.metrics().waiting, limit.metrics().in_flight
         return (*inside, answer.active, budget.calls, budget.retries) == ({}, 0, 0, 0, 0, 0, 0)
 
     patience, again = (

@@ -15,6 +15,7 @@ from compose.storms import Odd, Trouble
 
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.breaker.trip import FailureRate
 from meshlib.policies.cache.collapse import collapse
 from meshlib.policies.cache.request_cache import SingleFlight
 from meshlib.policies.concurrency.bulkhead import Bulkhead
@@ -33,7 +34,7 @@ class World(Trouble):
         super().__init__(seed)
         self.budget = ConcurrencyBudget(1.0, min_concurrent=50)
         self.bulkhead = Bulkhead(40, max_wait=0.002, max_queue=20)
-        self.breaker = CircuitBreaker("users", failure_rate=0.9, window_calls=50, cooldown=0.001)
+        self.breaker = CircuitBreaker(name="users", trip=FailureRate(0.9, window_calls=50), cooldown=0.001)
         self.fallback = Fallback(lambda error: 0, max_concurrent=1000)
         self.flight = SingleFlight()
         loops: list[Any] = [

@@ -58,13 +58,13 @@ async def fails(call: Any, error: type[Exception]) -> None:
 
 
 async def test_a_breaker_inside_a_retry_counts_attempts_and_ends_the_retry() -> None:
-    breaker, server = CircuitBreaker("users", consecutive_failures=2), Server(ManualClock(), down=True)
+    breaker, server = CircuitBreaker(name="users", consecutive_failures=2), Server(ManualClock(), down=True)
     await fails(server.behind(Retry(5, on=Exception, backoff=1.0), breaker), BreakerOpen)
     assert (server.asked, breaker.state) == (2, "open")
 
 
 async def test_a_breaker_outside_a_retry_counts_calls() -> None:
-    breaker, server = CircuitBreaker("users", consecutive_failures=2), Server(ManualClock(), down=True)
+    breaker, server = CircuitBreaker(name="users", consecutive_failures=2), Server(ManualClock(), down=True)
     call = server.behind(breaker, Retry(5, on=Exception, backoff=1.0))
     await fails(call, OSError)
     assert (server.asked, breaker.state) == (5, "closed")
@@ -95,7 +95,7 @@ async def test_a_timeout_outside_bounds_a_slow_fallback_too() -> None:
 
 
 async def test_a_fallback_answers_for_an_open_breaker() -> None:
-    breaker = CircuitBreaker("users")
+    breaker = CircuitBreaker(name="users")
     breaker.force_open()
     assert await Server(ManualClock()).behind(Fallback("stale"), Retry(3, on=Exception), breaker)() == "stale"
 
@@ -124,7 +124,7 @@ async def test_a_bulkhead_outside_a_hedge_takes_one_place() -> None:
 
 async def test_a_full_bulkhead_is_not_retried_and_is_no_evidence_for_the_breaker() -> None:
     clock, bulkhead = ManualClock(), Bulkhead(1)
-    breaker = CircuitBreaker("users", consecutive_failures=1)
+    breaker = CircuitBreaker(name="users", consecutive_failures=1)
     server = Server(clock, 5.0)
     call = server.behind(Retry(3, on=Exception), breaker, bulkhead)
     async with anyio.create_task_group() as group:
@@ -198,7 +198,7 @@ async def test_a_timeout_inside_a_retry_bounds_each_attempt() -> None:
 
 @pytest.mark.parametrize("breaker_first", [False, True])
 async def test_a_call_that_runs_out_of_time_is_a_failure_to_a_breaker_inside_and_outside(breaker_first: bool) -> None:
-    breaker, patience = CircuitBreaker("users", consecutive_failures=1), Timeout(1.0)
+    breaker, patience = CircuitBreaker(name="users", consecutive_failures=1), Timeout(1.0)
     order = (breaker, patience) if breaker_first else (patience, breaker)
     await fails(Server(ManualClock(), 60.0).behind(*order), DeadlineExceeded)
     assert breaker.state == "open"
@@ -218,7 +218,7 @@ async def test_a_timeout_outside_a_line_bounds_the_wait_in_it() -> None:
     "make", [lambda: RateLimit(1), lambda: Throttle(SreThrottle(k=1.0, minimum_calls=1), random=lambda: 0.0)]
 )
 async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Callable[[], Any]) -> None:
-    breaker = CircuitBreaker("users", consecutive_failures=2)
+    breaker = CircuitBreaker(name="users", consecutive_failures=2)
     server = Server(ManualClock(), down=True)
     call = server.behind(Retry(3, on=Exception, backoff=0.0), breaker, make())
     await fails(call, Rejected)
@@ -226,7 +226,7 @@ async def test_a_refusal_of_our_own_is_not_retried_and_is_no_evidence(make: Call
 
 
 async def test_an_open_breaker_takes_no_permit_of_the_rate_limit_below() -> None:
-    breaker, limit = CircuitBreaker("users"), RateLimit(5)
+    breaker, limit = CircuitBreaker(name="users"), RateLimit(5)
     breaker.force_open()
     await fails(Server(ManualClock()).behind(breaker, limit), BreakerOpen)
     assert limit.metrics(0.0).available == 5
@@ -258,7 +258,7 @@ async def test_a_single_flight_outside_a_hedge_hedges_once_for_all() -> None:
 
 
 async def test_everything_in_the_recommended_order() -> None:
-    clock, breaker, bulkhead = ManualClock(), CircuitBreaker("users", consecutive_failures=4), Bulkhead(4)
+    clock, breaker, bulkhead = ManualClock(), CircuitBreaker(name="users", consecutive_failures=4), Bulkhead(4)
     server = Server(clock, 60.0)
     policies = (
         Fallback("stale"),

@@ -25,10 +25,10 @@ def test_a_good_file_has_nothing_to_say(tmp_path: Path, capsys: pytest.CaptureFi
 def test_what_only_a_constructor_refuses_is_an_error_here_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = GOOD.replace("[h:1]", "[h:1], breaker: {probe_successes: 3}")
+    text = GOOD.replace("[h:1]", "[h:1], breaker: {probes: {successes: 3}}")
     status, lines = check(tmp_path, text, capsys)
     assert status == 1
-    assert lines == ["2: error: clusters.a.breaker: probe_successes=3: expected at most probes=1"]
+    assert lines == ["2: error: clusters.a.breaker: successes=3: expected at most calls=1"]
 
 
 def test_every_error_of_one_reading_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meshlib import ConfigError, FailureRate, Mesh
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib import CircuitBreaker, ConfigError, Cooldown, FailureRate, Mesh, Probes, SlowCallRate, State
+from meshlib.config.policy_models import BreakerModel, CooldownModel, ProbesModel
 from meshlib.policies.concurrency.bulkhead import Bulkhead
 
 GOOD = """
@@ -56,7 +57,7 @@ def test_services_clusters_and_policies_are_what_the_file_says(folder: Path) -> 
     assert v1.balancer.endpoints[1].weight == 2
     assert v1.breaker is not None and v1.breaker.name == "users-v1"
     trip = v1.breaker.trip
-    assert isinstance(trip, FailureRate) and (trip.rate, trip.minimum_calls) == (0.3, 7)
+    assert isinstance(trip, FailureRate) and (trip.failure_rate, trip.minimum_calls) == (0.3, 7)
     assert v2.breaker is None
     assert now.services["users"].statuses == {503}
     budget = now.services["users"].budget
@@ -87,7 +88,7 @@ def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
         ("clusters:\n  a:\n    endpoints: [nonsense]\n", "clusters.a.endpoints[0]", "expected host:port", 3),
         ("clusters:\n  a:\n    endpoints: ['h:70000']\n", "clusters.a.endpoints[0]", "found 'h:70000'", 3),
         ("clusters:\n  a:\n    breaker:\n      failure_rate: 3\n", "clusters.a.breaker.failure_rate", "found 3", 4),
-        ("clusters:\n  a:\n    breaker: {cooldown: soon}\n", "clusters.a.breaker.cooldown", "such as 250ms", 3),
+        ("clusters:\n  a:\n    breaker: {cooldown: soon}\n", "clusters.a.breaker.cooldown.seconds", "such as 250ms", 3),
         ("clusters:\n  a: {balancer: best}\n", "clusters.a.balancer", "expected one of", 2),
         ("services:\n  a: {}\n  a: {}\n", "services.a", "found twice", 3),
         ("services: [1]\n", "services", "expected a mapping, found [1]", 1),
@@ -112,15 +113,15 @@ def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
         ("services:\n  a: {hedge: {delay: 1s, percentile: 95%}}\n" + A, "services.a.hedge", "one of the two", 2),
         ("services:\n  a:\n    retry: {statuses: [99999]}\n" + A, "services.a.retry.statuses[0]", "found 99999", 3),
         (
-            "clusters:\n  a:\n    breaker: {cooldown: 10s, cooldown_max: 5s}\n",
-            "clusters.a.breaker",
-            "cooldown: expected at most cooldown_max (5), found 10",
+            "clusters:\n  a:\n    breaker: {cooldown: {seconds: 10s, max_cooldown: 5s}}\n",
+            "clusters.a.breaker.cooldown",
+            "seconds: expected at most max_cooldown (5), found 10",
             3,
         ),
         (
-            "clusters:\n  a:\n    breaker: {probes: 1, probe_successes: 2}\n",
+            "clusters:\n  a:\n    breaker: {probes: {calls: 1, successes: 2}}\n",
             "clusters.a.breaker",
-            "probe_successes=2: expected at most probes=1",
+            "successes=2: expected at most calls=1",
             3,
         ),
         (
@@ -205,12 +206,28 @@ def test_a_short_text_that_unfolds_to_something_huge_is_refused(tmp_path: Path) 
 
 
 def test_every_breaker_field_has_the_name_of_a_constructor_argument() -> None:
-    import inspect
+    def arguments(*kinds: Any) -> set[str]:
+        return {name for kind in kinds for name in inspect.signature(kind).parameters}
 
-    from meshlib.config.models import BreakerModel
+    assert set(BreakerModel.model_fields) <= arguments(CircuitBreaker, FailureRate, SlowCallRate)
+    assert set(CooldownModel.model_fields) == arguments(Cooldown)
+    assert set(ProbesModel.model_fields) == arguments(Probes)
+    probes = ProbesModel().model_dump()
+    assert Probes(**probes) == Probes(), "the defaults too"
 
-    arguments = inspect.signature(CircuitBreaker).parameters
-    assert set(BreakerModel.model_fields) <= set(arguments)
+
+def test_a_cooldown_and_the_probes_may_be_a_figure_or_all_their_fields(tmp_path: Path) -> None:
+    def breaker(settings: str) -> Any:
+        (tmp_path / "mesh.yaml").write_text(f"clusters: {{a: {{breaker: {{{settings}}}}}}}\n")
+        return load(tmp_path).current.clusters["a"].breaker
+
+    short = breaker("cooldown: 2s, probes: 3")
+    assert short.cooldown == Cooldown(2.0, factor=1.5, max_cooldown=60.0) and short.probes == Probes(3)
+    full = breaker(
+        "cooldown: {factor: 1, jitter: 10%}, probes: {calls: 4, by_rate: on, max_duration: 1m, then: closed}"
+    )
+    assert full.cooldown == Cooldown(5.0, max_cooldown=60.0, jitter=0.1)
+    assert full.probes == Probes(4, by_rate=True, max_duration=60.0, then=State.CLOSED)
 
 
 def test_the_mesh_file_of_the_documentation_is_a_good_one(folder: Path) -> None:

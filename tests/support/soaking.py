@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meshlib import Bulkhead, CircuitBreaker, Consecutive, Endpoint, Mesh
+from meshlib import Bulkhead, CircuitBreaker, Consecutive, Endpoint, Mesh, Probes
 
 DEADLINE = 2.0  # seconds for a call, with all its attempts
 SLACK = 1.0  # and for telling so
@@ -221,7 +221,7 @@ async def soak(
     try:
         files = open_files()
         bulkhead = Bulkhead(TASKS, max_wait=1.0, name="users")
-        breaker = CircuitBreaker(name="users", trip=Consecutive(20), cooldown=0.05, probe_lease=DEADLINE)
+        breaker = CircuitBreaker(name="users", trip=Consecutive(20), cooldown=0.05, probes=Probes(lease=DEADLINE))
         mesh = mesh_of(
             *[Endpoint("127.0.0.1", victim.port) for victim in victims],
             gates=[breaker, bulkhead],

@@ -124,7 +124,7 @@ async def test_a_scripted_step_leaves_nothing_running_when_it_is_cut() -> None:
 
 
 def test_a_recorder_keeps_what_is_told_until_it_is_closed() -> None:
-    breaker, step = CircuitBreaker("users", consecutive_failures=1), ScriptedStep(OSError())
+    breaker, step = CircuitBreaker(name="users", consecutive_failures=1), ScriptedStep(OSError())
     with Recorder(breaker) as told:
         with pytest.raises(OSError):
             breaker(step.ask)()

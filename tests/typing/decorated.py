@@ -15,8 +15,10 @@ from meshlib.policies.shell.decorators import circuit_breaker, fallback, hedge, 
 
 T = TypeVar("T")
 
-users = Pipeline(Timeout(1.0), Retry(attempts=3, on=Exception, budget=RetryBudget(ratio=0.2)), CircuitBreaker("users"))
-breaker = CircuitBreaker("payments")
+users = Pipeline(
+    Timeout(1.0), Retry(attempts=3, on=Exception, budget=RetryBudget(ratio=0.2)), CircuitBreaker(name="users")
+)
+breaker = CircuitBreaker(name="payments")
 
 
 @circuit_breaker
@@ -24,7 +26,7 @@ def bare(order: str, *, count: int = 1) -> float:
     return 1.0
 
 
-@circuit_breaker("payments", failure_rate=0.5, window=10.0, minimum_calls=20, cooldown=5.0)
+@circuit_breaker(name="payments", failure_rate=0.5, window=10.0, minimum_calls=20, cooldown=5.0)
 async def pay(order: str) -> int:
     return 1
 

@@ -133,6 +133,7 @@ def _described(policy: Any) -> str:
         ("cooldown", "cooldown {:g} s"),
     ):
         value = getattr(policy, attribute, None)
+        value = getattr(value, "seconds", value)  # of a breaker's cooldown
         if isinstance(value, int | float) and value != float("inf"):
             words.append(said.format(value))
     state = getattr(policy, "state", None)

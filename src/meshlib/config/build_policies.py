@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from ..pipeline import Pipeline
-from ..policies.breaker.circuit_breaker import CircuitBreaker
+from ..policies.breaker.circuit_breaker import CircuitBreaker, Cooldown, Probes
+from ..policies.breaker.trip_arguments import choose_trip
 from ..policies.concurrency.adaptive_limit import AdaptiveLimit
 from ..policies.concurrency.bulkhead import Bulkhead
 from ..policies.concurrency.limit_algorithms import AIMD, Gradient2, Limit, Vegas
@@ -29,8 +30,14 @@ def _plain(kind: Callable[..., Gate]) -> Callable[[Any, str, Runtime], Gate]:
 
 
 def _breaker(model: BreakerModel, name: str, runtime: Runtime) -> Gate:
-    settings = model.model_dump() | {"cooldown_max": max(model.cooldown, model.cooldown_max)}
-    return CircuitBreaker(name=name, runtime=runtime, **settings)
+    pause = model.cooldown.model_dump()
+    return CircuitBreaker(
+        name=name,
+        trip=choose_trip(**model.model_dump(exclude={"cooldown", "probes"})),
+        cooldown=Cooldown(**pause | {"max_cooldown": max(pause["seconds"], pause["max_cooldown"])}),
+        probes=Probes(**model.probes.model_dump()),
+        runtime=runtime,
+    )
 
 
 def _throttle(model: ThrottleModel, name: str, runtime: Runtime) -> Gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .values import Model, Ratio, Seconds
 
@@ -28,7 +28,42 @@ def _figure(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
+class CooldownModel(Model):
+    """The fields of `Cooldown`. Written as a time alone, that is its `seconds`."""
+
+    seconds: Seconds = Field(5.0, gt=0)
+    factor: float = Field(1.5, ge=1)
+    max_cooldown: Seconds = Field(60.0, gt=0)
+    jitter: Ratio = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _bound(self) -> CooldownModel:
+        if "max_cooldown" in self.model_fields_set:  # its default gives way to a longer cooldown
+            check_order(self, "seconds", "max_cooldown")
+        return self
+
+
+class ProbesModel(Model):
+    """The fields of `Probes`. Written as a number alone, that is its `calls`."""
+
+    calls: int = Field(1, ge=1)
+    successes: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1)
+    by_rate: bool = False
+    lease: Seconds | None = Field(None, gt=0)
+    max_duration: Seconds | None = Field(None, gt=0)
+    then: Literal["open", "closed"] = "open"
+    automatic: bool = False
+
+
+def _alone(field: str) -> BeforeValidator:
+    """`cooldown: 5s` for `cooldown: {seconds: 5s}`."""
+    return BeforeValidator(lambda value: value if isinstance(value, dict | Model) else {field: value})
+
+
 class BreakerModel(Model):
+    """The arguments of `CircuitBreaker`, with those of its trips beside them."""
+
     consecutive_failures: int | None = Field(None, ge=1)
     failure_rate: Ratio | None = Field(0.5, gt=0, le=1)
     slow_call_rate: Ratio | None = Field(None, gt=0, le=1)
@@ -36,19 +71,11 @@ class BreakerModel(Model):
     window: Seconds | None = Field(None, gt=0)
     window_calls: int | None = Field(None, ge=1)
     minimum_calls: int = Field(20, ge=1)
-    cooldown: Seconds = Field(5.0, gt=0)
-    cooldown_factor: float = Field(1.5, ge=1)
-    cooldown_max: Seconds = Field(60.0, gt=0)
-    cooldown_jitter: Ratio = Field(0.0, ge=0, le=1)
-    probes: int = Field(1, ge=1)
-    probe_successes: int | None = Field(None, ge=1)
-    probe_concurrency: int | None = Field(None, ge=1)
-    probe_lease: Seconds | None = Field(None, gt=0)
+    cooldown: Annotated[CooldownModel, _alone("seconds")] = CooldownModel()
+    probes: Annotated[ProbesModel, _alone("calls")] = ProbesModel()
 
     @model_validator(mode="after")
-    def _longest(self) -> BreakerModel:
-        if "cooldown_max" in self.model_fields_set:  # its default gives way to a longer cooldown
-            check_order(self, "cooldown", "cooldown_max")
+    def _window(self) -> BreakerModel:
         if self.failure_rate is None and self.slow_call_rate is None:
             for field in ("window", "window_calls"):
                 if getattr(self, field) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from math import inf, nan
 from typing import Any
 
@@ -10,14 +11,20 @@ import pytest
 from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Verdict, raised
 from meshlib.errors import BreakerOpen, BulkheadFull, DeadlineExceeded
 from meshlib.events import BreakerChanged, BreakerWouldOpen, Event
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, State, TripContext
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, Cooldown, ManualControl, Probes, State, TripContext
 from meshlib.policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
+from meshlib.policies.breaker.trip_arguments import choose_trip
 from meshlib.testing import ManualClock
+
+OF_TRIPS = list(inspect.signature(choose_trip).parameters)
 
 
 def made(**settings: Any) -> CircuitBreaker:
+    """A breaker; the settings that only its trips take may stand beside its own."""
     settings.setdefault("runtime", ManualClock())
-    return CircuitBreaker("users", **settings)
+    if "window_calls" in settings:
+        settings["trip"] = choose_trip(**{field: settings.pop(field) for field in OF_TRIPS if field in settings})
+    return CircuitBreaker(name="users", **settings)
 
 
 def call(breaker: CircuitBreaker, verdict: Verdict, now: float = 0.0, took: float = 0.0) -> None:
@@ -54,15 +61,15 @@ def test_any_of_several_trips_opens_it() -> None:
     breaker = made(consecutive_failures=3, failure_rate=0.5, window_calls=10, minimum_calls=4)
     for verdict in (FAILURE, SUCCESS, FAILURE, SUCCESS):
         call(breaker, verdict)
-    assert breaker.why == "2 of 4 calls failed"
+    assert breaker.reason == "2 of 4 calls failed"
     breaker.reset()
     for _ in range(3):
         call(breaker, FAILURE)
-    assert breaker.why == "3 failures in a row"
+    assert breaker.reason == "3 failures in a row"
 
 
 def test_a_trip_of_your_own_decides() -> None:
-    breaker = made(trip=Either(Consecutive(9), FailureCount(2, calls=10)))
+    breaker = made(trip=Either(Consecutive(9), FailureCount(2, window_calls=10)))
     call(breaker, FAILURE)
     call(breaker, SUCCESS)
     call(breaker, FAILURE)
@@ -166,7 +173,7 @@ def test_a_service_slower_than_the_cooldown_closes_the_breaker_by_its_first_good
 
 
 def test_a_service_slower_than_the_cooldown_opens_the_breaker_by_its_first_bad_answer() -> None:
-    breaker = made(consecutive_failures=1, cooldown=1.0, cooldown_factor=2.0)
+    breaker = made(consecutive_failures=1, cooldown=Cooldown(1.0, factor=2.0))
     call(breaker, FAILURE)
     asked = [breaker.enter(now) for now in (1.0, 2.0, 3.0)]
     breaker.leave(asked[0], FAILURE, 3.5)
@@ -178,7 +185,7 @@ def test_a_service_slower_than_the_cooldown_opens_the_breaker_by_its_first_bad_a
 
 
 def test_overdue_probes_count_among_the_others_and_take_no_place() -> None:
-    breaker = made(consecutive_failures=1, cooldown=10.0, probes=2, probe_lease=1.0)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(2, lease=1.0))
     call(breaker, FAILURE)
     slow = [breaker.enter(10.0), breaker.enter(10.0)]
     quick = [breaker.enter(11.0), breaker.enter(11.0)]
@@ -195,13 +202,13 @@ def test_probes_that_are_lost_for_days_are_not_remembered_without_bound() -> Non
     call(breaker, FAILURE)
     for second in range(1, 5000):
         last = breaker.enter(float(second))
-    assert len(breaker._probes._overdue) <= 1000
+    assert len(breaker._round._overdue) <= 1000
     breaker.leave(last, SUCCESS, 5000.0)
     assert breaker.state == State.CLOSED
 
 
 def test_a_lease_may_be_longer_or_shorter_than_the_cooldown() -> None:
-    breaker = made(consecutive_failures=1, cooldown=10.0, probe_lease=3.0)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(lease=3.0))
     call(breaker, FAILURE)
     breaker.enter(10.0)
     refused(breaker, 12.9)
@@ -227,7 +234,7 @@ def test_an_ignored_probe_gives_its_place_back_and_decides_nothing() -> None:
 
 
 def test_probes_are_bounded_in_number_and_at_once() -> None:
-    breaker = made(consecutive_failures=1, cooldown=10.0, probes=3, probe_concurrency=2)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(3, concurrency=2))
     call(breaker, FAILURE)
     one, two = breaker.enter(10.0), breaker.enter(10.0)
     refused(breaker, 10.0)
@@ -244,7 +251,7 @@ def test_a_slow_probe_does_not_close_a_breaker_that_opens_on_slow_calls() -> Non
     breaker = made(slow_call_rate=0.5, slow_call=1.0, window_calls=2, minimum_calls=2, cooldown=10.0)
     call(breaker, SUCCESS, 0.0, took=1.001)
     call(breaker, SUCCESS, 0.0, took=1.0)
-    assert breaker.why == "1 of 2 calls were slow"
+    assert breaker.reason == "1 of 2 calls were slow"
     call(breaker, SUCCESS, 10.0, took=2.0)
     assert breaker.state == State.OPEN
     call(breaker, SUCCESS, 20.0, took=1.0)
@@ -252,12 +259,12 @@ def test_a_slow_probe_does_not_close_a_breaker_that_opens_on_slow_calls() -> Non
 
 
 def test_a_round_that_takes_too_long_opens_again_from_the_moment_it_was_over() -> None:
-    breaker = made(consecutive_failures=1, cooldown=10.0, half_open_max=4.0, probe_lease=60.0)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(max_duration=4.0, lease=60.0))
     call(breaker, FAILURE)
     probe = breaker.enter(10.0)
     breaker.leave(probe, SUCCESS, 14.0)
     assert breaker.state == State.OPEN
-    assert breaker.why == "4 s half-open without a verdict"
+    assert breaker.reason == "4 s half-open without a verdict"
     assert refused(breaker, 23.5).retry_after == pytest.approx(0.5)
     breaker.enter(24.0)
     breaker.enter(500.0)
@@ -265,7 +272,7 @@ def test_a_round_that_takes_too_long_opens_again_from_the_moment_it_was_over() -
 
 
 def test_a_round_that_takes_too_long_may_close_instead() -> None:
-    breaker = made(consecutive_failures=1, cooldown=10.0, half_open_max=4.0, half_open_then=State.CLOSED)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(max_duration=4.0, then=State.CLOSED))
     call(breaker, FAILURE)
     breaker.enter(10.0)
     breaker.enter(14.0)
@@ -274,7 +281,7 @@ def test_a_round_that_takes_too_long_may_close_instead() -> None:
 
 def test_a_look_moves_on_what_only_time_moves_when_it_is_automatic() -> None:
     clock = ManualClock()
-    breaker = made(consecutive_failures=1, cooldown=10.0, automatic=True, runtime=clock)
+    breaker = made(consecutive_failures=1, cooldown=10.0, probes=Probes(automatic=True), runtime=clock)
     heard: list[Event] = []
     call(breaker, FAILURE)
     breaker.subscribe(heard.append)
@@ -313,20 +320,20 @@ def reopening(breaker: CircuitBreaker, times: int) -> list[float]:
 
 
 def test_the_cooldown_grows_with_each_trip_up_to_its_longest_and_begins_anew_after_a_close() -> None:
-    breaker = made(consecutive_failures=1, cooldown=5.0, cooldown_factor=2.0, cooldown_max=15.0)
+    breaker = made(consecutive_failures=1, cooldown=Cooldown(5.0, factor=2.0, max_cooldown=15.0))
     assert reopening(breaker, 4) == [5.0, 10.0, 15.0, 15.0]
     call(breaker, SUCCESS, 45.0)
     assert reopening(breaker, 1) == [5.0]
 
 
 def test_after_ten_thousand_trips_the_cooldown_is_still_a_number() -> None:
-    breaker = made(consecutive_failures=1, cooldown=5.0, cooldown_factor=10.0)
+    breaker = made(consecutive_failures=1, cooldown=Cooldown(5.0, factor=10.0))
     assert reopening(breaker, 10_000)[-1] == pytest.approx(300.0)
 
 
 def test_jitter_is_drawn_once_per_trip_and_shortens_by_at_most_its_share() -> None:
     clock = ManualClock(chance=[0.0, 1 - 1e-9, 0.5])
-    breaker = made(consecutive_failures=1, cooldown=10.0, cooldown_jitter=0.5, runtime=clock)
+    breaker = made(consecutive_failures=1, cooldown=Cooldown(10.0, jitter=0.5), runtime=clock)
     assert reopening(breaker, 3) == pytest.approx([10.0, 5.0, 7.5])
 
 
@@ -527,16 +534,10 @@ def test_half_open_by_hand_lets_the_probes_go_at_once() -> None:
     assert breaker.state == State.CLOSED
 
 
-@pytest.mark.parametrize("initial", list(State))
-def test_it_begins_in_any_state(initial: State) -> None:
-    breaker = made(initial=initial, cooldown=5.0, runtime=ManualClock(100.0))
-    assert breaker.state == initial
-    if initial is State.OPEN:
-        assert refused(breaker, 101.0).retry_after == 4.0
-        breaker.enter(105.0)
-    if initial is State.HALF_OPEN:
-        breaker.enter(100.0)
-        assert refused(breaker, 100.0).retry_after == 5.0
+@pytest.mark.parametrize("initial", ["closed", "forced_open", "disabled", "metrics_only"])
+def test_it_begins_in_the_state_of_its_manual_control(initial: State) -> None:
+    breaker = made(manual=ManualControl(initial), runtime=ManualClock(100.0))
+    assert breaker.state == initial and repr(breaker) == f"CircuitBreaker('users', {initial})"
 
 
 # --- looking
@@ -569,7 +570,7 @@ def test_every_transition_is_told_with_its_reason_its_time_and_how_long() -> Non
     call(breaker, SUCCESS, 6.5)
     breaker.disable()
     assert all(isinstance(event, BreakerChanged) for event in heard)
-    assert [(e.before, e.after, e.reason, e.now, e.cooldown, e.by_hand) for e in heard] == [
+    assert [(e.before, e.after, e.reason, e.now, e.cooldown, e.manual) for e in heard] == [
         ("closed", "open", "1 failure in a row", 1.0, 5.0, False),
         ("open", "half_open", "the cooldown", 6.5, None, False),
         ("half_open", "closed", "1 of 1 probes succeeded", 6.5, None, False),
@@ -582,7 +583,7 @@ def test_refusals_are_sentences_for_the_person_on_call() -> None:
     call(breaker, FAILURE)
     assert str(refused(breaker, 0.0)) == "users: breaker open after 1 failure in a row; next probe in 12.4 s"
     breaker.enter(12.4)
-    assert str(refused(breaker, 12.4)) == "users: breaker half-open, and all its probes are out; next probe in 12.4 s"
+    assert str(refused(breaker, 12.4)) == "users: breaker half-open, all probes in flight; next probe in 12.4 s"
 
 
 # --- construction
@@ -592,27 +593,41 @@ def test_refusals_are_sentences_for_the_person_on_call() -> None:
     "settings",
     [
         {"failure_rate": 3}, {"failure_rate": 0}, {"failure_rate": nan}, {"failure_rate": "half"},
-        {"slow_call_rate": -0.1}, {"slow_call_rate": 0.5, "slow_call": 0}, {"slow_call": nan},
         {"consecutive_failures": 0}, {"consecutive_failures": True}, {"consecutive_failures": 2.5},
-        {"window": 0}, {"window": -1}, {"window": inf}, {"window_calls": 0}, {"minimum_calls": 0},
-        {"failure_rate": 0.5, "buckets": 0}, {"cooldown": 0}, {"cooldown": -1}, {"cooldown": nan},
-        {"cooldown_factor": 0.5}, {"cooldown_max": 0}, {"cooldown_jitter": 1.5}, {"probes": 0},
-        {"probe_successes": 0}, {"probe_successes": 2}, {"probe_concurrency": 0}, {"probe_lease": 0},
-        {"half_open_max": 0}, {"half_open_then": State.DISABLED}, {"initial": "ajar"},
+        {"failure_rate": 0.5, "window": 0}, {"failure_rate": 0.5, "window": -1}, {"failure_rate": 0.5, "window": inf},
+        {"window": 10.0}, {"minimum_calls": 0}, {"consecutive_failures": 3, "minimum_calls": 10},
+        {"cooldown": 0}, {"cooldown": -1}, {"cooldown": nan}, {"cooldown": "soon"}, {"probes": 0}, {"probes": True},
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_and_the_field_is_named(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"^{list(settings)[-1]}="):
+    with pytest.raises(ValueError, match=f"^{list(settings)[-1]}=.*: expected"):
         CircuitBreaker(**settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *[(SlowCallRate, settings) for settings in ({"slow_call_rate": -0.1}, {"slow_call": 0}, {"slow_call": nan})],
+        *[(FailureRate, settings) for settings in ({"window_calls": 0}, {"buckets": 0}, {"window": nan})],
+        *[(Cooldown, {"seconds": 1.0, **one}) for one in ({"factor": 0.5}, {"max_cooldown": 0}, {"jitter": 1.5})],
+        *[(Probes, {"successes": count}) for count in (0, 2)],
+        *[(Probes, {field: 0}) for field in ("calls", "concurrency", "lease", "max_duration")],
+        *[(Probes, {"then": state}) for state in (State.DISABLED, "ajar")],
+        *[(ManualControl, {"initial": state}) for state in (State.OPEN, State.HALF_OPEN, "ajar")],
+    ],
+)
+def test_nonsense_in_the_parts_of_a_breaker_is_refused_and_the_field_is_named(kind: Any, settings: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{list(settings)[-1]}=.*: expected"):
+        kind(**settings)
 
 
 def test_two_windows_at_once_and_probes_by_a_rate_that_is_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match="one of the two"):
-        CircuitBreaker(failure_rate=0.5, window=10.0, window_calls=10)
-    with pytest.raises(ValueError, match="probe_by_rate"):
-        CircuitBreaker(consecutive_failures=3, probe_by_rate=True)
+        FailureRate(0.5, window=10.0, window_calls=10)
+    with pytest.raises(ValueError, match="by_rate="):
+        CircuitBreaker(consecutive_failures=3, probes=Probes(by_rate=True))
     with pytest.raises(ValueError, match="name="):
-        CircuitBreaker("")
+        CircuitBreaker(name="")
 
 
 def test_trips_show_themselves() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 
 from meshlib.call import FAILURE, IGNORED, SUCCESS, Verdict
 from meshlib.errors import BreakerOpen
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, ManualControl, State, TripContext
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, ManualControl, Probes, State, TripContext
 from meshlib.policies.breaker.cooldown import interval
-from meshlib.policies.breaker.trip import FailureCount, FailureRate
+from meshlib.policies.breaker.trip import Either, FailureCount, FailureRate, SlowCallRate
 from meshlib.testing import ManualClock
 
 CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
@@ -36,21 +37,16 @@ def refused(breaker: CircuitBreaker, now: float) -> float | None:
 # --- resilience4j: CircuitBreakerStateMachineTest and its neighbours
 
 
-def r4j(**settings: Any) -> CircuitBreaker:
+def r4j(*, failure_rate: float = 0.5, window_calls: int = 5, minimum_calls: int = 5, **settings: Any) -> CircuitBreaker:
     defaults: dict[str, Any] = {
-        "failure_rate": 0.5,
-        "slow_call_rate": 0.5,
-        "slow_call": 4.0,
-        "window_calls": 5,
-        "minimum_calls": 5,
         "cooldown": interval(5.0, 1.5),
-        "probes": 4,
-        "probe_by_rate": True,
-        "half_open_max": 1.0,
+        "probes": Probes(4, by_rate=True, max_duration=1.0),
         "ignore": KeyError,
         "runtime": ManualClock(),
     }
-    return CircuitBreaker("r4j", **{**defaults, **settings})
+    rates: dict[str, Any] = {"window_calls": window_calls, "minimum_calls": minimum_calls}
+    trip = Either(FailureRate(failure_rate, **rates), SlowCallRate(0.5, slow_call=4.0, **rates))
+    return CircuitBreaker(name="r4j", trip=trip, **{**defaults, **settings})
 
 
 def test_resilience4j_nothing_is_judged_below_the_minimum_and_the_rates_read_minus_one() -> None:
@@ -122,7 +118,7 @@ def test_resilience4j_four_permits_and_no_fifth() -> None:
 
 
 def test_resilience4j_half_open_is_decided_at_the_smaller_of_minimum_and_permits() -> None:
-    breaker = r4j(window_calls=20, minimum_calls=2, probes=10)
+    breaker = r4j(window_calls=20, minimum_calls=2, probes=Probes(10, by_rate=True, max_duration=1.0))
     breaker.open()
     assert played(breaker, "S", now=5.0).state == HALF_OPEN
     assert played(breaker, "S", now=5.0).state == CLOSED
@@ -140,7 +136,7 @@ def test_resilience4j_ignored_errors_keep_half_open_alive() -> None:
 
 
 def test_resilience4j_a_probe_that_never_returns_keeps_its_place_if_it_may() -> None:
-    breaker = played(r4j(probe_lease=inf, half_open_max=None), "FFFFF")
+    breaker = played(r4j(probes=Probes(4, by_rate=True, lease=inf)), "FFFFF")
     for _ in range(4):
         breaker.enter(5.0)
     assert refused(breaker, 1e9) is None
@@ -154,7 +150,7 @@ def test_resilience4j_half_open_lasts_a_second_at_most() -> None:
 
 
 def test_resilience4j_half_open_may_end_closed() -> None:
-    breaker = played(r4j(half_open_then=CLOSED), "FFFFF")
+    breaker = played(r4j(probes=Probes(4, by_rate=True, max_duration=1.0, then=CLOSED)), "FFFFF")
     played(breaker, "SS", now=5.0)
     breaker.enter(6.0)
     assert breaker.state == CLOSED
@@ -177,10 +173,22 @@ def test_resilience4j_open_for_a_time_keeps_the_attempts() -> None:
     assert refused(breaker, 0.0) == 11.25
 
 
+REACHED: dict[State, tuple[Callable[[CircuitBreaker], None], ...]] = {
+    CLOSED: (),
+    OPEN: (CircuitBreaker.open,),
+    HALF_OPEN: (CircuitBreaker.open, CircuitBreaker.half_open),
+    FORCED_OPEN: (CircuitBreaker.force_open,),
+    DISABLED: (CircuitBreaker.disable,),
+    METRICS_ONLY: (CircuitBreaker.metrics_only,),
+}
+
+
 @pytest.mark.parametrize("before", list(State))
 @pytest.mark.parametrize("after", list(State))
 def test_resilience4j_legal_moves_by_hand(before: State, after: State) -> None:
-    breaker = CircuitBreaker(initial=before, runtime=ManualClock())
+    breaker = CircuitBreaker(runtime=ManualClock())
+    for move in REACHED[before]:
+        move(breaker)
     heard: list[Any] = []
     breaker.subscribe(heard.append)
     move = {
@@ -205,7 +213,7 @@ def test_resilience4j_interval_functions() -> None:
     wait = interval(5.0, 1.5)
     assert [wait(TripContext(n)) for n in range(1, 7)] == [5.0, 7.5, 11.25, 16.875, 25.312, 37.968]
     assert interval()(TripContext(1)) == 0.5
-    assert interval(1.0, 2.0, longest=3.0)(TripContext(9)) == 3.0
+    assert interval(1.0, 2.0, max_cooldown=3.0)(TripContext(9)) == 3.0
     assert interval(1.0, 1.0)(TripContext(10_000)) == 1.0
     assert interval(1.0, 10.0)(TripContext(10_000)) > 1e12
     spread = interval(2.0, 1.0, spread=0.5)
@@ -215,7 +223,7 @@ def test_resilience4j_interval_functions() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"initial": 0}, {"factor": 0.5}, {"spread": 2.0}, {"longest": 0}, {"initial": float("nan")}]
+    "settings", [{"initial": 0}, {"factor": 0.5}, {"spread": 2.0}, {"max_cooldown": 0}, {"initial": float("nan")}]
 )
 def test_intervals_without_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(settings))}="):
@@ -235,7 +243,7 @@ def test_resilience4j_a_call_lives_for_all_seconds_of_its_window_but_a_part_of_o
 
 def polly(**settings: Any) -> CircuitBreaker:
     trip = FailureRate(0.1, window=30.0, buckets=10, minimum_calls=10, aligned=False)
-    return CircuitBreaker("polly", **{"trip": trip, "cooldown": 1.0, "runtime": ManualClock(), **settings})
+    return CircuitBreaker(name="polly", **{"trip": trip, "cooldown": 1.0, "runtime": ManualClock(), **settings})
 
 
 def test_polly_ten_failures_open_and_the_refusal_says_when() -> None:
@@ -275,13 +283,13 @@ def test_polly_the_generator_sees_the_half_open_attempts_and_begins_anew_after_a
 
 def test_polly_one_manual_control_drives_many_breakers_and_those_to_come() -> None:
     control = ManualControl()
-    first = polly(control=control)
+    first = polly(manual=control)
     control.force_open()
-    second = polly(control=control)
+    second = polly(manual=control)
     for breaker in (first, second):
         assert breaker.state == FORCED_OPEN and refused(breaker, 0.0) is None
     control.reset()
-    assert first.state == second.state == polly(control=control).state == CLOSED
+    assert first.state == second.state == polly(manual=control).state == CLOSED
     control.metrics_only()
     control.disable()
     assert second.state == DISABLED
@@ -296,7 +304,7 @@ def test_a_breaker_that_joins_a_switch_while_it_is_thrown_ends_where_the_switch_
 
         def now(self) -> float:
             self.asked += 1
-            if self.asked == 2:  # once for the initial state, and then for the move that the switch demands
+            if self.asked == 1:  # for the move that the control demands
                 joining.set()
                 resetting.join(0.05)  # the other thread, if it can, resets everybody now
             return super().now()
@@ -307,14 +315,14 @@ def test_a_breaker_that_joins_a_switch_while_it_is_thrown_ends_where_the_switch_
 
     resetting = threading.Thread(target=reset)
     resetting.start()
-    late = CircuitBreaker(initial="closed", control=control, runtime=Slow())
+    late = CircuitBreaker(manual=control, runtime=Slow())
     resetting.join()
     assert late.state == CLOSED
 
 
 def test_a_listener_may_throw_the_switch_that_moved_its_breaker() -> None:
     control = ManualControl()
-    breakers = [CircuitBreaker(control=control, runtime=ManualClock()) for _ in range(3)]
+    breakers = [CircuitBreaker(manual=control, runtime=ManualClock()) for _ in range(3)]
     for breaker in breakers:
         breaker.subscribe(lambda event: control.reset() if event.after == FORCED_OPEN else None)
     control.force_open()
@@ -334,9 +342,12 @@ def test_polly_a_slice_begins_with_its_first_call_and_leaves_after_the_whole_per
 # --- Hystrix: HystrixCircuitBreakerTest (40 %, volume 1, sleep 200 ms, window 5 s)
 
 
-def hystrix(**settings: Any) -> CircuitBreaker:
-    defaults: dict[str, Any] = {"failure_rate": 0.4, "window": 5.0, "buckets": 10, "minimum_calls": 8, "cooldown": 0.2}
-    return CircuitBreaker("hystrix", **{**defaults, **settings, "runtime": ManualClock()})
+def hystrix(*, minimum_calls: int = 8, **settings: Any) -> CircuitBreaker:
+    defaults: dict[str, Any] = {
+        "trip": FailureRate(0.4, window=5.0, buckets=10, minimum_calls=minimum_calls),
+        "cooldown": 0.2,
+    }
+    return CircuitBreaker(name="hystrix", **{**defaults, **settings, "runtime": ManualClock()})
 
 
 @pytest.mark.parametrize(
@@ -372,12 +383,12 @@ def test_hystrix_a_cancelled_trial_does_not_stick() -> None:
 
 
 def test_failsafe_alternating_with_three_of_four_never_opens() -> None:
-    assert played(CircuitBreaker(trip=FailureCount(3, calls=4)), "SF" * 20).state == CLOSED
-    assert played(CircuitBreaker(trip=FailureCount(2, calls=4)), "SFSF").state == OPEN
+    assert played(CircuitBreaker(trip=FailureCount(3, window_calls=4)), "SF" * 20).state == CLOSED
+    assert played(CircuitBreaker(trip=FailureCount(2, window_calls=4)), "SFSF").state == OPEN
 
 
 def test_failsafe_the_rate_reads_from_the_first_call_on() -> None:
-    breaker = CircuitBreaker("failsafe", trip=FailureCount(5, calls=10))
+    breaker = CircuitBreaker(name="failsafe", trip=FailureCount(5, window_calls=10))
     assert breaker.failure_rate(0.0) == -1.0
     look = played(breaker, "SFSFSFS").metrics(0.0)
     assert (look.calls, look.failures, round(look.failure_rate, 2)) == (7, 3, 0.43)
@@ -408,14 +419,14 @@ def test_failsafe_n_in_a_period() -> None:
 def test_failsafe_success_thresholds_decide_as_soon_as_they_can(
     successes: int, probes: int, story: str, state: State
 ) -> None:
-    breaker = CircuitBreaker(probes=probes, probe_successes=successes, cooldown=60.0, runtime=ManualClock())
+    breaker = CircuitBreaker(probes=Probes(probes, successes=successes), cooldown=60.0, runtime=ManualClock())
     breaker.open()
     assert played(breaker, story, now=60.0).state == state
 
 
 @pytest.mark.parametrize(("story", "state"), [("FF", OPEN), ("SSF", HALF_OPEN), ("SSFS", CLOSED), ("SFF", OPEN)])
 def test_failsafe_without_one_the_failure_threshold_decides(story: str, state: State) -> None:
-    """n = 2 of m = 4: two failures open; more than m − n = 2 successes close: probes=m, probe_successes=m − n + 1."""
-    breaker = CircuitBreaker(probes=4, probe_successes=3, cooldown=60.0, runtime=ManualClock())
+    """n = 2 of m = 4: two failures open; more than m − n = 2 successes close: Probes(m, successes=m − n + 1)."""
+    breaker = CircuitBreaker(probes=Probes(4, successes=3), cooldown=60.0, runtime=ManualClock())
     breaker.open()
     assert played(breaker, story, now=60.0).state == state

@@ -21,8 +21,8 @@ import pytest
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import BreakerOpen
 from meshlib.events import BreakerChanged
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, State
-from meshlib.policies.breaker.trip import FailureCount
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, Cooldown, Probes, State
+from meshlib.policies.breaker.trip import FailureCount, FailureRate
 from meshlib.testing import ManualClock
 
 
@@ -32,7 +32,7 @@ class Broken(Exception):
 
 def opened(clock: ManualClock, **settings: Any) -> CircuitBreaker:
     """A breaker whose cooldown of 10 s is just over."""
-    breaker = CircuitBreaker("users", consecutive_failures=1, cooldown=10.0, runtime=clock, **settings)
+    breaker = CircuitBreaker(name="users", consecutive_failures=1, cooldown=10.0, runtime=clock, **settings)
     breaker.leave(breaker.enter(clock.now()), FAILURE, clock.now())
     clock.advance(10.0)
     return breaker
@@ -90,7 +90,7 @@ async def test_fifty_tasks_at_half_open_do_not_stampede() -> None:
 @pytest.mark.anyio
 async def test_a_hundred_tasks_find_as_many_places_as_there_are_probes() -> None:
     clock = ManualClock()
-    breaker = opened(clock, probes=7, probe_concurrency=3)
+    breaker = opened(clock, probes=Probes(7, concurrency=3))
     inside, most, entered = 0, 0, 0
 
     @breaker
@@ -139,7 +139,7 @@ def test_twenty_threads_at_half_open_do_not_stampede(probes: int) -> None:
 
 def test_sixteen_threads_over_many_rounds_never_exceed_the_probes() -> None:
     clock = ManualClock()
-    breaker = CircuitBreaker(consecutive_failures=1, cooldown=1.0, probes=2, probe_lease=1e9, runtime=clock)
+    breaker = CircuitBreaker(consecutive_failures=1, cooldown=1.0, probes=Probes(2, lease=1e9), runtime=clock)
     changes: list[Any] = []
     breaker.subscribe(changes.append)
     most = []
@@ -151,7 +151,7 @@ def test_sixteen_threads_over_many_rounds_never_exceed_the_probes() -> None:
                 permit = breaker.enter(now)
             except BreakerOpen:
                 continue
-            most.append(len(breaker._probes._leases.copy()))
+            most.append(len(breaker._round._leases.copy()))
             breaker.leave(permit, FAILURE if (turn + index) % 3 else SUCCESS, now)
 
     in_threads(16, work)
@@ -521,7 +521,7 @@ def test_one_breaker_serves_two_event_loops_and_may_be_made_without_any() -> Non
 
 def test_n_of_m_opens_at_exactly_n() -> None:
     """A22: 5 of 5 was reduced to 1 of 1 in a peer."""
-    breaker = CircuitBreaker(trip=FailureCount(5, calls=5))
+    breaker = CircuitBreaker(trip=FailureCount(5, window_calls=5))
     for _ in range(4):
         breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
     assert breaker.state == State.CLOSED
@@ -531,7 +531,7 @@ def test_n_of_m_opens_at_exactly_n() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"failure_rate": 0.5, "minimum_calls": 100}, {"failure_rate": 1.0, "window_calls": 100}, {"window": 60.0}],
+    [{"failure_rate": 0.5, "minimum_calls": 100}, {"failure_rate": 1.0, "window": 60.0}, {}],
 )
 def test_a_failed_probe_reopens_whatever_the_window_asks_for(settings: dict[str, Any]) -> None:
     """A22: a peer let 60 of 60 failing probes through."""
@@ -545,7 +545,7 @@ def test_reopening_of_a_hundred_breakers_is_spread_over_the_whole_jitter() -> No
     """A23: a peer drew its jitter anew at each refusal, so that the shortest always won."""
     clock = ManualClock(chance=7)
     breakers = [
-        CircuitBreaker(consecutive_failures=1, cooldown=1.0, cooldown_jitter=0.5, runtime=clock) for _ in range(100)
+        CircuitBreaker(consecutive_failures=1, cooldown=Cooldown(1.0, jitter=0.5), runtime=clock) for _ in range(100)
     ]
     for breaker in breakers:
         breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
@@ -608,7 +608,7 @@ def test_garbage_collection_may_close_a_guarded_generator_at_the_worst_moment() 
                 abandoned.pop().close()
             return super().record(failed, took, now)
 
-    breaker = CircuitBreaker(trip=Collects(2, calls=2))
+    breaker = CircuitBreaker(trip=Collects(2, window_calls=2))
     abandoned: list[Any] = []
 
     @breaker
@@ -639,7 +639,7 @@ def test_garbage_collection_may_close_a_guarded_generator_at_the_worst_moment() 
 async def test_two_thousand_calls_cancelled_at_random_leave_no_lease_behind() -> None:
     """A14."""
     rolls = random.Random(3)
-    breaker = CircuitBreaker(consecutive_failures=1, cooldown=0.0005, probes=3, probe_lease=3600.0)
+    breaker = CircuitBreaker(consecutive_failures=1, cooldown=0.0005, probes=Probes(3, lease=3600.0))
 
     @breaker
     async def works(seconds: float, fails: bool) -> None:
@@ -658,7 +658,7 @@ async def test_two_thousand_calls_cancelled_at_random_leave_no_lease_behind() ->
     async with anyio.create_task_group() as tasks:
         for _ in range(100):
             tasks.start_soon(call)
-    assert not breaker._probes._leases
+    assert not breaker._round._leases
     if breaker.state == State.OPEN:
         await anyio.sleep(0.001)
     await works(0.0, False)
@@ -733,7 +733,7 @@ def test_entered_and_left_by_hand_every_permit_comes_back() -> None:
 
 @pytest.mark.anyio
 async def test_concurrent_blocks_of_many_tasks_keep_their_own_outcomes() -> None:
-    breaker = CircuitBreaker(failure_rate=1.0, window_calls=100, minimum_calls=100)
+    breaker = CircuitBreaker(trip=FailureRate(1.0, window_calls=100, minimum_calls=100))
 
     async def work(index: int) -> None:
         try:

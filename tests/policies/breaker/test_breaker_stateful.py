@@ -10,7 +10,8 @@ from reference_breaker import Reference
 from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS
 from meshlib.errors import BreakerOpen
 from meshlib.events import BreakerChanged, Event
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, Probes
+from meshlib.policies.breaker.trip_arguments import choose_trip
 from meshlib.testing import ManualClock
 
 
@@ -32,16 +33,9 @@ class Breakers(RuleBasedStateMachine):
         successes = max(1, probes - fewer)
         self.now = 0.0
         self.breaker = CircuitBreaker(
-            consecutive_failures=run,
-            failure_rate=rate,
-            window_calls=size,
-            minimum_calls=minimum,
+            trip=choose_trip(consecutive_failures=run, failure_rate=rate, window_calls=size, minimum_calls=minimum),
             cooldown=2.0,
-            probes=probes,
-            probe_successes=successes,
-            probe_concurrency=at_once,
-            probe_lease=lease,
-            half_open_max=longest,
+            probes=Probes(probes, successes=successes, concurrency=at_once, lease=lease, max_duration=longest),
             runtime=ManualClock(),
         )
         self.reference = Reference(

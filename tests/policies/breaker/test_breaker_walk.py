@@ -10,7 +10,8 @@ from reference_breaker import Reference
 
 from meshlib.call import FAILURE, IGNORED, SUCCESS
 from meshlib.errors import BreakerOpen
-from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, Probes
+from meshlib.policies.breaker.trip import Consecutive, Either, FailureRate
 from meshlib.testing import ManualClock
 
 VERDICTS = {"success": (SUCCESS, False), "failure": (FAILURE, True), "ignored": (IGNORED, None)}
@@ -21,27 +22,27 @@ CONFIGS = {
     "two in a row": ({"consecutive_failures": 2}, {"run": 2}, 7),
     "two probes": ({"consecutive_failures": 1, "probes": 2}, {"run": 1, "probes": 2, "successes": 2, "at_once": 2}, 7),
     "two probes, one by one": (
-        {"consecutive_failures": 1, "probes": 2, "probe_concurrency": 1},
+        {"consecutive_failures": 1, "probes": Probes(2, concurrency=1)},
         {"run": 1, "probes": 2, "successes": 2, "at_once": 1},
         7,
     ),
     "one of two probes": (
-        {"consecutive_failures": 1, "probes": 2, "probe_successes": 1},
+        {"consecutive_failures": 1, "probes": Probes(2, successes=1)},
         {"run": 1, "probes": 2, "successes": 1, "at_once": 2},
         7,
     ),
     "half-open bounded": (
-        {"consecutive_failures": 1, "half_open_max": 1.0, "probes": 2, "probe_lease": 3.0},
+        {"consecutive_failures": 1, "probes": Probes(2, lease=3.0, max_duration=1.0)},
         {"run": 1, "longest": 1.0, "probes": 2, "successes": 2, "at_once": 2, "lease": 3.0},
         7,
     ),
     "rate of the last two": (
-        {"failure_rate": 0.5, "window_calls": 2, "minimum_calls": 2},
+        {"trip": lambda: FailureRate(0.5, window_calls=2, minimum_calls=2)},
         {"rate": 0.5, "size": 2, "minimum": 2},
         7,
     ),
     "a row or a rate": (
-        {"consecutive_failures": 2, "failure_rate": 1.0, "window_calls": 3, "minimum_calls": 3},
+        {"trip": lambda: Either(Consecutive(2), FailureRate(1.0, window_calls=3, minimum_calls=3))},
         {"run": 2, "rate": 1.0, "size": 3, "minimum": 3},
         7,
     ),
@@ -65,7 +66,8 @@ def histories(length: int) -> Iterator[tuple[Any, ...]]:
 
 
 def walk(history: tuple[Any, ...], settings: dict[str, Any], expected: dict[str, Any]) -> None:
-    breaker = CircuitBreaker(cooldown=2.0, runtime=ManualClock(), **settings)
+    trip = settings["trip"]() if "trip" in settings else None
+    breaker = CircuitBreaker(cooldown=2.0, runtime=ManualClock(), **{**settings, "trip": trip})
     reference = Reference(**expected)
     inside: list[tuple[int, object]] = []
     now = 0.0

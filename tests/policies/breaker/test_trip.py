@@ -14,18 +14,18 @@ from meshlib.policies.statistics.outcome_window import TimeWindow
 
 MAKERS: list[Callable[[], Trip]] = [
     lambda: Consecutive(2),
-    lambda: FailureRate(0.5, calls=4, minimum_calls=3),
+    lambda: FailureRate(0.5, window_calls=4, minimum_calls=3),
     lambda: FailureRate(0.3, window=3.0, minimum_calls=2),
     lambda: FailureRate(0.6, window=1.0, buckets=2, minimum_calls=2, aligned=False),
-    lambda: SlowCallRate(0.5, slow_call=1.0, calls=3, minimum_calls=2),
+    lambda: SlowCallRate(0.5, slow_call=1.0, window_calls=3, minimum_calls=2),
     lambda: FailureCount(2, window=4.0),
-    lambda: Either(Consecutive(3), FailureRate(0.5, calls=6, minimum_calls=6), SlowCallRate(1.0, slow_call=1.0)),
+    lambda: Either(Consecutive(3), FailureRate(0.5, window_calls=6, minimum_calls=6), SlowCallRate(1.0, slow_call=1.0)),
 ]
 
 
 @pytest.mark.parametrize(("bad", "rate"), [(7, 0.07), (29, 0.29), (57, 0.57), (1, 0.01), (100, 1.0), (33, 0.33)])
 def test_a_rate_is_reached_at_exactly_its_share(bad: int, rate: float) -> None:
-    trip = FailureRate(rate, calls=100, minimum_calls=100)
+    trip = FailureRate(rate, window_calls=100, minimum_calls=100)
     for i in range(100):
         why = trip.record(i < bad - 1, 0.0, 0.0)
     assert why is None
@@ -36,13 +36,13 @@ def test_a_rate_is_reached_at_exactly_its_share(bad: int, rate: float) -> None:
 
 
 def test_the_minimum_is_capped_at_the_window() -> None:
-    trip = FailureRate(1.0, calls=2, minimum_calls=100)
+    trip = FailureRate(1.0, window_calls=2, minimum_calls=100)
     trip.record(True, 0.0, 0.0)
     assert trip.record(True, 0.0, 0.0) == "2 of 2 calls failed"
 
 
 def test_the_share_reads_minus_one_below_the_minimum() -> None:
-    trip = FailureRate(1.0, calls=4, minimum_calls=2)
+    trip = FailureRate(1.0, window_calls=4, minimum_calls=2)
     trip.record(True, 0.0, 0.0)
     assert trip.share(0.0) == -1.0
     trip.record(False, 0.0, 0.0)
@@ -79,7 +79,7 @@ def test_a_plain_success_that_is_only_stepped_is_as_good_as_recorded(
 
 
 def test_either_hears_everything_and_is_taken_apart() -> None:
-    one, two = Consecutive(1), FailureCount(2, calls=2)
+    one, two = Consecutive(1), FailureCount(2, window_calls=2)
     trip = Either(Either(one), two)
     assert trip.record(True, 0.0, 0.0) == "1 failure in a row"
     assert trip_parts(trip) == (one, two) and two.totals(0.0).bad == 1
@@ -89,10 +89,10 @@ def test_either_hears_everything_and_is_taken_apart() -> None:
 
 def test_nonsense_is_refused_and_named() -> None:
     for make, field in (
-        (lambda: Consecutive(0), "failures="),
-        (lambda: FailureRate(1.5), "rate="),
-        (lambda: FailureRate(window=1.0, calls=1), "window=1.0, calls=1"),
-        (lambda: FailureCount(3, calls=2), "failures=3"),
+        (lambda: Consecutive(0), "consecutive_failures="),
+        (lambda: FailureRate(1.5), "failure_rate="),
+        (lambda: FailureRate(window=1.0, window_calls=1), "window=1.0, window_calls=1"),
+        (lambda: FailureCount(3, window_calls=2), "max_failures=3"),
         (lambda: SlowCallRate(slow_call=-1.0), "slow_call="),
         (lambda: FailureRate(buckets=0), "buckets="),
         (lambda: Either(), "trips="),

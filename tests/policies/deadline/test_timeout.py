@@ -101,7 +101,7 @@ async def test_a_timeout_inside_a_retry_bounds_each_try() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("policy", [Timeout(0.5), Timeout(None, per_try=0.5)], ids=["total", "per try"])
 async def test_a_hanging_server_opens_the_breaker_beneath(policy: Timeout) -> None:
-    clock, breaker = ManualClock(), CircuitBreaker("users", consecutive_failures=3)
+    clock, breaker = ManualClock(), CircuitBreaker(name="users", consecutive_failures=3)
 
     @Pipeline(policy, breaker, runtime=clock)
     async def hang() -> None:
@@ -116,7 +116,7 @@ async def test_a_hanging_server_opens_the_breaker_beneath(policy: Timeout) -> No
 @pytest.mark.anyio
 async def test_a_hanging_server_opens_the_breaker_of_a_decorator_beneath() -> None:
     clock = ManualClock()
-    breaker = CircuitBreaker("users", consecutive_failures=3, runtime=clock)
+    breaker = CircuitBreaker(name="users", consecutive_failures=3, runtime=clock)
 
     @breaker
     async def hang() -> None:
@@ -132,7 +132,7 @@ async def test_a_hanging_server_opens_the_breaker_of_a_decorator_beneath() -> No
 
 @pytest.mark.anyio
 async def test_a_caller_who_leaves_in_time_is_no_evidence() -> None:
-    breaker = CircuitBreaker("users", consecutive_failures=1)
+    breaker = CircuitBreaker(name="users", consecutive_failures=1)
 
     @Pipeline(Timeout(60.0), breaker)
     async def hang() -> None:

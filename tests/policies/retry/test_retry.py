@@ -149,7 +149,7 @@ def test_what_never_left_may_be_sent_again_even_so() -> None:
 
 
 def test_an_open_breaker_is_not_waited_for() -> None:
-    clock, breaker = ManualClock(), CircuitBreaker("users")
+    clock, breaker = ManualClock(), CircuitBreaker(name="users")
     breaker.force_open()
     with pytest.raises(Exception, match="users") as error:
         Pipeline(Retry(3, on=Exception), breaker, runtime=clock)(lambda: 1)()
@@ -164,7 +164,7 @@ def test_a_refusal_is_tried_again_at_once_where_another_way_exists() -> None:
 
 def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
     script = Script(OSError())
-    breaker = CircuitBreaker("users", consecutive_failures=2)
+    breaker = CircuitBreaker(name="users", consecutive_failures=2)
     with pytest.raises(Exception, match="breaker open"):
         Pipeline(Retry(9, on=Exception), breaker, runtime=ManualClock())(script.__call__)()
     assert script.calls == 2

@@ -30,7 +30,7 @@ def test_bare_means_defaults_and_the_functions_name() -> None:
 
 
 def test_a_name_of_ones_own_is_kept_and_shared() -> None:
-    guard = circuit_breaker("payments", consecutive_failures=1)
+    guard = circuit_breaker(name="payments", consecutive_failures=1)
 
     @guard
     def charge() -> None:

@@ -16,6 +16,7 @@ import pytest
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import BreakerOpen
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, State
+from meshlib.policies.breaker.trip import Either, FailureRate, SlowCallRate
 from meshlib.policies.concurrency.bulkhead import Bulkhead
 from meshlib.testing import ManualClock
 
@@ -241,10 +242,10 @@ def test_a_classifier_that_raises_says_nothing_and_the_permit_comes_back() -> No
     for fn in (lambda: 1, {}.popitem):
         with pytest.raises(ZeroDivisionError):
             breaker(fn)()
-        assert breaker.state == State.HALF_OPEN and not breaker._probes._leases
+        assert breaker.state == State.HALF_OPEN and not breaker._round._leases
     with pytest.raises(ZeroDivisionError), breaker:
         raise OSError
-    assert not breaker._probes._leases
+    assert not breaker._round._leases
 
 
 def test_wrong_arguments_raise_before_an_async_generator_takes_a_permit() -> None:
@@ -263,15 +264,15 @@ def test_wrong_arguments_raise_before_an_async_generator_takes_a_permit() -> Non
     breaker.half_open()
     with pytest.raises(TypeError):
         anyio.run(use)
-    assert not breaker._probes._leases
+    assert not breaker._round._leases
 
 
 @pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"on": OSError}, {"on_result": lambda value: value == "bad"}])
 def test_every_kind_of_wrapper_counts_successes_and_failures(timed: bool, settings: dict[str, Any]) -> None:
-    slow = {"slow_call_rate": 1.0, "slow_call": 60.0} if timed else {}
+    rate = FailureRate(0.5, window_calls=10, minimum_calls=10)
     breaker = CircuitBreaker(
-        failure_rate=0.5, window_calls=10, minimum_calls=10, runtime=ManualClock(), **slow, **settings
+        trip=Either(rate, SlowCallRate(window_calls=10)) if timed else rate, runtime=ManualClock(), **settings
     )
     good = breaker(lambda: "good")
 

@@ -15,8 +15,10 @@ from meshlib import (
     AdaptiveLimit,
     CircuitBreaker,
     Consecutive,
+    Cooldown,
     Either,
     FailFast,
+    FailureRate,
     Fallback,
     Hedge,
     Percentile,
@@ -40,10 +42,10 @@ from meshlib.policies.rate import rate_limit
 from meshlib.policies.throttle import throttle
 
 SENSELESS: list[tuple[str, Callable[[], Any]]] = [
-    ("buckets", lambda: CircuitBreaker(buckets=-1)),
+    ("buckets", lambda: FailureRate(buckets=-1)),
     ("trip", lambda: CircuitBreaker(trip=Consecutive(1), failure_rate=0.5)),
-    ("trip", lambda: CircuitBreaker(trip=Consecutive(1), window_calls=10)),
-    ("failure_rate", lambda: CircuitBreaker(trip=Consecutive(1), failure_rate=3)),
+    ("trip", lambda: CircuitBreaker(trip=Consecutive(1), window=10.0)),
+    ("trip", lambda: CircuitBreaker(trip=Consecutive(1), minimum_calls=7)),
     ("classify", lambda: CircuitBreaker(classify=raised, on=ValueError)),
     ("classify", lambda: CircuitBreaker(classify=ValueError("x"))),  # type: ignore[arg-type]
     ("on_result", lambda: CircuitBreaker(on_result=503)),  # type: ignore[arg-type]
@@ -61,9 +63,11 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("start", lambda: rate_limit.Cycles(1, start=inf)),
     ("start", lambda: throttle.NackThrottle(start=nan)),
     ("name", lambda: ThreadBulkhead(name="")),
-    ("cooldown", lambda: CircuitBreaker(cooldown=10.0, cooldown_max=5.0)),
-    ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_factor=2.0)),
-    ("cooldown", lambda: CircuitBreaker(cooldown=lambda opening: 1.0, cooldown_max=60.0)),
+    ("seconds", lambda: Cooldown(10.0, max_cooldown=5.0)),
+    ("cooldown", lambda: CircuitBreaker(cooldown=Cooldown)),  # type: ignore[arg-type]
+    ("cooldown", lambda: CircuitBreaker(cooldown=_never)),  # type: ignore[arg-type]
+    ("window", lambda: CircuitBreaker(consecutive_failures=3, window=10.0)),
+    ("minimum_calls", lambda: CircuitBreaker(minimum_calls=10)),
     ("classify", lambda: AdaptiveLimit(classify="all")),  # type: ignore[arg-type]
     ("partition_of", lambda: AdaptiveLimit(partition_of="tenant")),  # type: ignore[arg-type]
     ("bypass", lambda: AdaptiveLimit(bypass=True)),  # type: ignore[arg-type]
@@ -92,7 +96,7 @@ NOT_MADE: list[tuple[str, Callable[[], Any]]] = [
     ("trip", lambda: CircuitBreaker(trip=3)),  # type: ignore[arg-type]
     ("trip", lambda: CircuitBreaker(trip=Consecutive)),  # type: ignore[arg-type]
     ("trips", lambda: Either(3)),  # type: ignore[arg-type]
-    ("control", lambda: CircuitBreaker(control=3)),  # type: ignore[arg-type]
+    ("manual", lambda: CircuitBreaker(manual=3)),  # type: ignore[arg-type]
     ("limit", lambda: AdaptiveLimit(20)),  # type: ignore[arg-type]
     ("limit", lambda: AdaptiveLimit(Vegas)),  # type: ignore[arg-type]
     ("limit", lambda: RateLimit(Smooth)),  # type: ignore[arg-type]
@@ -108,7 +112,7 @@ def test_a_number_or_a_class_in_the_place_of_an_object_is_refused_kindly(field: 
 
 
 def test_a_policy_shows_its_kind_and_its_name() -> None:
-    assert repr(CircuitBreaker("users")) == "CircuitBreaker('users')"
+    assert repr(CircuitBreaker(name="users")) == "CircuitBreaker('users', closed)"
     assert repr(Retry(on=Exception, name="users")) == "Retry('users')"
 
 
@@ -147,7 +151,7 @@ def test_nonsense_is_refused_at_construction_by_the_name_of_its_field(field: str
 
 
 def test_a_cooldown_above_the_usual_maximum_is_its_own_maximum() -> None:
-    breaker = CircuitBreaker(consecutive_failures=1, cooldown=600.0, cooldown_factor=2.0)
+    breaker = CircuitBreaker(consecutive_failures=1, cooldown=Cooldown(600.0, factor=2.0))
     breaker.leave(breaker.enter(0.0), FAILURE, 0.0)
     with pytest.raises(BreakerOpen) as refused:
         breaker.enter(0.0)

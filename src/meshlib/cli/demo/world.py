@@ -33,11 +33,11 @@ services:
 clusters:
   users-v1:
     endpoints_from: {{file: endpoints.yaml, labels: {{version: v1}}}}
-    breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {cooldown}, cooldown_factor: 1}}
+    breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {{seconds: {cooldown}, factor: 1}}}}
     accrual: {{failures: 2, backoff: [150ms, {patience}]}}
   users-v2:
     endpoints_from: {{file: endpoints.yaml, labels: {{version: v2}}}}
-    breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {cooldown}, cooldown_factor: 1}}
+    breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {{seconds: {cooldown}, factor: 1}}}}
     accrual: {{failures: 2, backoff: [150ms, {patience}]}}
 """
 

@@ -1,4 +1,4 @@
-"""How a breaker looks from outside."""
+"""Breaker metrics: a breaker at one moment, for a live view."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import inf
 
 from ..statistics.outcome_window import Totals
 from .cooldown import TripContext
-from .half_open import Probes
+from .half_open import HalfOpenRound
 from .state import HALF_OPEN, State
 from .trip import FailureCount, FailureRate, SlowCallRate, Trip, WindowedTrip
 from .trip_arguments import longest_run, windowed
@@ -18,11 +18,10 @@ from .trip_arguments import longest_run, windowed
 class BreakerMetrics:
     """A breaker at one moment.
 
-    `calls`, `failures` and `slow_calls` are what its window holds, and during half-open, or open after it, what the
-    probes of the round said. A rate is −1.0 while there are fewer than the minimum of calls, or nothing is judged by
-    it. `rejected` counts all refusals, `rejected_lately` those since its window was last emptied (resilience4j's
-    notPermittedCalls). `trips` counts how often it opened, `retry_after` is seconds until the next probe, 0.0 if none
-    is waited for.
+    `calls`, `failures` and `slow_calls` are those of its window, and during half-open, or open after it, those of the
+    round of probes. A rate is −1.0 below the minimum of calls, or without a trip for it. `rejected` counts all
+    rejections, `rejected_lately` those since the window was last emptied (resilience4j's notPermittedCalls). `trips`
+    counts how often it opened; `retry_after` is the seconds until the next probe, 0.0 if none is due.
     """
 
     state: State
@@ -38,17 +37,17 @@ class BreakerMetrics:
     retry_after: float
 
 
-def look(
+def breaker_metrics(
     state: State,
     trips: Sequence[Trip],
-    probes: Probes,
+    probes: HalfOpenRound,
     now: float,
-    shut: float,
+    refuses_until: float,
     rejected: int,
-    older: int,
+    rejected_before: int,
     opened: int,
 ) -> BreakerMetrics:
-    """The metrics of a breaker that is shut until `shut`, of its `rejected` refusals, `older` are of older windows."""
+    """The metrics of a breaker; of its `rejected` calls, `rejected_before` came before its window was last emptied."""
     failed = windowed(trips, FailureRate, FailureCount)
     slow = windowed(trips, SlowCallRate)
     held = _held(state, trips, probes, now)
@@ -61,36 +60,36 @@ def look(
         slow_call_rate=_share(slow, probes, now) if slow else -1.0,
         consecutive_failures=longest_run(trips),
         rejected=rejected,
-        rejected_lately=rejected - older,
+        rejected_lately=rejected - rejected_before,
         trips=opened,
-        retry_after=max(0.0, shut - now) if shut < inf else 0.0,
+        retry_after=max(0.0, refuses_until - now) if refuses_until < inf else 0.0,
     )
 
 
-def opening(
-    state: State, trips: Sequence[Trip], probes: Probes, now: float, number: int, half_opens: int, random: float
+def trip_context(
+    state: State, trips: Sequence[Trip], probes: HalfOpenRound, now: float, number: int, half_opens: int, random: float
 ) -> TripContext:
-    """What the cooldown function is told at trip `number`."""
+    """What the cooldown function gets at trip `number`."""
     held = _held(state, trips, probes, now)
     return TripContext(number, held.bad / held.calls if held.calls else -1.0, held.bad, half_opens, random)
 
 
-# A round of probes begins with an empty window, and is heard by none: until the next one, its probes are the window.
-def _totals(rate: WindowedTrip, probes: Probes, now: float) -> Totals:
-    if not probes.heard:
+# A round of probes begins with an empty window and adds nothing to it: until the next one, its probes are the window.
+def _totals(rate: WindowedTrip, probes: HalfOpenRound, now: float) -> Totals:
+    if not probes.results:
         return rate.totals(now)
-    return Totals(probes.done, sum(rate.bad(failed, took) for failed, took in probes.heard))
+    return Totals(probes.done, sum(rate.bad(failed, took) for failed, took in probes.results))
 
 
-def _share(rate: WindowedTrip, probes: Probes, now: float) -> float:
-    if not probes.heard:
+def _share(rate: WindowedTrip, probes: HalfOpenRound, now: float) -> float:
+    if not probes.results:
         return rate.share(now)
     totals = _totals(rate, probes, now)
     return totals.bad / totals.calls if totals.calls >= probes.enough else -1.0
 
 
-def _held(state: State, trips: Sequence[Trip], probes: Probes, now: float) -> Totals:
-    if state is HALF_OPEN or probes.heard:
+def _held(state: State, trips: Sequence[Trip], probes: HalfOpenRound, now: float) -> Totals:
+    if state is HALF_OPEN or probes.results:
         return Totals(probes.done, probes.bad)
     failed = windowed(trips, FailureRate, FailureCount)
     if failed is not None:

@@ -1,4 +1,4 @@
-"""What people do to a breaker: look at it, open it, close it, take it out of service, let it only watch."""
+"""Manual control of breakers: read one, open it, close it, disable it, let it only count; or many at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from weakref import WeakSet
 from ...events import Port
 from ...runtime import Runtime
 from ..shell import checks
-from .breaker_metrics import BreakerMetrics, look
-from .half_open import Probes
-from .state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move
+from .breaker_metrics import BreakerMetrics, breaker_metrics
+from .half_open import HalfOpenRound
+from .state import CLOSED, DISABLED, FORCED_OPEN, HALF_OPEN, METRICS_ONLY, OPEN, State, check_move, checked_state
 from .trip import Trip
 
 
 class ManualOperations:
-    """The methods of a breaker that a person calls. Everything is allowed from everywhere (as in resilience4j), except
-    that only a breaker that was open can become half-open, and one that only counts must first be closed, disabled or
-    forced open: then RuntimeError is raised and nothing changes. `now` defaults to the breaker's clock.
+    """The methods of a breaker for people and admin pages. `now` defaults to the breaker's clock.
+
+    Every move is allowed from every state (as in resilience4j) but two: only a breaker that was open can become
+    half-open, and one that only counts must first be closed, disabled or forced open. Then RuntimeError is raised and
+    nothing changes.
     """
 
     name: str
@@ -26,34 +28,34 @@ class ManualOperations:
     automatic: bool
     _lock: RLock
     _state: State
-    _why: str
+    _reason: str
 
     def tick(self, now: float) -> None:
         raise NotImplementedError
 
-    def _go(self, state: State, why: str, now: float, seconds: float | None = None, by_hand: bool = False) -> None:
+    def _go(self, state: State, reason: str, now: float, seconds: float | None = None, manual: bool = False) -> None:
         raise NotImplementedError
 
-    def _picture(self, now: float) -> tuple[State, tuple[Trip, ...], Probes, float]:
+    def _parts_at(self, now: float) -> tuple[State, tuple[Trip, ...], HalfOpenRound, float]:
         raise NotImplementedError
 
     def _figures(self) -> tuple[float, int, int, int]:
-        """Until when it is shut, its refusals, those before the window was last emptied, and its trips in all."""
+        """Until when it refuses, its rejections, those before the window was last emptied, and its trips in all."""
         raise NotImplementedError
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """Where it is. An open breaker becomes half-open when a call comes after the cooldown (but see `automatic`)."""
+        """The state. Open becomes half-open at the first call after the cooldown (see `Probes.automatic`)."""
         if self.automatic:
             self.tick(self.runtime.now())
         return self._state
 
     @property
-    def why(self) -> str:
-        """What brought it there, in words."""
-        return self._why
+    def reason(self) -> str:
+        """Why it is in this state, such as "5 failures in a row"."""
+        return self._reason
 
     def metrics(self, now: float | None = None) -> BreakerMetrics:
         """Everything at one moment, for a live view. `now` defaults to the clock."""
@@ -61,10 +63,10 @@ class ManualOperations:
         if self.automatic:
             self.tick(now)
         with self._lock:
-            return look(*self._picture(now), *self._figures())
+            return breaker_metrics(*self._parts_at(now), *self._figures())
 
     def failure_rate(self, now: float | None = None) -> float:
-        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or if no rate is judged."""
+        """The share of failures (0–1) over the window as of `now`; −1.0 below the minimum, or without such a trip."""
         return self.metrics(now).failure_rate
 
     def slow_call_rate(self, now: float | None = None) -> float:
@@ -73,77 +75,81 @@ class ManualOperations:
 
     # --- moving ----------------------------------------------------------------------------------------------------
 
-    def _by_hand(self, state: State, why: str, now: float | None, seconds: float | None = None) -> None:
+    def _manually(self, state: State, reason: str, now: float | None, seconds: float | None = None) -> None:
         now = self.runtime.now() if now is None else now
         try:
             with self._lock:
                 check_move(self.name, self._state, state)
-                self._go(state, why, now, seconds, by_hand=True)
+                self._go(state, reason, now, seconds, manual=True)
         finally:
             self.port.flush()
 
     def force_open(self, now: float | None = None) -> None:
-        """Refuse everything until `reset` or another move by hand (Hystrix forceOpen, Polly's isolated)."""
-        self._by_hand(FORCED_OPEN, "forced open by hand", now)
+        """Refuse every call until `reset` or another move by hand (Hystrix forceOpen, Polly's isolated)."""
+        self._manually(FORCED_OPEN, "forced open by hand", now)
 
     def disable(self, now: float | None = None) -> None:
-        """Admit everything and hear nothing until another move by hand (Hystrix forceClosed)."""
-        self._by_hand(DISABLED, "disabled by hand", now)
+        """Admit every call and count none until another move by hand (Hystrix forceClosed)."""
+        self._manually(DISABLED, "disabled by hand", now)
 
     def metrics_only(self, now: float | None = None) -> None:
-        """Admit everything, and count, so that `metrics` and `BreakerWouldOpen` show what it would do."""
-        self._by_hand(METRICS_ONLY, "told by hand to count only", now)
+        """Admit every call and count it, so that `metrics` and `BreakerWouldOpen` show what the breaker would do."""
+        self._manually(METRICS_ONLY, "set by hand to count only", now)
 
     def reset(self, now: float | None = None) -> None:
         """Close, with an empty window and the first cooldown again."""
-        self._by_hand(CLOSED, "reset by hand", now)
+        self._manually(CLOSED, "reset by hand", now)
 
     def open(self, seconds: float | None = None, now: float | None = None) -> None:
-        """Open now, for `seconds` or as long as the cooldown says; then it heals by probes as usual.
+        """Open now, for `seconds` or for its cooldown; then it closes by probes as usual.
 
         With `seconds` the cooldown's growth stays where it is (resilience4j's transitionToOpenStateFor); without, this
         is one trip more. A classifier may call this, which is resilience4j's transitionOnResult.
         """
         if seconds is not None:
             checks.seconds("seconds", seconds, infinite=True)
-        self._by_hand(OPEN, "opened by hand", now, seconds)
+        self._manually(OPEN, "opened by hand", now, seconds)
 
     def half_open(self, now: float | None = None) -> None:
         """Let the probes go now, whatever is left of the cooldown."""
-        self._by_hand(HALF_OPEN, "half-opened by hand", now)
+        self._manually(HALF_OPEN, "half-opened by hand", now)
 
 
 class ManualControl:
     """One switch for many breakers, and for those that do not exist yet (after Polly's ManualControl).
 
-    Pass it as `control=`. What was asked for last holds for every breaker that joins later. Breakers are held weakly.
+    Pass it as `manual=`. The last move holds for every breaker that joins later; `initial` is that of a new control:
+    CLOSED (the breakers decide), FORCED_OPEN, DISABLED or METRICS_ONLY. It holds breakers weakly. Raises ValueError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, initial: State = CLOSED) -> None:
         self._breakers: WeakSet[ManualOperations] = WeakSet()
-        self._state = CLOSED
-        # Held until all have moved, so that whoever joins or is moved meanwhile ends in what was asked for last.
-        # Re-entrant: a listener of one breaker may use the switch.
+        self._state = checked_state("initial", initial, *_MOVES)
+        # Held until all have moved, so that a breaker that joins meanwhile ends in the last state too.
+        # Re-entrant: a listener of one breaker may use this control.
         self._lock = RLock()
 
     def join(self, breaker: ManualOperations) -> None:
+        """Move `breaker` with the others from now on. Its constructor calls this."""
         with self._lock:
             self._breakers.add(breaker)
             if self._state is not CLOSED:
                 _MOVES[self._state](breaker)
 
     def force_open(self) -> None:
-        """Polly's IsolateAsync."""
+        """Every breaker refuses every call until another move (Polly's IsolateAsync)."""
         self._all(FORCED_OPEN)
 
     def disable(self) -> None:
+        """Every breaker admits every call and counts none."""
         self._all(DISABLED)
 
     def metrics_only(self) -> None:
+        """Every breaker admits every call and counts it."""
         self._all(METRICS_ONLY)
 
     def reset(self) -> None:
-        """Polly's CloseAsync."""
+        """Every breaker closes and decides for itself again (Polly's CloseAsync)."""
         self._all(CLOSED)
 
     def _all(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""The states of a breaker, and who may go where by hand."""
+"""Breaker states, and which manual moves between them are allowed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a breaker is."""
+    """The state of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -19,13 +19,13 @@ class State(StrEnum):
 CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 FORCED_OPEN, DISABLED, METRICS_ONLY = State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY
 
-# By hand, as in resilience4j. What a breaker has not been open for cannot be probed, and one that only counts does not
-# open by accident: it is closed, disabled or forced open first.
+# As in resilience4j: only a breaker that was open has something to probe, and one that only counts does not open by
+# accident: it is closed, disabled or forced open first.
 _FORBIDDEN = {CLOSED: (HALF_OPEN,), METRICS_ONLY: (OPEN, HALF_OPEN)}
 
 
 def check_move(name: str, before: State, after: State) -> None:
-    """Raise RuntimeError for a move that no hand may make."""
+    """Raise RuntimeError for a manual move that is not allowed."""
     if after in _FORBIDDEN.get(before, ()):
         raise RuntimeError(f"{name}: a breaker that is {before} cannot be made {after}")
 

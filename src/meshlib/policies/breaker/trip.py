@@ -1,4 +1,4 @@
-"""When is it too much? Each trip hears every outcome and says when the breaker that owns it shall open."""
+"""Trips: when a breaker opens. A trip counts every outcome and returns the reason once there is one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..statistics.sliding_counts import MOST
 
 
 class Trip(Protocol):
-    """What a breaker asks. `record` and `clear` are called under the breaker's lock.
+    """When a breaker opens. It calls `record` and `clear` under its lock.
 
     A success before `plain_until` that took no longer than `slow_call` can change nothing but a count: for it the
     breaker calls `step`, without the lock, and nothing else. The attributes are read anew after each `record`.
     """
 
     slow_call: float
-    """Seconds above which a call is slow; inf: this trip does not mind."""
+    """Seconds above which a call is slow; inf: slow calls do not matter."""
 
     plain_until: float
     """Monotonic seconds; −inf while every success is to be recorded."""
@@ -30,28 +30,28 @@ class Trip(Protocol):
     quiet: bool
     """True while a success would change nothing at all."""
 
-    why: str | None
-    """Why it was too much when it last heard something; None: it was not."""
+    reason: str | None
+    """Why the breaker should open, as of the last `record`; None: it should not."""
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
-        """Count any outcome. Returns `why`."""
+        """Count any outcome. Returns `reason`."""
 
     def clear(self) -> None:
         """Forget everything."""
 
 
 class Consecutive:
-    """Too much after `failures` failures in a row; one success starts afresh (Finagle, pybreaker, Envoy).
+    """Opens after `consecutive_failures` failures in a row; one success ends the run (Finagle, pybreaker, Envoy).
 
-    Raises ValueError for values without sense.
+    Raises ValueError.
     """
 
     slow_call = inf
     run: int
-    why: str | None
+    reason: str | None
 
-    def __init__(self, failures: int = 5) -> None:
-        self.failures = checks.count("failures", failures)
+    def __init__(self, consecutive_failures: int = 5) -> None:
+        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures)
         self.step: Callable[[], object] = nothing
         self.clear()
 
@@ -62,46 +62,46 @@ class Consecutive:
         self.run = run = self.run + 1
         if run == 1:
             self.quiet, self.plain_until = False, -inf
-        if run >= self.failures:
-            self.why = f"{run} failure{'' if run == 1 else 's'} in a row"
-        return self.why
+        if run >= self.consecutive_failures:
+            self.reason = f"{run} failure{'' if run == 1 else 's'} in a row"
+        return self.reason
 
     def clear(self) -> None:
         self.run = 0
         self.quiet = True
         self.plain_until = inf
-        self.why = None
+        self.reason = None
 
     def __repr__(self) -> str:
-        return f"Consecutive({self.failures})"
+        return f"Consecutive({self.consecutive_failures})"
 
 
 class WindowedTrip:
-    """What the trips that look back over a window have in common; each adds what is bad, and which share is too much.
+    """A trip over a window; subclasses say which calls are bad, and which share of them opens the breaker.
 
-    The window is either the last `calls` calls, or the last `window` seconds (default 10) in `buckets` slices, 1000 at
-    most: by default one a second (resilience4j), or 10 when `window` is no whole number of seconds (Hystrix, Polly).
+    The window is either the last `window_calls` calls, or the last `window` seconds (default 10) in `buckets` slices,
+    1000 at most: one a second (resilience4j), or 10 when `window` is no whole number of seconds (Hystrix, Polly).
     `aligned=False` begins a slice with its first call (Polly) instead of at a round number of the clock. Nothing is
-    judged before the window holds `minimum_calls`, capped at `calls` as in resilience4j. Raises ValueError.
+    decided before the window holds `minimum_calls`, capped at `window_calls` as in resilience4j. Raises ValueError.
     """
 
     slow_call = inf
     quiet = False
-    why: str | None
-    _limit: float  # the share of bad calls that is too much, unless `too_much` says otherwise
-    _says = ""
+    reason: str | None
+    _limit: float  # the share of bad calls that opens it, unless `exceeded` is overridden
+    _verb = ""
 
     def __init__(
-        self, window: float | None, calls: int | None, minimum_calls: int, buckets: int | None, aligned: bool
+        self, window: float | None, window_calls: int | None, minimum_calls: int, buckets: int | None, aligned: bool
     ) -> None:
-        if window is not None and calls is not None:
-            raise ValueError(f"window={window!r}, calls={calls!r}: expected one of the two")
+        if window is not None and window_calls is not None:
+            raise ValueError(f"window={window!r}, window_calls={window_calls!r}: expected one of the two")
         self.minimum_calls = checks.count("minimum_calls", minimum_calls)
         self.step: Callable[[], object]
         self._window: CountWindow | TimeWindow
-        if calls is not None:
-            self._window = CountWindow(checks.count("calls", calls))
-            self.minimum_calls = min(minimum_calls, calls)
+        if window_calls is not None:
+            self._window = CountWindow(checks.count("window_calls", window_calls))
+            self.minimum_calls = min(minimum_calls, window_calls)
         else:
             seconds = checks.seconds("window", 10.0 if window is None else window)
             whole = seconds.is_integer() and seconds >= 2
@@ -112,31 +112,31 @@ class WindowedTrip:
     def bad(self, failed: bool, took: float) -> bool:
         return failed
 
-    def too_much(self, totals: Totals) -> bool:
-        # Divided, not multiplied: 7 / 100 is the same float as the 0.07 that somebody wrote; 0.07 * 100 is not 7.
+    def exceeded(self, totals: Totals) -> bool:
+        # Divided, not multiplied: 7 / 100 is the same float as the literal 0.07; 0.07 * 100 is not 7.
         return totals.bad > 0 and totals.bad / totals.calls >= self._limit
 
     def record(self, failed: bool, took: float, now: float) -> str | None:
         window = self._window
         calls, bad = window.record(self.bad(failed, took), now)
         enough = calls >= self.minimum_calls
-        # A good call can only be too much when it is the one that makes the window large enough to be judged, or the
+        # A good call can only open it when it is the one that makes the window reach the minimum, or the
         # first after good ones have left it: at the turn of a slice.
         self.step = window.step
         self.plain_until = window.turns if enough or not bad else -inf
-        self.why = None
-        if enough and bad and self.too_much(totals := Totals(calls, bad)):
-            self.why = self.says(totals)
-        return self.why
+        self.reason = None
+        if enough and bad and self.exceeded(totals := Totals(calls, bad)):
+            self.reason = self.describe(totals)
+        return self.reason
 
     def clear(self) -> None:
         self._window.clear()
         self.step = self._window.step
         self.plain_until = self._window.turns
-        self.why = None
+        self.reason = None
 
     def totals(self, now: float) -> Totals:
-        """What the window holds, be it enough to be judged or not."""
+        """What the window holds, below the minimum of calls too."""
         return self._window.totals(now)
 
     def share(self, now: float) -> float:
@@ -144,100 +144,97 @@ class WindowedTrip:
         totals = self._window.totals(now)
         return totals.bad / totals.calls if totals.calls >= self.minimum_calls else -1.0
 
-    def says(self, totals: Totals) -> str:
-        return f"{totals.bad} of {totals.calls} calls {self._says}"
+    def describe(self, totals: Totals) -> str:
+        return f"{totals.bad} of {totals.calls} calls {self._verb}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._limit}, minimum_calls={self.minimum_calls})"
 
 
 class FailureRate(WindowedTrip):
-    """Too much when `rate` (0–1, inclusive) of the calls in the window failed. See `WindowedTrip` for the window.
+    """Opens when `failure_rate` (0–1, inclusive) of the calls in the window failed. See `WindowedTrip` for the window.
 
-    Raises ValueError for values without sense.
+    Raises ValueError.
     """
 
-    _says = "failed"
+    _verb = "failed"
 
     def __init__(
         self,
-        rate: float = 0.5,
+        failure_rate: float = 0.5,
         *,
         window: float | None = None,
-        calls: int | None = None,
+        window_calls: int | None = None,
         minimum_calls: int = 20,
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.rate = self._limit = checks.ratio("rate", rate)
-        super().__init__(window, calls, minimum_calls, buckets, aligned)
+        self.failure_rate = self._limit = checks.ratio("failure_rate", failure_rate)
+        super().__init__(window, window_calls, minimum_calls, buckets, aligned)
 
 
 class SlowCallRate(WindowedTrip):
-    """Too much when `rate` of the calls in the window took longer than `slow_call` seconds, failed or not.
+    """Opens when `slow_call_rate` (0–1) of the calls in the window took longer than `slow_call` seconds, failed or not.
 
-    Strictly longer, as in resilience4j. See `WindowedTrip` for the window. Raises ValueError for values without sense.
+    Strictly longer, as in resilience4j. See `WindowedTrip` for the window. Raises ValueError.
     """
 
-    _says = "were slow"
+    _verb = "were slow"
 
     def __init__(
         self,
-        rate: float = 1.0,
+        slow_call_rate: float = 1.0,
         *,
         slow_call: float = 60.0,
         window: float | None = None,
-        calls: int | None = None,
+        window_calls: int | None = None,
         minimum_calls: int = 20,
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.rate = self._limit = checks.ratio("rate", rate)
+        self.slow_call_rate = self._limit = checks.ratio("slow_call_rate", slow_call_rate)
         self.slow_call = checks.seconds("slow_call", slow_call)
-        super().__init__(window, calls, minimum_calls, buckets, aligned)
+        super().__init__(window, window_calls, minimum_calls, buckets, aligned)
 
     def bad(self, failed: bool, took: float) -> bool:
         return took > self.slow_call
 
 
 class FailureCount(WindowedTrip):
-    """Too much when `failures` of the calls in the window failed, however many there were (failsafe's n of m).
+    """Opens when `max_failures` of the calls in the window failed, however many there were (failsafe's n of m).
 
-    Raises ValueError for values without sense.
+    Raises ValueError.
     """
 
-    _says = "failed"
+    _verb = "failed"
 
     def __init__(
         self,
-        failures: int,
+        max_failures: int,
         *,
         window: float | None = None,
-        calls: int | None = None,
+        window_calls: int | None = None,
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
-        self.failures = self._limit = checks.count("failures", failures)
-        super().__init__(window, calls, failures, buckets, aligned)
-        if calls is not None and failures > calls:
-            raise ValueError(f"failures={failures!r}: expected at most calls={calls!r}, or it can never be reached")
+        self.max_failures = self._limit = checks.count("max_failures", max_failures)
+        super().__init__(window, window_calls, max_failures, buckets, aligned)
+        if window_calls is not None:
+            checks.at_most("max_failures", max_failures, "window_calls", window_calls)
 
-    def too_much(self, totals: Totals) -> bool:
-        return totals.bad >= self.failures
+    def exceeded(self, totals: Totals) -> bool:
+        return totals.bad >= self.max_failures
 
     def share(self, now: float) -> float:
-        """The share of failures, 0–1; −1.0 while the window is empty. What is judged is their number."""
+        """The share of failures, 0–1; −1.0 while the window is empty. Their number opens it, not this."""
         totals = self._window.totals(now)
         return totals.bad / totals.calls if totals.calls else -1.0
 
 
 class Either:
-    """Too much as soon as any of `trips` says so; all of them hear every outcome.
+    """Opens as soon as any of `trips` has a reason; all of them count every outcome. Raises ValueError."""
 
-    Raises ValueError for values without sense.
-    """
-
-    why: str | None
+    reason: str | None
 
     def __init__(self, *trips: Trip) -> None:
         if not trips:
@@ -260,20 +257,20 @@ class Either:
         self._look()
 
     def _look(self) -> str | None:
-        why, quiet, until = None, True, inf
+        reason, quiet, until = None, True, inf
         steps: list[Callable[[], object]] = []
         for trip in self.trips:
-            why = why or trip.why
+            reason = reason or trip.reason
             quiet = quiet and trip.quiet
             if trip.plain_until < until:
                 until = trip.plain_until
             if trip.step is not nothing:
                 steps.append(trip.step)
-        self.why, self.quiet, self.plain_until = why, quiet, until
+        self.reason, self.quiet, self.plain_until = reason, quiet, until
         if steps != self._steps or not steps:  # seldom: at the turn of a slice
             self._steps = steps
             self.step: Callable[[], object] = _both(*steps) if len(steps) > 1 else steps[0] if steps else nothing
-        return why
+        return reason
 
     def __repr__(self) -> str:
         return f"Either({', '.join(map(repr, self.trips))})"

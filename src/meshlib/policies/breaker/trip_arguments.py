@@ -1,12 +1,13 @@
-"""The trips of one breaker: chosen by its plain arguments, taken apart, looked up by kind."""
+"""Trip arguments: which trip a breaker's plain arguments mean, and which parts a trip has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..shell import checks
-from ..statistics.sliding_counts import MOST
 from .trip import Consecutive, Either, FailureRate, SlowCallRate, Trip, WindowedTrip
+
+MINIMUM_CALLS = 20
 
 
 def trip_parts(trip: Trip) -> tuple[Trip, ...]:
@@ -15,7 +16,7 @@ def trip_parts(trip: Trip) -> tuple[Trip, ...]:
 
 
 def longest_run(trips: Iterable[Trip]) -> int:
-    """Failures in a row, where somebody counts them."""
+    """Failures in a row, if one of `trips` counts them."""
     return next((trip.run for trip in trips if isinstance(trip, Consecutive)), 0)
 
 
@@ -25,44 +26,49 @@ def windowed(trips: Iterable[Trip], *kinds: type[WindowedTrip]) -> WindowedTrip 
 
 
 def choose_trip(
-    limits: tuple[int | None, float | None, float | None],
-    slow_call: float,
-    window: float | None,
-    window_calls: int | None,
-    minimum_calls: int,
-    buckets: int | None,
+    *,
+    consecutive_failures: int | None = None,
+    failure_rate: float | None = None,
+    slow_call_rate: float | None = None,
+    slow_call: float = 60.0,
+    window: float | None = None,
+    window_calls: int | None = None,
+    minimum_calls: int = MINIMUM_CALLS,
 ) -> Trip:
-    """The trip that a breaker's plain arguments ask for; with none of them, 5 failures in a row.
+    """The trip for plain arguments: any one of those given suffices; with none of them, 5 failures in a row.
 
-    `limits` are how many failures in a row, which share of failures, and which share of slow calls are too much.
+    Raises ValueError, also for a window without a rate over it: it would mean nothing.
     """
-    consecutive_failures, failure_rate, slow_call_rate = limits
-    if window is not None and window_calls is not None:
-        raise ValueError(f"window={window!r}, window_calls={window_calls!r}: expected one of the two")
     checks.count("minimum_calls", minimum_calls)
-    checks.seconds("slow_call", slow_call)
-    if window is not None:
-        checks.seconds("window", window)
-    if window_calls is not None:
-        checks.count("window_calls", window_calls)
-    if buckets is not None:
-        checks.count("buckets", buckets, max_value=MOST)
     trips: list[Trip] = []
     if consecutive_failures is not None:
         trips.append(Consecutive(checks.count("consecutive_failures", consecutive_failures)))
     if failure_rate is not None:
-        rate = checks.ratio("failure_rate", failure_rate)
-        trips.append(FailureRate(rate, window=window, calls=window_calls, minimum_calls=minimum_calls, buckets=buckets))
+        trips.append(FailureRate(failure_rate, window=window, window_calls=window_calls, minimum_calls=minimum_calls))
     if slow_call_rate is not None:
-        rate = checks.ratio("slow_call_rate", slow_call_rate)
         trips.append(
             SlowCallRate(
-                rate,
+                slow_call_rate,
                 slow_call=slow_call,
                 window=window,
-                calls=window_calls,
+                window_calls=window_calls,
                 minimum_calls=minimum_calls,
-                buckets=buckets,
             )
         )
+    if failure_rate is None and slow_call_rate is None:
+        for field, value in (("window", window), ("window_calls", window_calls)):
+            if value is not None:
+                raise checks.refused(field, value, "a failure_rate over it")
+        if minimum_calls != MINIMUM_CALLS:
+            raise checks.refused("minimum_calls", minimum_calls, "a failure_rate over them")
     return Consecutive(5) if not trips else trips[0] if len(trips) == 1 else Either(*trips)
+
+
+def check_trip(trip: Trip, window: float | None, minimum_calls: int, **limits: float | None) -> Trip:
+    """A trip of the caller's own. Raises ValueError beside arguments that choose another."""
+    checks.like("trip", trip, "record", "a trip, such as Consecutive(5)")
+    given = [field for field, value in (*limits.items(), ("window", window)) if value is not None]
+    given += ["minimum_calls"] if minimum_calls != MINIMUM_CALLS else []
+    if given:
+        raise checks.refused("trip", trip, f"no {', '.join(given)} beside it: a trip has its own")
+    return trip

@@ -1,4 +1,4 @@
-"""The lower-case decorators: `@retry`, `@retry(attempts=5)`, `@circuit_breaker("payments", cooldown=5.0)`.
+"""The lower-case decorators: `@retry`, `@retry(attempts=5)`, `@circuit_breaker(name="payments", cooldown=5.0)`.
 
 Each stands for its policy and takes what the policy takes. The decorated function keeps its type, and a policy that was
 given no name is named after the function.
