@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from math import inf
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .errors import DeadlineExceeded, MeshError, Rejected
 
@@ -20,7 +20,8 @@ class Verdict(Enum):
     FATAL = "final"  # the server failed, and trying again cannot help
     IGNORED = "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
 
-    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
 
     @property
     def failed(self) -> bool:

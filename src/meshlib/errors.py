@@ -29,11 +29,22 @@ class Rejected(MeshError):
     # What it is about stands in `args` and nowhere else. So a breaker in an outage can make its refusals by `__new__`
     # alone (200 instead of 450 ns), and they survive pickling.
     def __init__(self, by: str, reason: str = "refused", retry_after: float | None = None) -> None:
-        self.args = (by, reason, retry_after)
+        super().__init__(by, reason, retry_after)
 
-    by = property(lambda self: cast(str, self.args[0]))
-    reason = property(lambda self: cast(str, self.args[1]))
-    retry_after = property(lambda self: cast("float | None", self.args[2]))
+    @property
+    def by(self) -> str:
+        """The name of the policy, cluster or service that refused."""
+        return cast(str, self.args[0])
+
+    @property
+    def reason(self) -> str:
+        """Why it refused, in words."""
+        return cast(str, self.args[1])
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which asking again may succeed; None: unknown."""
+        return cast("float | None", self.args[2])
 
     def _until(self) -> str:
         return "" if self.retry_after is None else f"; try again in {_seconds(self.retry_after)}"
