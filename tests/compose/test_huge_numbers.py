@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import meshlib.policies
-from meshlib import Mesh, balancing
+from meshlib import CircuitBreaker, Mesh, Probes, balancing
 from meshlib.balancing import BasePicker, Endpoint
 from meshlib.call import FAILURE, SUCCESS
 from meshlib.errors import MeshError
@@ -34,7 +34,7 @@ ROOM = 40_000  # bytes: a few calls' worth, and none of HUGE
 # What else a constructor wants, and what must move together with the number.
 WITH: dict[str, dict[str, Any]] = {
     "Fallback": {"value": None},
-    "FailureCount": {"failures": 5},
+    "FailureCount": {"max_failures": 5},
     "ConsecutiveFailures": {"failures": 5, "backoff": 1.0},
     "SuccessRate": {"rate": 0.5, "window": 10, "backoff": 1.0},
     "SuccessRateWithin": {"rate": 0.5, "window": 10.0, "backoff": 1.0},
@@ -51,10 +51,13 @@ WITH: dict[str, dict[str, Any]] = {
     "Aperture": {"peers": 10**13},
     "Maglev": {"size": 251},
 }
-TOGETHER = {"min_limit": "max_limit", "initial": "max_limit", "min_threads": "max_threads", "minimum_calls": "calls"}
+TOGETHER = {
+    "min_limit": "max_limit", "initial": "max_limit", "min_threads": "max_threads", "minimum_calls": "window_calls",
+    "max_failures": "window_calls", "successes": "calls", "concurrency": "calls",
+}  # fmt: skip
 # Made by others, which check the numbers; what a function is told; base classes.
 INTERNAL = {
-    "CountWindow", "TimeWindow", "Totals", "Histogram", "ExpAverage", "Keys", "KeyedLimit", "Probes",
+    "CountWindow", "TimeWindow", "Totals", "Histogram", "ExpAverage", "Keys", "KeyedLimit",
     "TenacityOutcome", "RetryState", "TripContext", "WindowedTrip", "Slots", "SlidingCounts",
 }  # fmt: skip
 
@@ -124,8 +127,9 @@ def cost(work: Callable[[], object]) -> int:
 def test_the_guard_sees_what_it_is_for() -> None:
     seen = {param.id for param in POLICIES}
     assert {
-        "Bulkhead(max_concurrent)", "Bulkhead(max_queue)", "SlidingWindow(limit)", "CircuitBreaker(window_calls)",
-        "CircuitBreaker(buckets)", "FailureRate(calls)", "SreThrottle(buckets)", "Retry(attempts)", "Hedge(max_hedges)",
+        "Bulkhead(max_concurrent)", "Bulkhead(max_queue)", "SlidingWindow(limit)", "CircuitBreaker(probes)",
+        "Probes(successes)", "FailureRate(buckets)", "FailureRate(window_calls)",
+        "SreThrottle(buckets)", "Retry(attempts)", "Hedge(max_hedges)",
         "Thresholds(requests)", "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(requests)",
         "Fallback(max_keys)", "RateLimit(max_keys)", "AdaptiveLimit(max_queue)",
     } <= seen  # fmt: skip
@@ -142,13 +146,13 @@ def check_policy(kind: Callable[..., Any], field: str, huge: int) -> None:
     wanted = {**WITH.get(kind.__name__, {}), field: huge}
     if TOGETHER.get(field) in known:
         wanted[TOGETHER[field]] = huge
-    if field in ("probe_successes", "probe_concurrency"):
-        wanted["probes"] = huge
-    if field in ("window_calls", "buckets") and kind.__name__ == "CircuitBreaker":
+    if kind is CircuitBreaker and field == "minimum_calls":
         wanted["failure_rate"] = 0.5
 
     def work() -> None:
         made = kind(**wanted)
+        if isinstance(made, Probes):
+            made = CircuitBreaker(probes=made)
         if kind.__name__ != "Quota":  # which would ask its store
             used(made)
 
