@@ -41,6 +41,11 @@ class HeadGuard:
         self._left = 0  # bytes of the present chunk, with its CRLF, that have not come
         self._part: bytearray | None = None  # of a head, a size or trailers, as long as they are not whole
 
+    @property
+    def between(self) -> bool:
+        """Whether something has come since the last request: what is sent next begins another."""
+        return not (self._asked or self._over) and self._method != b""
+
     def sent(self, data: bytes) -> None:
         """The first bytes that are sent after a response, or before any, begin a request."""
         if self._asked or self._over:

@@ -143,7 +143,7 @@ class ResponseReader:
             elif size == 10:
                 field = name.lower()
                 if field == b"connection":
-                    if value != b"keep-alive" and b"close" in _tokens(value):
+                    if value != b"keep-alive" and b"close" in tokens(value):
                         self.reusable = False
                 elif field == b"set-cookie":
                     plain = False
@@ -275,5 +275,6 @@ class ResponseReader:
         return self._done(self.reusable)
 
 
-def _tokens(value: bytes) -> list[bytes]:
+def tokens(value: bytes) -> list[bytes]:
+    """The members of a field that lists tokens, in small letters."""
     return [token.strip() for token in value.lower().split(b",")]

@@ -2,6 +2,10 @@
 
 httpx's transports read through a network backend of httpcore's, and hand to h11 what they have read. The guard stands
 on the backend's streams, so it sees each byte before h11 does. A transport that the caller has made stays as it is.
+
+A request goes out over no connection in which something waits: what came before it is not its answer. httpcore asks
+that when it chooses a connection, and other tasks may run before it writes. So it is asked once more here, and httpcore
+takes another connection if it was not to be.
 """
 
 from __future__ import annotations
@@ -36,6 +40,10 @@ class _Guarded:
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
+    def _spoilt(self) -> bool:
+        """Whether a request is about to begin although something waits: an answer to nothing, or the end."""
+        return self._guard.between and bool(self._stream.get_extra_info("is_readable"))
+
 
 class _Backend:
     def __init__(self, backend: Any) -> None:
@@ -57,6 +65,8 @@ def _async_backend(core: Any) -> Any:
             return data
 
         async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            if self._spoilt():
+                raise core.ConnectionNotAvailable
             self._guard.sent(buffer)
             await self._stream.write(buffer, timeout)
 
@@ -88,6 +98,8 @@ def _sync_backend(core: Any) -> Any:
             return data
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            if self._spoilt():
+                raise core.ConnectionNotAvailable
             self._guard.sent(buffer)
             self._stream.write(buffer, timeout)
 

@@ -15,6 +15,7 @@ from ...runtime import Expired, Runtime
 from ..engine.classify import EARLY
 from ..engine.exchange import Attempt, Exchange
 from ..engine.wire_request import shortened, wire_request
+from .connection_reuse import close_on_surplus, is_idle_timeout
 from .httpx_pools import ConnectionLimit
 
 
@@ -62,6 +63,10 @@ async def _limited(
 async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
     exchange: Exchange = attempt.what
     response = await transport.handle_async_request(wire)
+    while exchange.repeatable and is_idle_timeout(response):  # each time it costs an idle connection, so it ends
+        await response.aclose()
+        response = await transport.handle_async_request(wire)
+    close_on_surplus(response)
     attempt.heard = run.now()
     _log(exchange, response)
     if exchange.stream:
@@ -116,6 +121,13 @@ def _limited_sync(
 def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:
     exchange, deadline = attempt.what, attempt.deadline
     response = transport.handle_request(wire)
+    while exchange.repeatable and is_idle_timeout(response):
+        response.close()
+        if deadline < inf:
+            asked = exchange.request.extensions.get("timeout") or {}
+            wire.extensions["timeout"] = shortened(asked, deadline - run.now())
+        response = transport.handle_request(wire)
+    close_on_surplus(response)
     attempt.heard = run.now()
     _log(exchange, response)
     try:
