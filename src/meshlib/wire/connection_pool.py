@@ -134,7 +134,7 @@ class Pool:
             self._move()
         if self._leaving:
             raise PoolClosed(f"{self._name}: the endpoint has left, or the client is closed")
-        connection = self._rested(replayable) or await self._acquire_by(by, connect, pool)
+        connection = self._rested() or await self._acquire_by(by, connect, pool)
         while True:
             left = inf if by == inf else by - get_running_loop().time()
             waiter = connection.exchange(head, body, method, read, write, replayable, keep, streaming, left)
@@ -149,16 +149,25 @@ class Pool:
                 raise
             connection = await self.instead(connection, connect, by)
 
-    def ready(self, loop: asyncio.AbstractEventLoop, replayable: bool) -> Connection | None:
-        """An idle connection for an exchange on `loop`, which is the running one; None if `exchange` must see to it."""
+    def ready(self, loop: asyncio.AbstractEventLoop, held_back: bool) -> Connection | None:
+        """An idle connection for an exchange on `loop`, which is the running one; None if `exchange` must see to it.
+
+        `held_back`: the request goes by an outbox, and the connection is looked at when it leaves.
+        """
         idle = self._idle
         if not idle or loop is not self._loop or self._leaving:
             return None
-        return idle.popitem()[0] if replayable and self._max_duration is None else self._rested(replayable)
+        if self._max_duration is None:
+            connection = idle.popitem()[0]
+            if held_back or not connection.poll(0) or connection.usable():
+                return connection
+            connection.close()
+        return self._rested()
 
     async def instead(self, stale: Connection, connect: float | None, by: float) -> Connection:
         """A new connection in the place of one that was found dead. `connect` and `by` as in `exchange`."""
         stale.place = False
+        self._all.discard(stale)
         return await self._connect(connect if by == inf else _sooner(connect, by - get_running_loop().time()))
 
     async def open(self, head: bytes, body: bytes = b"", *, method: bytes, **how: Unpack[How]) -> Stream:
@@ -196,13 +205,13 @@ class Pool:
 
     # Finding a connection.
 
-    def _rested(self, replayable: bool) -> Connection | None:
-        """The idle connection used last. What cannot be replayed gets none that the server has closed meanwhile."""
+    def _rested(self) -> Connection | None:
+        """The idle connection used last in which nothing waits: no data, and no end."""
         while self._idle:
             connection, _ = self._idle.popitem()
             # The loop may be late to close one that is too old.
             old = connection.retires is not None and connection.retires <= connection.loop.time()
-            if not old and (replayable or not connection.readable()):
+            if not old and connection.usable():
                 return connection
             connection.close()
         return None
@@ -229,14 +238,21 @@ class Pool:
                     if not self._places.taken:  # nobody here has a socket that could come free
                         raise
             connection = await self._places.wait(patience)
-            if connection is not None and connection.open:
+            if connection is None:
+                ours = True
+            elif not connection.open:  # it has died between our turn and now, and its place with it
+                ours = self._places.take()
+            elif connection.usable():
                 return connection
-            # It may have died between our turn and now, and its place with it.
-            ours = connection is None or self._places.take()
+            else:
+                connection.drop()
+                self._all.discard(connection)
+                ours = True
 
     def _rest(self, connection: Connection) -> None:
         """A connection is free: for the exchange that has waited longest, or to lie idle."""
-        left = None if connection.retires is None else connection.retires - connection.loop.time()
+        retires = connection.retires
+        left = None if retires is None else retires - connection.loop.time()
         if left is not None and left <= 0:
             connection.close()
         elif self._places.waiting and self._places.hand(connection):

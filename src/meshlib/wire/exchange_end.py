@@ -16,6 +16,7 @@ from meshlib.wire.exchange_timer import ExchangeTimer
 from meshlib.wire.h1_errors import ReadError, RemoteProtocolError, WireError
 from meshlib.wire.raw_response import RawResponse
 from meshlib.wire.response_reader import ResponseReader
+from meshlib.wire.socket_poll import Poll, at_end
 
 # What a connection is busy with: nothing; an exchange; one of the usual kind, of whose answer nothing has come yet;
 # one whose request waits in an outbox.
@@ -26,7 +27,8 @@ HELD: Final = 3
 
 
 class Stale(Exception):
-    """A connection at rest had died unseen: no byte of the response came, and the request may be sent once more."""
+    """An idle connection had died unseen: no byte of an answer came, or a 408 about its idle time. Nothing was sent, or
+    it does no harm to send it again."""
 
 
 class ExchangeEnd(ExchangeTimer):
@@ -38,8 +40,8 @@ class ExchangeEnd(ExchangeTimer):
 
     __slots__ = (
         "_asked", "_busy", "_closed", "_early", "_early_eof", "_error", "_first", "_heard", "_held_back", "_keep",
-        "_paused", "_read", "_replayable", "_rested", "_sent", "_streaming", "_used", "_waiter",
-        "open", "over", "place", "reader", "retires", "transport",
+        "_paused", "_read", "_replayable", "_rested", "_sent", "_streaming", "_tls", "_unread", "_used", "_waiter",
+        "open", "over", "place", "poll", "reader", "retires", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,8 @@ class ExchangeEnd(ExchangeTimer):
         self._first = True  # whether this is the connection's first exchange
         self._paused = False  # the transport has not yet taken the whole request
         self._streaming = False
+        self._tls = False
+        self._unread = False  # it was idle, over TLS, and something waits in its socket
         self._held_back = False  # we read nothing, because a stream's reader is behind
         self._early: list[bytes] = []  # what the server said before it was asked
         self._early_eof = False
@@ -71,6 +75,7 @@ class ExchangeEnd(ExchangeTimer):
         self.open = True  # False from the moment we decided to close
         self.over = False  # True when the transport has let go of the socket
         self.place = False  # whether it still counts against the pool's limit, though closed
+        self.poll: Poll = at_end  # what waits in the socket
         self.transport: asyncio.Transport
 
     # An exchange comes to its end.
@@ -87,7 +92,8 @@ class ExchangeEnd(ExchangeTimer):
             answer.body = reader.take()
             answer.source = self
             reader.answer = None  # an idle connection keeps no body alive
-        self._answer(answer, reader.reusable and not self._early_eof)
+        # While we read nothing, surplus may gather where `poll` does not see it: in the transport's own buffers.
+        self._answer(answer, reader.reusable and not (self._early_eof or self._held_back))
 
     def _answer(self, answer: RawResponse, reusable: bool) -> None:
         """Rest, or close; and let who waits have the answer."""
@@ -128,7 +134,7 @@ class ExchangeEnd(ExchangeTimer):
     def _stale(self, waiter: asyncio.Future[RawResponse]) -> None:
         """It was dead before the request came: whoever waits may send it over another connection, in this place."""
         waiter.set_exception(Stale())
-        self._cut()
+        self.drop()
         self.place = True
 
     # Somebody ends it.
@@ -145,10 +151,15 @@ class ExchangeEnd(ExchangeTimer):
             self.place = False
             self._closed(self)
 
+    def forget(self, reader: ResponseReader) -> None:
+        """Close, because the answer of `reader` is wanted no more; unless it has come whole, and another has begun."""
+        if self.reader is reader:
+            self.close()
+
     def close(self) -> None:
         """Close at once, whatever is going on."""
         if self.open:
-            self._cut()
+            self.drop()
             self._closed(self)
 
     def fail(self, error: WireError) -> None:
@@ -163,8 +174,10 @@ class ExchangeEnd(ExchangeTimer):
                 waiter.set_exception(error)
         self.close()
 
-    def _cut(self) -> None:
+    def drop(self) -> None:
+        """Close at once, and keep the place in the pool for another connection."""
         self.open = False
+        self.poll = at_end
         self._busy = REST
         waiter, self._waiter = self._waiter, None
         self._asked = None

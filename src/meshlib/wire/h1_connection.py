@@ -1,40 +1,34 @@
 """How does one exchange travel over one connection? HTTP/1.1 on an asyncio transport.
 
-How it ends, and what that means for the connection, is in `exchange_end`.
+An idle connection takes a request only if nothing waits in its socket, whatever the method: what came before a request
+cannot be its answer. `poll` asks the kernel, because the event loop may not have had the time to read. How an exchange
+ends, and what that means for the connection, is in `exchange_end`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import select
-from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Final, cast
 
 from meshlib.wire.exchange_end import BUSY, HELD, USUAL, ExchangeEnd
 from meshlib.wire.h1_errors import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
-from meshlib.wire.raw_response import RawResponse
+from meshlib.wire.raw_response import RawResponse, ResponseHead
+from meshlib.wire.response_reader import tokens
+from meshlib.wire.socket_poll import at_end, poller
 from meshlib.wire.write_batch import WriteBatch
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
 AT_ONCE: Final = 64 * 1024  # bytes to read from the socket in one go, as httpcore does
 HELD_BACK: Final = 256 * 1024  # bytes of an unread streamed body at which we stop reading from the socket
+TURNS: Final = 8  # of the event loop, in which it has surely read what waits in a TLS socket: asyncio needs two
 
 
 class Connection(ExchangeEnd, asyncio.Protocol):
     """One connection to one server."""
 
-    __slots__ = ("_poll",)
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        rested: Callable[[Connection], None],
-        closed: Callable[[Connection], None],
-    ) -> None:
-        super().__init__(loop, rested, closed)
-        self._poll: select.poll | None = None
+    __slots__ = ()
 
     # Exchanges.
 
@@ -54,7 +48,8 @@ class Connection(ExchangeEnd, asyncio.Protocol):
         """Send a request; the future gets the answer, with its body unless `streaming`. See Pool.exchange.
 
         All of it must be over in `left` seconds. With an `outbox`, which is for bodies up to `ONE_WRITE`, the request
-        may go out a little later.
+        may go out a little later, and its connection is looked at then. Without one, a connection that was idle must
+        have been found `usable` just now.
         """
         reader = self.reader
         if reader.fresh and method == reader.method:
@@ -68,8 +63,13 @@ class Connection(ExchangeEnd, asyncio.Protocol):
         self._replayable = replayable
         self._keep = keep
         self._streaming = streaming
-        if len(body) > ONE_WRITE:
-            self._write(head, body)
+        if self._unread:
+            self._unread = self._sent = False
+            self._busy = HELD
+            self.loop.call_soon(self.post, waiter, head + body, write)
+        elif len(body) > ONE_WRITE:
+            self._write(head)
+            self._write(body)
         elif outbox is None or not self._used:
             self._write(head + body if body else head)
         else:
@@ -93,23 +93,29 @@ class Connection(ExchangeEnd, asyncio.Protocol):
             self._busy = USUAL
         return waiter
 
-    def post(self, waiter: asyncio.Future[RawResponse], data: bytes, write: float | None) -> None:
-        """The request that an outbox has held back goes out now, if anybody still waits for its answer."""
+    def post(self, waiter: asyncio.Future[RawResponse], data: bytes, write: float | None, turns: int = TURNS) -> None:
+        """The request that was held back goes out now, if its answer is still wanted and nothing waits in the socket.
+
+        Over TLS what waits may be a record that is no data, such as a session ticket. Only who reads it knows, so the
+        loop is given the time to: if it was data or the end, the exchange is no longer held when we come back.
+        """
         if self._asked is not waiter or waiter.done():
             return
-        if not self._replayable and self.readable():
-            self._stale(waiter)
+        if self.poll(0):
+            if self._tls and turns:
+                self.loop.call_soon(self.post, waiter, data, write, turns - 1)
+            else:
+                self._stale(waiter)
             return
         self._write(data)
         self._busy = BUSY if self._paused or self._streaming or self.reader.not_as_get else USUAL
         if self._paused:
             self.limit(write)
 
-    def _write(self, *pieces: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         transport = self.transport
         try:
-            for piece in pieces:
-                transport.write(piece)
+            transport.write(data)
             # The first write goes to the socket at once; if that is refused, it closes the transport instead.
             self._sent = not transport.is_closing()
         except RuntimeError:  # uvloop, when the socket is closed already
@@ -132,14 +138,18 @@ class Connection(ExchangeEnd, asyncio.Protocol):
         return waiter
 
     def readable(self) -> bool:
-        """Whether the idle socket has something to read, which can only be its end: asks the kernel, not the loop."""
-        if self._poll is None:
-            socket = self.transport.get_extra_info("socket")
-            if not hasattr(select, "poll"):
-                return bool(select.select([socket], [], [], 0)[0])
-            self._poll = select.poll()
-            self._poll.register(socket.fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
+        """Whether something waits in the socket: data, its end, or over TLS a record that is neither."""
+        return bool(self.poll(0))
+
+    def usable(self) -> bool:
+        """Whether this idle connection may be given to `exchange`, at once: nothing that came before waits in it.
+
+        What waits in a TLS socket may be a session ticket. Such a connection is usable, too, and `exchange` finds out.
+        """
+        if not self.poll(0):
+            return True
+        self._unread = self._tls
+        return self._tls
 
     def _hand_out(self) -> None:
         """Streaming: tell who waits that something came."""
@@ -166,6 +176,9 @@ class Connection(ExchangeEnd, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
+        self._tls = transport.get_extra_info("ssl_object") is not None
+        if not self._tls:  # else it is the same socket still, if it is open at all
+            self.poll = poller(transport.get_extra_info("socket").fileno())
         # asyncio asks for 256 KiB at each read, which the C library maps and unmaps each time: 10 to 20 µs.
         if getattr(transport, "max_size", 0) > AT_ONCE:
             transport.max_size = AT_ONCE  # type: ignore[attr-defined]
@@ -199,6 +212,9 @@ class Connection(ExchangeEnd, asyncio.Protocol):
         except RemoteProtocolError as error:
             self.fail(error)
             return
+        answer = self.reader.answer
+        if answer is not None and answer.head.status == 408 and self._ends_stale(answer.head):
+            return
         if self._paused:  # an early answer counts when the request is out, as in httpcore
             self._hold_back()
             return
@@ -207,10 +223,25 @@ class Connection(ExchangeEnd, asyncio.Protocol):
         elif self._streaming:
             self._hand_out()
         else:
-            answer = self.reader.answer
             if answer is not None and not answer.heard:
                 answer.heard = monotonic()
             self.limit(self._read)
+
+    def _ends_stale(self, head: ResponseHead) -> bool:
+        """End the exchange as stale if this 408 is about the idle time of the connection; False: it is the answer.
+
+        A 408 that closes a used connection has crossed the request, most likely: the server gave the connection up
+        before the request came. A request that may be repeated is (RFC 9110, section 15.5.9). Any other may have been
+        received, and is never sent twice.
+        """
+        waiter = self._waiter
+        if self._first or not self._replayable or waiter is None or waiter.done():
+            return False
+        named = [token for name, value in head.headers if name.lower() == b"connection" for token in tokens(value)]
+        if b"close" not in named and (head.http_version != b"HTTP/1.0" or b"keep-alive" in named):
+            return False
+        self._stale(waiter)
+        return True
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -245,6 +276,7 @@ class Connection(ExchangeEnd, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over = True
+        self.poll = at_end
         if self._busy:
             self._ended(None if exc is None else ReadError(str(exc)))
         elif self._used:

@@ -33,11 +33,11 @@ class Stream:
     async def next(self, read: float | EllipsisType | None = ...) -> bytes:
         """The next piece; `read` is the limit for each wait from now on, in seconds. StopAsyncIteration at the end."""
         reader = self._reader
-        if not isinstance(read, EllipsisType):
-            self.connection.patience(read)
         while not reader.held:
-            if reader.complete:
+            if reader.complete:  # and the connection is another exchange's by now
                 raise StopAsyncIteration
+            if not isinstance(read, EllipsisType):
+                self.connection.patience(read)
             waiter = self.connection.more()
             try:
                 await waiter
@@ -57,4 +57,4 @@ class Stream:
         # Forgotten half-read: without this its place in the pool would be lost for good.
         connection = self.connection
         if not self._reader.complete and connection.open and not connection.loop.is_closed():
-            connection.loop.call_soon_threadsafe(connection.close)
+            connection.loop.call_soon_threadsafe(connection.forget, self._reader)

@@ -105,8 +105,7 @@ class FastExchange(Exchange):
         if self.deadline < inf:
             head = self._told(head, left)
         outbox = station.outbox if len(self.lean.door.busy) >= CROWD and len(body) <= ONE_WRITE else None
-        # What goes out a little later looks then whether the server has closed the connection.
-        connection = pool.ready(loop, plan.repeatable or outbox is not None)
+        connection = pool.ready(loop, outbox is not None)
         if connection is not None:
             answer = connection.exchange(
                 head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left, outbox

@@ -25,6 +25,6 @@ class NetworkStream:
     def get_extra_info(self, info: str) -> Any:
         """`ssl_object`, `client_addr`, `server_addr`, `socket` or `is_readable`; None for anything else."""
         if info == "is_readable":
-            return not self._connection.open or self._connection.readable()
+            return self._connection.readable()
         name = _NAMES.get(info)
         return None if name is None else self._connection.transport.get_extra_info(name)
