@@ -20,7 +20,7 @@ from support.scripted import OK, Peer, Server, answering, get, once, post, servi
 
 from meshlib.wire import h1_errors
 from meshlib.wire.connection_pool import Pool
-from meshlib.wire.h1_connection import Connection
+from meshlib.wire.h1_connection import HELD_BACK, Connection
 from meshlib.wire.h1_errors import (
     ConnectError,
     ConnectTimeout,
@@ -229,6 +229,24 @@ async def test_an_answer_before_the_body_was_sent_counts_when_the_request_is_out
         await pool.aclose()
 
 
+async def test_a_stream_that_was_whole_before_the_request_was_out_leaves_no_deaf_connection() -> None:
+    """The answer is just so long that we stop reading, and it ends there."""
+    body, upload = b"x" * (HELD_BACK + 1), b"y" * 20_000_000
+
+    async def early(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
+        await peer.reader.readexactly(len(upload))
+        await answering()(peer)
+
+    async with serving(early, answering()) as server:
+        pool = Pool("127.0.0.1", server.port)
+        stream = await pool.open(post(len(upload)), upload, method=b"POST", read=5.0, write=5.0)
+        assert b"".join([piece async for piece in stream]) == body
+        assert (await fetch(pool)).body == b"ok"
+        await pool.aclose()
+
+
 async def test_an_early_answer_from_a_server_that_reads_no_further_is_not_lost() -> None:
     async def refuses(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
@@ -417,6 +435,33 @@ async def test_a_request_that_may_have_been_processed_is_not_sent_twice(death: A
             await pool.exchange(post(1), b"x", method=b"POST", read=5.0)
         assert caught.value.sent
         assert [request for _, request in server.requests] == [b"GET / HTTP/1.1", b"POST / HTTP/1.1"]
+        await pool.aclose()
+
+
+async def test_connections_that_were_found_dead_are_forgotten() -> None:
+    async with serving(dies_at_rest(Peer.reset)) as server:
+        pool = Pool("127.0.0.1", server.port, max_connections=1)
+        for _ in range(4):
+            await fetch(pool)
+        assert (pool.opened, len(pool._all)) == (4, 1)
+        await pool.aclose()
+
+
+async def test_a_closed_connection_is_at_its_end_though_its_socket_s_number_is_another_s() -> None:
+    async with serving(answering()) as server:
+        pool = Pool("127.0.0.1", server.port)
+        await fetch(pool)
+        (connection,) = pool._idle
+        number = connection.transport.get_extra_info("socket").fileno()
+        assert not connection.readable()
+        server.peers[0].writer.close()
+        await eventually(lambda: not connection.open)
+        await asyncio.sleep(0)
+        others = [socket.socketpair() for _ in range(2)]
+        assert number in [one.fileno() for pair in others for one in pair]
+        assert connection.readable()
+        for one in (one for pair in others for one in pair):
+            one.close()
         await pool.aclose()
 
 
@@ -739,6 +784,61 @@ async def test_a_forgotten_stream_gives_back_its_place() -> None:
         del stream
         gc.collect()
         await eventually(lambda: pool.active == 0)
+        await pool.aclose()
+
+
+async def test_what_is_left_of_a_whole_stream_is_read_by_its_own_time_limit(leap: Leap) -> None:
+    """Its connection carries another exchange by then, which has a limit of its own."""
+    more = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await more.wait()
+        await peer.send(b"cd")
+        await peer.request()
+
+    async with serving(script) as server:
+        pool = Pool("127.0.0.1", server.port)
+        stream = await pool.open(get(), method=b"GET", read=5.0)
+        task = asyncio.create_task(fetch(pool, read=60.0))
+        await eventually(lambda: len(server.requests) == 2)
+        assert [await stream.next(0.001)] == [b"ok"]
+        await eventually(lambda: stream.connection.reader.answer is not None)
+        leap.by(1.0)
+        await asyncio.sleep(0.01)
+        more.set()
+        assert (await task).body == b"abcd" and pool.opened == 1
+        await pool.aclose()
+
+
+async def test_a_stream_that_is_forgotten_takes_no_connection_from_another_exchange(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answer comes whole between the moment when it is dropped and the one when the loop hears of it."""
+    rest = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await rest.wait()
+        await peer.send(b"cd")
+        await answering()(peer)
+
+    async with serving(script) as server:
+        pool = Pool("127.0.0.1", server.port)
+        stream = await pool.open(get(), method=b"GET", read=5.0)
+        heard: list[tuple[Callable[..., None], Any]] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(stream.connection.loop, "call_soon_threadsafe", lambda *what: heard.append(what))
+            del stream
+        rest.set()
+        await eventually(lambda: pool.idle == 1)
+        [(closes, *arguments)] = heard
+        closes(*arguments)
+        assert (await fetch(pool)).body == b"ok" and pool.opened == 1
         await pool.aclose()
 
 
