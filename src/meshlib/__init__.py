@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import backoff
-    from .balancing import Endpoint
+    from .balancing import Balancer, Endpoint
     from .call import Call, Classifier, Verdict
+    from .discovery.store import RouteStore
     from .errors import (
         BreakerOpen,
         BulkheadFull,
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
         Rejected,
         Throttled,
     )
+    from .events import Event, Listener
     from .http.client.clients import MeshClient, SyncMeshClient
     from .mesh import Cluster, Mesh, Service, Snapshot
     from .named import resilient
-    from .pipeline import Pipeline, PolicyOrderWarning
+    from .pipeline import Pipeline, Policy, PolicyOrderWarning
     from .policies.breaker.circuit_breaker import BreakerMetrics, CircuitBreaker, Cooldown, ManualControl, Probes, State
     from .policies.breaker.fail_fast import FailFast
     from .policies.breaker.trip import Consecutive, Either, FailureCount, FailureRate, SlowCallRate
@@ -66,11 +68,13 @@ if TYPE_CHECKING:
         throttle,
         timeout,
     )
+    from .policies.shell.gate import Gate
     from .policies.throttle.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle, http_nack
 
 __all__ = [
     "AIMD",
     "AdaptiveLimit",
+    "Balancer",
     "BreakerMetrics",
     "BreakerOpen",
     "Bulkhead",
@@ -88,6 +92,7 @@ __all__ = [
     "DeadlineExceeded",
     "Either",
     "Endpoint",
+    "Event",
     "FailFast",
     "FailureCount",
     "FailureRate",
@@ -95,9 +100,11 @@ __all__ = [
     "Fallback",
     "FixedLimit",
     "FixedWindow",
+    "Gate",
     "Gradient",
     "Gradient2",
     "Hedge",
+    "Listener",
     "ManualControl",
     "Mesh",
     "MeshClient",
@@ -106,6 +113,7 @@ __all__ = [
     "NoEndpoint",
     "Percentile",
     "Pipeline",
+    "Policy",
     "PolicyOrderWarning",
     "Pool",
     "Probes",
@@ -118,6 +126,7 @@ __all__ = [
     "Retry",
     "RetryBudget",
     "RetryHooks",
+    "RouteStore",
     "Service",
     "SingleFlight",
     "SlidingWindow",
@@ -160,14 +169,16 @@ __all__ = [
 # `import meshlib` loads nothing: each name comes with the room that it lives in, when it is first asked for.
 _ROOMS = {
     ".backoff": "backoff",
-    ".balancing": "Endpoint",
+    ".balancing": "Balancer Endpoint",
     ".call": "Call Classifier Verdict",
     ".errors": "BreakerOpen BulkheadFull ConfigError DeadlineExceeded MeshError NoEndpoint RateLimited Rejected "
     "Throttled",
     ".http.client.clients": "MeshClient SyncMeshClient",
     ".mesh": "Cluster Mesh Service Snapshot",
     ".named": "resilient",
-    ".pipeline": "Pipeline PolicyOrderWarning",
+    ".discovery.store": "RouteStore",
+    ".events": "Event Listener",
+    ".pipeline": "Pipeline Policy PolicyOrderWarning",
     ".policies.shell.decorators": "adaptive_limit bulkhead circuit_breaker fallback hedge rate_limit request_cache "
     "retry single_flight throttle timeout",
     ".policies.deadline.deadline_admission": "DeadlineAdmission",
@@ -190,6 +201,7 @@ _ROOMS = {
     ".policies.retry.retry": "Retry",
     ".policies.retry.retry_hooks": "RetryHooks",
     ".policies.concurrency.thread_bulkhead": "ThreadBulkhead",
+    ".policies.shell.gate": "Gate",
     ".policies.throttle.throttle": "FailureThrottle NackThrottle SreThrottle Throttle http_nack",
     ".policies.deadline.timeout": "Timeout",
     ".policies.breaker.trip": "Consecutive Either FailureCount FailureRate SlowCallRate",

@@ -14,6 +14,8 @@ Random: TypeAlias = Callable[[], float]
 
 
 class Server(Protocol):
+    """A simulated server: what an endpoint's `carrier` must be able to do."""
+
     served: int
 
     @property
