@@ -56,7 +56,7 @@ class Fleet:
             member.carrier = server
         # The known algorithms are shown as they are known: without failure accrual.
         balancer = make_balancer(
-            algorithm, "demo", members, health=ClusterHealth(failures=5 if algorithm == "default" else 0)
+            algorithm, "demo", members, health=ClusterHealth(consecutive_failures=5 if algorithm == "default" else 0)
         )
 
         def tell(endpoint: Endpoint, server: Any, now: float) -> None:

@@ -208,7 +208,9 @@ class Storm:
         run = VirtualRuntime(self.loop, self.random)
         # Only the default balancer takes endpoints out; the others shall show what the policies do by themselves.
         health = (
-            ClusterHealth("storm") if self.balancer == "default" else ClusterHealth("storm", failures=0, volume=1 << 30)
+            ClusterHealth("storm")
+            if self.balancer == "default"
+            else ClusterHealth("storm", consecutive_failures=0, minimum_calls=1 << 30)
         )
         endpoints = [Endpoint("server", port, health=health) for port in range(1, SERVERS + 1)]
         for endpoint, server in zip(endpoints, self.servers, strict=True):

@@ -80,7 +80,7 @@ def test_finagles_apertures_hold_twelve_servers_or_all() -> None:
 
 
 def test_the_band_widens_and_narrows_by_one() -> None:
-    band = LoadBand(smooth=1.0)
+    band = LoadBand(window=1.0)
     assert band.adjust(2.0, 1, 10, 0.0) == 2
     assert band.adjust(2.0, 2, 10, 10.0) == 2
     assert band.adjust(0.0, 2, 10, 20.0) == 1
@@ -89,14 +89,14 @@ def test_the_band_widens_and_narrows_by_one() -> None:
 
 def test_a_deterministic_aperture_asks_its_slice_by_weight() -> None:
     members = [Endpoint("a", port) for port in range(1, 25)]
-    balancer, random = Aperture("users", members, peers=2, place=1), Random(1).random
+    balancer, random = Aperture("users", members, peers=2, peer_index=1), Random(1).random
     assert balancer.aperture == tuple(members[12:])
     assert set(Counter(balancer.pick(random, 0.0) for _ in range(2000))) == set(members[12:])
 
 
 def test_a_random_aperture_follows_the_load() -> None:
     members = [Endpoint("a", port) for port in range(1, 21)]
-    balancer, random = Aperture("users", members, smooth=0.001), Random(2).random
+    balancer, random = Aperture("users", members, window=0.001), Random(2).random
     for step in range(40):
         balancer.pick(random, 1.0 + step).enter(1.0 + step)
     assert balancer.width == 20

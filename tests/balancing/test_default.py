@@ -349,7 +349,7 @@ def unified(**settings: float) -> tuple[list[Endpoint], Balancer]:
     def backoff() -> Iterator[float]:
         return (min(60.0, 2.0**n) for n in range(1000))
 
-    health = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), longest=60.0)  # type: ignore[arg-type]
+    health = ClusterHealth("users", accrual=lambda: UnifiedAccrual(backoff, **settings), max_backoff=60.0)  # type: ignore[arg-type]
     return endpoints, make_balancer("default", "users", endpoints, health=health)
 
 

@@ -69,7 +69,7 @@ def test_reported_weights_are_respected_within_one_percent(each: list[int], seed
 @FEW
 def test_the_ring_follows_the_weights_as_far_as_its_entries_are_spread(each: list[float]) -> None:
     members = cluster(*each)
-    picks = drive(make_balancer("ring_hash", "users", members, minimum=16_384), Random(1), 10_000)
+    picks = drive(make_balancer("ring_hash", "users", members, min_size=16_384), Random(1), 10_000)
     for member in members:
         assert picks[member] / 10_000 == pytest.approx(member.weight / sum(each), abs=0.03)
 
@@ -79,9 +79,9 @@ def test_the_ring_follows_the_weights_as_far_as_its_entries_are_spread(each: lis
 def test_all_deterministic_apertures_together_follow_the_weights(peers: int, each: list[float]) -> None:
     members = cluster(*each)
     picks: Counter[Endpoint] = Counter()
-    for place in range(peers):
+    for index in range(peers):
         picks += drive(
-            make_balancer("aperture", "users", members, peers=peers, place=place), Random(place), 20_000 // peers
+            make_balancer("aperture", "users", members, peers=peers, peer_index=index), Random(index), 20_000 // peers
         )
     for member in members:
         assert picks[member] / picks.total() == pytest.approx(member.weight / sum(each), abs=0.01)

@@ -10,7 +10,8 @@ import pytest
 from meshlib.balancing import Endpoint, LoadReport
 from meshlib.balancing.health_check import HealthCheck
 from meshlib.balancing.load_report import format_report, parse_report
-from meshlib.balancing.outlier_detection import OutlierDetection, success_bar
+from meshlib.balancing.outlier_criteria import EjectionTime, FailurePercentageEjection, success_bar
+from meshlib.balancing.outlier_detection import OutlierDetection
 
 
 def fleet(n: int, **settings: object) -> tuple[OutlierDetection, list[Endpoint]]:
@@ -96,7 +97,10 @@ def test_a_lone_bad_one_stands_out_from_enough_others(n: int, ejected: bool) -> 
 def test_a_failure_share_at_the_threshold_ejects_with_envoy_and_not_with_grpc() -> None:
     for grpc in (False, True):
         detection = OutlierDetection(
-            consecutive_5xx=0, failure_threshold=0.5, enforce=("failure_percentage",), a50=grpc, stdev_factor=99.0
+            consecutive_5xx=0,
+            failure_percentage=FailurePercentageEjection(0.5),
+            enforce=("failure_percentage",),
+            a50=grpc,
         )
         members = [Endpoint("a", port) for port in range(1, 6)]
         detection.update(members)
@@ -127,7 +131,9 @@ def bad_interval(detection: OutlierDetection, members: list[Endpoint], bad: Endp
 
 def test_grpc_readmits_after_its_time_and_last_and_waits_longer_without_end() -> None:
     detection = OutlierDetection.grpc(
-        base_ejection=10.0, max_ejection=20.0, failure_threshold=0.5, enforce=("failure_percentage",)
+        ejection_time=EjectionTime(10.0, max_time=20.0),
+        failure_percentage=FailurePercentageEjection(0.5),
+        enforce=("failure_percentage",),
     )
     members = [Endpoint("a", port) for port in range(1, 6)]
     detection.update(members)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.balancing import Endpoint
+from meshlib.balancing.outlier_criteria import EjectionTime, FailurePercentageEjection, SuccessRateEjection
 from meshlib.balancing.outlier_detection import OutlierDetection
 
 
@@ -110,7 +111,9 @@ def test_envoy_ejects_while_the_share_with_the_next_one_is_allowed(n: int, most:
 
 @pytest.mark.parametrize(("n", "most", "out"), [(10, 0.3, 3), (10, 0.35, 4), (3, 0.1, 1), (3, 0.5, 2), (3, 0.0, 0)])
 def test_grpc_ejects_until_the_share_is_reached(n: int, most: float, out: int) -> None:
-    detection = OutlierDetection.grpc(max_ejected=most, failure_hosts=1, failure_threshold=0.5, failure_volume=10)
+    detection = OutlierDetection.grpc(
+        max_ejected=most, failure_percentage=FailurePercentageEjection(0.5, min_hosts=1, min_requests=10)
+    )
     for member in fleet(n, detection):
         rate(detection, member, 0, 20)
         answer(detection, member, *[500] * 20)
@@ -143,7 +146,7 @@ def test_never_more_are_out_than_allowed_and_one_may_always_be(
 
 
 def test_the_rest_is_base_times_repeats_up_to_the_longest_plus_jitter() -> None:
-    detection = OutlierDetection(base_ejection=30.0, max_ejection=100.0, jitter=8.0)
+    detection = OutlierDetection(ejection_time=EjectionTime(30.0, max_time=100.0, jitter=8.0))
     members = fleet(3, detection)
     now, rests = 0.0, []
     for _ in range(6):
@@ -157,7 +160,7 @@ def test_the_rest_is_base_times_repeats_up_to_the_longest_plus_jitter() -> None:
 
 def test_envoys_multiplier_falls_after_each_whole_interval_back_and_grpcs_at_every_sweep() -> None:
     for a50, expected in ((False, [2, 2, 1, 0, 0]), (True, [2, 1, 0, 0, 0])):
-        detection = OutlierDetection(interval=10.0, base_ejection=30.0, a50=a50)
+        detection = OutlierDetection(interval=10.0, ejection_time=30.0, a50=a50)
         members = fleet(3, detection)
         eject(detection, members[0], 0.0)
         detection.sweep(30.5, none)
@@ -171,7 +174,7 @@ def test_envoys_multiplier_falls_after_each_whole_interval_back_and_grpcs_at_eve
 
 
 def test_nobody_comes_back_between_sweeps_and_all_runs_begin_anew_then() -> None:
-    detection = OutlierDetection(base_ejection=5.0)
+    detection = OutlierDetection(ejection_time=5.0)
     members = fleet(3, detection)
     eject(detection, members[0], 0.0)
     answer(detection, members[0], *[500] * 4, now=1.0)
@@ -198,7 +201,7 @@ def test_the_rate_must_be_below_the_mean_minus_deviations(bad: int, out: bool) -
 
 
 def test_a_rate_exactly_at_the_bar_stays() -> None:
-    detection = OutlierDetection(consecutive_5xx=0, stdev_factor=2.0)
+    detection = OutlierDetection(consecutive_5xx=0, success_rate=SuccessRateEjection(2.0))
     members = fleet(5, detection)
     for member in members[1:]:
         rate(detection, member, 100, 0)
@@ -237,7 +240,10 @@ def test_only_the_last_interval_is_judged() -> None:
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.85])
 def test_a_failure_share_at_the_threshold(a50: bool, out: bool, threshold: float) -> None:
     detection = OutlierDetection(
-        consecutive_5xx=0, failure_threshold=threshold, failure_hosts=1, a50=a50, enforce=("failure_percentage",)
+        consecutive_5xx=0,
+        failure_percentage=FailurePercentageEjection(threshold, min_hosts=1),
+        a50=a50,
+        enforce=("failure_percentage",),
     )
     members = fleet(2, detection)
     bad = round(threshold * 100)
@@ -267,7 +273,9 @@ def test_grpc_knows_no_runs() -> None:
 
 
 def test_grpc_lets_back_after_it_has_compared() -> None:
-    detection = OutlierDetection.grpc(base_ejection=10.0, failure_hosts=1, failure_volume=10)
+    detection = OutlierDetection.grpc(
+        ejection_time=10.0, failure_percentage=FailurePercentageEjection(min_hosts=1, min_requests=10)
+    )
     members = fleet(10, detection)
     answer(detection, members[0], *[500] * 20)
     detection.sweep(10.0, none)

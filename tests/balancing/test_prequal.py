@@ -27,7 +27,7 @@ def test_reuse_is_the_papers_formula() -> None:
 def test_a_cold_one_with_the_least_latency_wins() -> None:
     pool = ProbePool()
     members = answers(pool, (1, 0.3), (2, 0.1), (3, 0.2), (4, 0.4), (50, 0.01))
-    pool.hot = 0.6
+    pool.hot_quantile = 0.6
     best = pool.best(0.5, inf)
     assert best is not None
     assert best.endpoint is members[1]

@@ -194,8 +194,8 @@ def test_a_budget_by_calls_in_flight_counts_them() -> None:
 BALANCERS = [
     pytest.param(name, field, id=f"{name}({field})")
     for name in (*balancing.NAMES, "layered")
-    for kind in [balancing.BasePicker if name == "layered" else balancing._class(balancing._CLASSES[name])]
-    for field in (["nearest"] if name == "layered" else whole_numbers(kind))
+    for kind in [balancing.BasePicker if name == "layered" else type(balancing.make_balancer(name))]
+    for field in (["min_cluster_size"] if name == "layered" else whole_numbers(kind))
 ]
 
 
@@ -228,7 +228,7 @@ def check_balancer(name: str, field: str, huge: int, uneven: int) -> None:
 
 
 def _kind(name: str) -> type[BasePicker]:
-    kind: type[BasePicker] = balancing._class(balancing._CLASSES[name])
+    kind: type[BasePicker] = type(balancing.make_balancer(name))
     return kind
 
 
@@ -237,9 +237,12 @@ services: {users: {retry: {attempts: N}, hedge: {delay: 1s, max_hedges: N}, budg
 clusters:
   users:
     endpoints: ["a:1", "b:1", "c:1"]
-    balancer: {kind: prequal, removals: N, size: N}
+    balancer: {kind: prequal, removals: N, pool_size: N}
     accrual: {failures: N}
-    outlier: {consecutive_5xx: N, success_hosts: N, success_volume: N, failure_hosts: N, failure_volume: N}
+    outlier:
+      consecutive_5xx: N
+      success_rate: {min_hosts: N, min_requests: N}
+      failure_percentage: {min_hosts: N, min_requests: N}
     health_check: {tcp: on, healthy_threshold: N, unhealthy_threshold: N}
     breaker: {window_calls: N, minimum_calls: N, probes: N}
     throttle: {minimum_calls: N}

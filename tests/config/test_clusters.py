@@ -12,15 +12,19 @@ import pytest
 from meshlib import ConfigError, Mesh
 from meshlib.balancing import NAMES, LeastRequest, LocalityBalancer, RingHash, make_balancer
 from meshlib.balancing.health_check import HealthCheck
+from meshlib.balancing.outlier_criteria import EjectionTime, FailurePercentageEjection, SuccessRateEjection
 from meshlib.balancing.outlier_detection import OutlierDetection
 from meshlib.config.balancing_models import (
     EVERY,
     OWN,
     BalancerModel,
+    EjectionTimeModel,
+    FailurePercentageModel,
     GrpcCheckModel,
     HealthCheckModel,
     HttpCheckModel,
     OutlierModel,
+    SuccessRateModel,
     UnifiedModel,
 )
 from meshlib.config.reader import MeshReader
@@ -55,7 +59,7 @@ def cluster(tmp_path: Path, *lines: str) -> Cluster:
 
 def arguments(kind: Any) -> dict[str, Any]:
     found = inspect.signature(kind).parameters.values()
-    return {one.name: one.default for one in found if one.kind is one.KEYWORD_ONLY}
+    return {one.name: one.default for one in found if one.default is not one.empty}
 
 
 # --- The models and the constructors ---------------------------------------------------------------------------------
@@ -64,7 +68,10 @@ def arguments(kind: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "kind", "without"),
     [
-        (OutlierModel, OutlierDetection, set[str]()),
+        (OutlierModel, OutlierDetection, {"ejection_time", "success_rate", "failure_percentage"}),
+        (EjectionTimeModel, EjectionTime, set[str]()),
+        (SuccessRateModel, SuccessRateEjection, set[str]()),
+        (FailurePercentageModel, FailurePercentageEjection, set[str]()),
         (HealthCheckModel, HealthCheck, {"http", "tcp", "grpc", "timeout"}),
         (UnifiedModel, UnifiedAccrual, {"kind", "backoff"}),
         (HttpCheckModel, HttpCheck, {"host"}),
@@ -74,7 +81,7 @@ def test_fields_and_defaults_are_those_of_the_constructor(model: Any, kind: Any,
     fields = {name: field.default for name, field in model.model_fields.items() if name not in without}
     known = arguments(kind)
     assert fields == {name: known[name] for name in fields}
-    assert set(known) - set(fields) <= {"host", "timeout", "tls", "tls_name"}
+    assert set(known) - set(fields) - without <= {"host", "timeout", "tls", "tls_name"}
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -106,9 +113,9 @@ def test_a_balancer_is_a_name_or_a_kind_with_settings(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_zones_put_the_balancer_below_them(tmp_path: Path) -> None:
-    balancer: Any = cluster(tmp_path, "balancer: {zone: a, nearest: 2, callers: {a: 60%, b: 40%}}").balancer
+    balancer: Any = cluster(tmp_path, "balancer: {zone: a, min_cluster_size: 2, callers: {a: 60%, b: 40%}}").balancer
     assert isinstance(balancer, LocalityBalancer)
-    assert (balancer.zone, balancer.nearest, balancer.callers) == ("a", 2, {"a": 0.6, "b": 0.4})
+    assert (balancer.zone, balancer.min_cluster_size, balancer.callers) == ("a", 2, {"a": 0.6, "b": 0.4})
 
 
 def test_priorities_count_from_the_first_reading_and_can_come_and_go(tmp_path: Path) -> None:
@@ -134,7 +141,7 @@ def test_priorities_count_from_the_first_reading_and_can_come_and_go(tmp_path: P
         ("balancer: {kind: maglev, size: 4}", "clusters.a.balancer", "a prime"),
         ("balancer: {knd: maglev}", "clusters.a.balancer.knd", "did you mean 'kind'"),
         ("outlier: {enforce: [6xx]}", "clusters.a.outlier", "expected some of"),
-        ("outlier: {base_ejection: 10m, max_ejection: 1m}", "clusters.a.outlier", "at least base_ejection"),
+        ("outlier: {ejection_time: {base: 10m, max_time: 1m}}", "clusters.a.outlier", "at least base"),
         ("outlier: {consecutive_5x: 3}", "clusters.a.outlier.consecutive_5x", "did you mean 'consecutive_5xx'"),
         ("accrual: {kind: unified, backoff: [4s, 1s]}", "clusters.a.accrual", ""),
         ("accrual: {kind: unify}", "clusters.a.accrual.kind", "'unified'"),

@@ -27,7 +27,7 @@ KEYS = 300
 WEIGHTS = {"even": (1, 1, 1, 1, 1), "weighty": (1, 1, 2, 5, 3)}
 BALANCERS = {
     "ring": "ring_hash",
-    "small-ring": "{kind: ring_hash, minimum: 16, maximum: 64}",
+    "small-ring": "{kind: ring_hash, min_size: 16, max_size: 64}",
     "maglev": "maglev",
     "small-maglev": "{kind: maglev, size: 101}",
 }

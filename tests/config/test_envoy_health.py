@@ -15,7 +15,7 @@ def exported(**fields: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_outlier_detection_keeps_its_numbers() -> None:
-    found, said = exported(outlier={"consecutive_5xx": 3, "enforce": ["5xx"], "max_ejected": "20%", "base_ejection": 7})
+    found, said = exported(outlier={"consecutive_5xx": 3, "enforce": ["5xx"], "max_ejected": "20%", "ejection_time": 7})
     outlier = found["outlier_detection"]
     assert (outlier["consecutive_5xx"], outlier["enforcing_consecutive_5xx"]) == (3, 100)
     assert outlier["enforcing_success_rate"] == outlier["enforcing_consecutive_local_origin_failure"] == 0

@@ -261,7 +261,7 @@ def test_a_traffic_policy_becomes_balancer_bulkhead_and_outlier_detection(folder
     outlier = second.outlier  # the subset inherits it
     assert outlier is not None and read.model.clusters["reviews/v2"].accrual is None
     found = read.model.clusters["reviews/v2"].outlier
-    assert found is not None and (found.consecutive_5xx, found.base_ejection, found.max_ejected) == (7, 15.0, 0.1)
+    assert found is not None and (found.consecutive_5xx, found.ejection_time.base, found.max_ejected) == (7, 15.0, 0.1)
     assert read.model.clusters["reviews/v2"].panic == 0.4
     assert read.model.clusters["reviews/v2"].balancer.kind == "maglev" and second.sticky is not None
     assert (first.tls, second.tls, second.tls_name) == (False, True, "reviews.example")

@@ -59,7 +59,7 @@ async def _outcomes(
         mesh: Mesh = mesh_of(server.port, gates=gates, budget=budget, **policies)
         if "outlier" in kinds:
             cluster = cluster_of(mesh)
-            cluster.outlier = OutlierDetection(consecutive_5xx=2, interval=1e-6, base_ejection=1000.0, max_ejected=1.0)
+            cluster.outlier = OutlierDetection(consecutive_5xx=2, interval=1e-6, ejection_time=1000.0, max_ejected=1.0)
             cluster.outlier.update(cluster.balancer.endpoints)
         mesh.subscribe(lambda event: events.append(_shown(event)))
         for gate in gates:

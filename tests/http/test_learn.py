@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 def watched(mesh: Mesh, **settings: Any) -> OutlierDetection:
     """Outlier detection over the mesh's cluster, by runs of three."""
     cluster = cluster_of(mesh)
-    found = OutlierDetection(**{"consecutive_5xx": 3, "consecutive_local": 3, "jitter": 0.0, **settings})
+    found = OutlierDetection(**{"consecutive_5xx": 3, "consecutive_local": 3, **settings})
     found.update(cluster.balancer.endpoints)
     cluster.outlier = found
     return found
@@ -50,7 +50,7 @@ async def test_a_load_report_of_a_number_beyond_all_floats_is_no_report(client_k
 async def test_three_errors_in_a_row_eject_and_time_brings_back(client_kind: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    outlier = watched(mesh, base_ejection=5.0, interval=2.0)
+    outlier = watched(mesh, ejection_time=5.0, interval=2.0)
     (one,) = cluster_of(mesh).balancer.endpoints
     server = Server(client_kind, 200, 500, 500, 200, 500, 502, 503, 200)
     async with client_kind.open(mesh, transport=server.transport) as client:
@@ -70,7 +70,7 @@ async def test_three_errors_in_a_row_eject_and_time_brings_back(client_kind: Cli
 async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(client_kind: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    watched(mesh, base_ejection=5.0, interval=2.0)
+    watched(mesh, ejection_time=5.0, interval=2.0)
     rebalanced(mesh, "round_robin", panic=0.0)
     async with client_kind.open(mesh, transport=Server(client_kind, 500, 500, 500, 200).transport) as client:
         for _ in range(3):
@@ -142,7 +142,7 @@ async def test_a_stream_that_breaks_off_counts_when_it_ends(client_kind: ClientK
 async def test_retry_after_keeps_the_next_probe_away(client_kind: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+    health = ClusterHealth("users", consecutive_failures=1, backoff=(1.0, 4.0))
     rebalanced(mesh, "default", health=health)
     server = Server(client_kind, lambda request: client_kind.lib.Response(503, headers={"retry-after": "30"}))
     async with client_kind.open(mesh, transport=server.transport) as client:
@@ -154,7 +154,7 @@ async def test_retry_after_keeps_the_next_probe_away(client_kind: ClientKind) ->
 async def test_without_retry_after_the_backoff_alone_counts(client_kind: ClientKind) -> None:
     clock = [100.0]
     mesh = mesh_of("10.0.0.1", attempts=1, runtime=HandClock(clock))
-    health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+    health = ClusterHealth("users", consecutive_failures=1, backoff=(1.0, 4.0))
     rebalanced(mesh, "default", health=health)
     async with client_kind.open(mesh, transport=Server(client_kind, 503).transport) as client:
         await client.get("http://users/")
@@ -169,7 +169,7 @@ async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
     mesh = mesh_of("10.0.0.1", attempts=1)
     backoff = partial(equal_jittered, 1.0, 60.0, lambda: 0.5)
     health = ClusterHealth(
-        "users", accrual=(lambda: UnifiedAccrual(backoff, requests=5)) if unified else None, failures=1
+        "users", accrual=(lambda: UnifiedAccrual(backoff, requests=5)) if unified else None, consecutive_failures=1
     )
     rebalanced(mesh, "default", health=health)
     async with client_kind.open(mesh, transport=Server(client_kind, 429).transport) as client:
@@ -246,7 +246,7 @@ async def test_the_fast_lane_tells_outlier_detection_too(client_kind: ClientKind
 async def test_the_fast_lane_hears_retry_after_too(client_kind: ClientKind) -> None:
     with served(answering(refusing(b"Retry-After: 30\r\n"))) as server:
         mesh = mesh_of(server.port, attempts=1)
-        health = ClusterHealth("users", failures=1, backoff=(1.0, 4.0))
+        health = ClusterHealth("users", consecutive_failures=1, backoff=(1.0, 4.0))
         rebalanced(mesh, "default", health=health)
         async with client_kind.open(mesh) as client:
             await client.get("http://users/")

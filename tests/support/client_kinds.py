@@ -162,7 +162,7 @@ def add(
     **policies: Any,
 ) -> Cluster:
     places = [_endpoint(one) for one in endpoints or ("10.0.0.1", "10.0.0.2", "10.0.0.3")]
-    health = ClusterHealth(name, failures=0, volume=1 << 30)
+    health = ClusterHealth(name, consecutive_failures=0, minimum_calls=1 << 30)
     cluster = Cluster(name, make_balancer("default", name, places, health=health), gates, tls_name=tls_name)
     pipeline = service_pipeline(name, mesh.runtime, **{"backoff": 0.0, **policies})
     service = Service(name, pipeline, statuses=frozenset(statuses))

@@ -1,7 +1,7 @@
-"""Aperture: talk to a few servers instead of all, so that each has few connections and the load stays even.
+"""Aperture: a client uses a few servers instead of all, so that each has few connections and the load stays even.
 
-Two ways to choose the few (after Finagle): by feedback from the load (random aperture), or, when a client knows its
-place among its peers, as a slice of a ring that all clients tile evenly (deterministic aperture).
+Two ways to choose the few (after Finagle): by feedback from the load (random aperture), or, if a client knows its
+number among its peers, as a slice of a ring that all clients tile evenly (deterministic aperture).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..policies.shell import checks
 from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
 
-LEAST = 12  # Finagle: the deterministic aperture ignores a smaller configured minimum
+MIN_APERTURE = 12  # Finagle: the deterministic aperture ignores a smaller configured minimum
 
 
-def width(clients: int, servers: int, *, least: int = LEAST) -> float:
-    """The share of the ring (0–1) that each of `clients` uses: at least `least` servers, in whole client slices."""
+def width(clients: int, servers: int, *, min_aperture: int = MIN_APERTURE) -> float:
+    """The share of the ring (0–1) that each of `clients` uses: whole client slices, at least `min_aperture` servers."""
     unit = 1.0 / clients
-    return min(1.0, ceil(min(least, servers) / servers / unit) * unit)
+    return min(1.0, ceil(min(min_aperture, servers) / servers / unit) * unit)
 
 
 def overlaps(weights: Sequence[float], offset: float, span: float) -> list[tuple[int, float]]:
@@ -63,40 +63,42 @@ def slots(size: int, offset: float, span: float) -> list[tuple[int, float]]:
 
 
 class LoadBand:
-    """How wide should the aperture be? Keeps calls in flight per server between `low` and `high` (Finagle's LoadBand).
+    """Sets the width of the aperture so that calls in flight per server stay between `low_load` and `high_load`.
 
-    `smooth` is the time constant in seconds of the average.
+    After Finagle's LoadBand. `window` is the time constant in seconds of the average.
     """
 
-    def __init__(self, *, low: float = 0.875, high: float = 1.125, smooth: float = 15.0, least: int = 1) -> None:
-        self.low = checks.number("low", low, min_value=0.0)
-        self.high = checks.number("high", high, min_value=low)
-        self.smooth = checks.seconds("smooth", smooth)
-        self.least = checks.count("least", least)
+    def __init__(
+        self, *, low_load: float = 0.875, high_load: float = 1.125, window: float = 15.0, min_aperture: int = 1
+    ) -> None:
+        self.low_load = checks.number("low_load", low_load, min_value=0.0)
+        self.high_load = checks.number("high_load", high_load, min_value=low_load)
+        self.window = checks.seconds("window", window)
+        self.min_aperture = checks.count("min_aperture", min_aperture)
         self.average = 0.0
         self._stamp: float | None = None
 
-    def adjust(self, pending: float, width: int, most: int, now: float) -> int:
+    def adjust(self, pending: float, width: int, max_width: int, now: float) -> int:
         """The new width, at most one wider or narrower, after seeing `pending` calls in flight in all of it."""
         if self._stamp is None:
             self.average = pending
         else:
-            kept = exp(min(0.0, self._stamp - now) / self.smooth)
+            kept = exp(min(0.0, self._stamp - now) / self.window)
             self.average = pending * (1.0 - kept) + self.average * kept
         self._stamp = now
         each = self.average / width
-        if each >= self.high:
-            return min(most, width + 1)
-        if each <= self.low:
-            return max(min(self.least, most), width - 1)
+        if each >= self.high_load:
+            return min(max_width, width + 1)
+        if each <= self.low_load:
+            return max(min(self.min_aperture, max_width), width - 1)
         return width
 
 
 class Aperture(BasePicker):
     """Power of two choices, least loaded, within an aperture.
 
-    With `peers` (how many clients) and `place` (which one we are, from 0) the aperture is deterministic; without, it
-    starts at `least` servers, in an order of our own, and follows the load.
+    With `peers` (how many clients) and `peer_index` (the number of this client, from 0) the aperture is deterministic.
+    Without them it starts at `min_aperture` servers, in this client's own order, and follows the load.
     """
 
     name = "aperture"
@@ -105,19 +107,19 @@ class Aperture(BasePicker):
         self,
         *args: Any,
         peers: int | None = None,
-        place: int = 0,
-        least: int = 1,
-        low: float = 0.875,
-        high: float = 1.125,
-        smooth: float = 15.0,
+        peer_index: int = 0,
+        min_aperture: int = 1,
+        low_load: float = 0.875,
+        high_load: float = 1.125,
+        window: float = 15.0,
         **settings: Any,
     ) -> None:
         self.peers = None if peers is None else checks.count("peers", peers)
-        self.place = checks.count("place", place, min_value=0)
-        if self.peers is not None and self.place >= self.peers:
-            raise ValueError(f"place={place!r}: expected less than peers={peers!r}")
-        self.band = LoadBand(low=low, high=high, smooth=smooth, least=least)
-        self.width = least
+        self.peer_index = checks.count("peer_index", peer_index, min_value=0)
+        if self.peers is not None and self.peer_index >= self.peers:
+            raise ValueError(f"peer_index={peer_index!r}: expected less than peers={peers!r}")
+        self.band = LoadBand(low_load=low_load, high_load=high_load, window=window, min_aperture=min_aperture)
+        self.width = min_aperture
         self._order: tuple[EndpointSet | None, tuple[Endpoint, ...], list[float]] = (None, (), [])
         self._picks = 0
         super().__init__(*args, **settings)
@@ -130,24 +132,24 @@ class Aperture(BasePicker):
             self._order = (None, (), [])
             return
         weights = [one.weight for one in endpoint_set.endpoints]
-        slice_ = overlaps(weights, self.place / self.peers, width(self.peers, endpoint_set.size))
+        slice_ = overlaps(weights, self.peer_index / self.peers, width(self.peers, endpoint_set.size))
         chosen = tuple(endpoint_set.endpoints[index] for index, _ in slice_)
         self._order = (endpoint_set, chosen, list(accumulate(covered for _, covered in slice_)))
 
     @property
     def aperture(self) -> tuple[Endpoint, ...]:
-        """Who is in it now."""
+        """The endpoints in the aperture now."""
         return self._order[1][: self.width] if self.peers is None else self._order[1]
 
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, order, ends = self._order
         if self.peers is None:
-            if known is not endpoint_set:  # an order of our own, so that the clients do not all choose the same few
+            if known is not endpoint_set:  # this client's own order, so that clients do not all choose the same few
                 drawn = sorted(endpoint_set.endpoints, key=lambda _: random())
                 known, order, ends = self._order = (endpoint_set, tuple(drawn), [])
             self._follow(order, now)
             n = min(self.width, len(order))
-            if attempt:  # nobody well so far: look a little further than the aperture
+            if attempt:  # no healthy endpoint so far: look a little beyond the aperture
                 n = min(len(order), n + attempt)
             a, b = order[int(random() * n)], order[int(random() * n)]
         else:
@@ -164,7 +166,7 @@ class Aperture(BasePicker):
         return order[min(bisect(ends, random() * ends[-1]), len(order) - 1)]
 
     def _follow(self, order: Sequence[Endpoint], now: float) -> None:
-        # Summing up the aperture costs its width: a wide one is looked at less often, so that a pick stays cheap.
+        # The sum over the aperture costs its width, so a wide one is adjusted less often and a pick stays cheap.
         self._picks += 1
         if self._picks * 32 >= self.width:
             self._picks = 0

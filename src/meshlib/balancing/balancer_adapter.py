@@ -18,7 +18,7 @@ from .endpoint import Endpoint
 from .load_report import LoadReport
 
 if TYPE_CHECKING:
-    from . import Balancer
+    from .balancer import Balancer
 
 
 class BalancerAdapter:

@@ -60,7 +60,7 @@ class BasePicker:
     """
 
     name = ""
-    listens = False  # does it want the load reports that servers write into their answers?
+    wants_reports = False  # does it want the load reports that servers write into their answers?
     rate = 0.0  # how many endpoints it wants probed for a load report per pick
 
     def __init__(

@@ -1,8 +1,9 @@
-"""Who of a cluster is ill, when is the next probe due, and what is usual in this cluster?
+"""Ejection: decides when failures eject an endpoint, when it is probed, and when it is readmitted.
 
-One `ClusterHealth` per cluster is shared by all its endpoints and by every balancer over them. It holds the settings of
-failure accrual, the queue of probes, and the one lock under which endpoints fall ill and recover. The healthy never
-come here.
+One `ClusterHealth` per cluster is shared by all its endpoints and by every balancer over them. It holds the thresholds,
+the probe queue, what is typical in the cluster, and the lock under which endpoints are ejected and readmitted. Calls to
+healthy endpoints do not take that lock. The other way to be ejected, by comparison with the rest of the cluster, is
+outlier_detection.py; failure accrual for functions is policies/breaker/accrual.py.
 """
 
 from __future__ import annotations
@@ -17,66 +18,27 @@ from typing import TYPE_CHECKING
 from ..events import EndpointEjected, EndpointProbed, EndpointRestored, Port
 from ..policies.breaker.accrual import AccrualPolicy
 from ..policies.shell import checks
+from .ejection_state import EjectionState
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-_RELAPSE = 10.0  # seconds for which one must have been well, if the next illness is to be a new one
-_CREDIT = 0.1  # probes per pick: with half of a cluster down, probing must not eat the traffic
-
-
-class EjectionState:
-    """One endpoint's state while it is ill, and its memory of that afterwards."""
-
-    __slots__ = (
-        "again",
-        "claimed",
-        "due",
-        "held",
-        "level",
-        "probe",
-        "reason",
-        "recovered_at",
-        "relapses",
-        "since",
-        "state",
-    )
-
-    def __init__(self) -> None:
-        self.state = self.reason = ""
-        self.since = 0  # permits above this one were given after it fell ill
-        self.level = 0  # how many backoffs have been used
-        self.due = inf  # when it may be probed
-        self.again = 0.0  # while a probe is under way: when the next may go, if this one comes back bad
-        self.probe = 0  # the probe's permit
-        self.claimed = False  # a balancer has picked it as a probe, and the call has not entered yet
-        self.recovered_at = -inf  # when it last recovered
-        self.relapses = 0  # how often it fell ill again soon after that
-        self.held: tuple[str, ...] = ()  # who else keeps it out of the rotation
-
-    def bound(self, permit: int, patience: float, typical: float) -> float:
-        """How long an answer may have taken in order to count as good.
-
-        A probe may be three times slower than what is typical in the cluster: that is a matter for weighing, not for
-        exclusion. An answer to an older call counts if it was only a little late.
-        """
-        if permit > self.since:
-            return max(patience, 3.0 * typical) or inf
-        return 2.0 * patience if self.state == "slow" else -1.0
+_RELAPSE = 10.0  # seconds after a readmission within which the next ejection counts as a relapse
+_CREDIT = 0.1  # probes per pick: with half of a cluster down, most calls must still go to healthy endpoints
 
 
 class ClusterHealth:
     """What the endpoints of one cluster share.
 
-    `decay` is the time constant in seconds with which latency and failures are forgotten. An answer is overdue after
-    the smoothed time plus `deviations` deviations, but at least `slack` seconds more than usual. An endpoint is
-    ejected after `failures` failures in a row (0: never), or when more than `failure_share` of its recent calls failed
-    and there were at least `volume` of them. `backoff` is the first and the longest wait for a probe, in seconds; it
-    doubles in between, and a server's `Retry-After` lengthens it to `longest` at most (None: ten times the longest
-    wait). `accrual` makes a policy of `meshlib.policies.breaker.accrual` for each endpoint, which then judges
-    failures and says how long to wait, instead of these four. `penalty` is the price of a failure in seconds, for
-    balancers that weigh latency, and `recheck` the silence in seconds after which the default balancer looks again at
-    an endpoint that one odd answer or failure has made dear (five times as long if the answer was not that odd).
+    `decay` is the time constant in seconds with which latency and failures fade. An answer is overdue after the
+    smoothed latency plus `deviations` deviations, and at least `slack` seconds. An endpoint is ejected after
+    `consecutive_failures` failures in a row (0: never), or when more than `failure_share` (0–1) of its recent calls
+    failed and there were at least `minimum_calls` of them. `backoff` is the first and the longest wait for a probe, in
+    seconds, doubling in between; a server's `Retry-After` lengthens it to `max_backoff` at most (None: ten times the
+    longest wait). `accrual` makes a policy of `meshlib.policies.breaker.accrual` for each endpoint, which replaces
+    these four. `penalty` is the cost of a failure in seconds, for balancers that compare latencies. `recheck` is the
+    silence in seconds after which the default balancer forgives an endpoint one unusual answer or failure (five times
+    as long if the answer was not that unusual).
     """
 
     __slots__ = (
@@ -87,15 +49,16 @@ class ClusterHealth:
         "_swing",
         "_tie",
         "accrual",
+        "consecutive_failures",
         "decay",
         "deviations",
         "due",
         "ejected",
         "failure_share",
-        "failures",
         "guess",
         "lock",
-        "longest",
+        "max_backoff",
+        "minimum_calls",
         "name",
         "patience",
         "penalty",
@@ -105,7 +68,6 @@ class ClusterHealth:
         "slack",
         "typical",
         "version",
-        "volume",
     )
 
     def __init__(
@@ -116,13 +78,13 @@ class ClusterHealth:
         decay: float = 10.0,
         deviations: float = 6.0,
         slack: float = 0.02,
-        failures: int = 5,
+        consecutive_failures: int = 5,
         failure_share: float = 0.5,
-        volume: float = 10.0,
+        minimum_calls: float = 10.0,
         penalty: float = 5.0,
         recheck: float = 2.0,
         backoff: tuple[float, float] = (0.25, 4.0),
-        longest: float | None = None,
+        max_backoff: float | None = None,
         accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
         self.name = name
@@ -130,26 +92,26 @@ class ClusterHealth:
         self.decay = checks.seconds("decay", decay)
         self.deviations = checks.number("deviations", deviations, min_value=0.0)
         self.slack = checks.seconds("slack", slack)
-        self.failures = checks.count("failures", failures, min_value=0)
+        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures, min_value=0)
         self.failure_share = checks.ratio("failure_share", failure_share)
-        self.volume = checks.number("volume", volume, min_value=1.0)
+        self.minimum_calls = checks.number("minimum_calls", minimum_calls, min_value=1.0)
         self.penalty = checks.seconds("penalty", penalty, zero=True)
         self.recheck = checks.seconds("recheck", recheck)
-        first, most = checks.seconds("backoff[0]", backoff[0]), checks.seconds("backoff[1]", backoff[1])
-        if most < first:
+        first, longest = checks.seconds("backoff[0]", backoff[0]), checks.seconds("backoff[1]", backoff[1])
+        if longest < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
         self._own = (self.decay, self.deviations, self.slack, self.penalty, self.recheck)
-        self._backoff = (first, most)
-        self.longest = 10.0 * most if longest is None else checks.seconds("longest", longest)
+        self._backoff = (first, longest)
+        self.max_backoff = 10.0 * longest if max_backoff is None else checks.seconds("max_backoff", max_backoff)
         self.accrual = accrual
         self.lock = Lock()
-        self.size = 0  # how many endpoints there are
+        self.size = 0  # the number of endpoints
         self.ejected: dict[Endpoint, None] = {}
-        self.version = 0  # grows whenever somebody falls ill or recovers
+        self.version = 0  # grows with each ejection and readmission
         self.due = inf  # when the next probe is due
-        self.typical = self._swing = 0.0  # smoothed time of an answer from any endpoint, and its deviation
-        self.guess = 0.0  # the logarithm of it, or of one second
-        self.patience = inf  # for endpoints about which nothing is known yet
+        self.typical = self._swing = 0.0  # smoothed latency of all endpoints, and its deviation
+        self.guess = 0.0  # log(typical), or log(1 s) before the first answer
+        self.patience = inf  # seconds until an answer is overdue, for endpoints without data
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
         self._credit = 1.0
@@ -163,7 +125,7 @@ class ClusterHealth:
         penalty: float | None = None,
         recheck: float | None = None,
     ) -> None:
-        """What a balancer wants otherwise than the constructor said; None: as that said."""
+        """Override the constructor's settings for a balancer; None keeps them."""
         own = self._own
         self.decay = own[0] if decay is None else checks.seconds("decay", decay)
         self.deviations = own[1] if deviations is None else checks.number("deviations", deviations, min_value=0.0)
@@ -172,7 +134,7 @@ class ClusterHealth:
         self.recheck = own[4] if recheck is None else checks.seconds("recheck", recheck)
 
     def keep(self, members: Sequence[Endpoint]) -> None:
-        """These are the cluster now: whoever left is not probed any more, whoever came back ill is."""
+        """Replace the membership: endpoints that left are no longer probed, ejected ones that came back are."""
         self.size = len(members)
         with self.lock:
             if self.ejected:
@@ -190,8 +152,8 @@ class ClusterHealth:
                         self._schedule(endpoint, endpoint.ejection, endpoint.ejection.again)
 
     def observe(self, took: float, first: bool = False) -> None:
-        """An answer took `took` seconds, whoever gave it. The `first` of an endpoint may have opened a connection:
-        such times count only as long as there are no others, and then the least of them."""
+        """Record an answer of any endpoint after `took` seconds. The `first` of an endpoint may include the time to
+        connect: such times count only while there are no others, and then only the smallest of them."""
         typical, swing = self.typical, self._swing
         if swing:
             if first:
@@ -213,8 +175,21 @@ class ClusterHealth:
             spread = self.deviations * swing * (1.0 + 10.0 * swing / (typical or 1.0))
             self.patience = typical + (spread if spread > self.slack else self.slack)
 
+    def reason_to_eject(self, run: int, calls: float, bad: float) -> str | None:
+        """Why an endpoint is ejected after `run` failures in a row and `bad` of `calls` recent calls; None: it is not.
+
+        Decides only where no `accrual` policy replaces the thresholds.
+        """
+        if not self.consecutive_failures:
+            return None
+        if run >= self.consecutive_failures:
+            return f"{run} failures in a row"
+        if calls >= self.minimum_calls and bad > calls * self.failure_share:
+            return f"{bad / calls:.0%} of the recent calls failed"
+        return None
+
     def may_suspend(self) -> bool:
-        """Suspending the slow is for a few that stand out: at most a fifth of the cluster, but always one."""
+        """Whether one more slow endpoint may be ejected: at most a fifth of the cluster, but always one."""
         return len(self.ejected) < max(1.0, self.size * 0.2)
 
     def wait(self, level: int) -> float:
@@ -223,12 +198,11 @@ class ClusterHealth:
         return float(min(longest, first * 2.0 ** min(level, 64)))
 
     def probe(self, random: Callable[[], float], now: float) -> Endpoint | None:
-        """Whom a balancer shall ask next in order to see whether it is well; `None` if nobody is due.
+        """The ejected endpoint to probe with the next call; `None` if no probe is due.
 
-        Whoever is returned counts as being probed, and the next backoff runs from now on. There is one probe at a
-        time, but one that has not come back when its answer would be too late to be a good one does not bar the way any
-        longer: the next goes when its backoff is over. The waits are shortened at random by up to a tenth, so that many
-        clients do not probe in step.
+        The endpoint counts as being probed, and its next backoff starts now. An endpoint has one probe at a time. A
+        probe whose answer would be too late to count no longer blocks the next, which goes when its backoff is over.
+        Waits are shortened at random by up to a tenth, so that many clients do not probe in step.
         """
         self._credit = credit = min(1.0, self._credit + _CREDIT)
         if now < self.due or credit < 1.0:
@@ -239,7 +213,7 @@ class ClusterHealth:
                 due, _, endpoint = heappop(self._queue)
                 ejection = endpoint.ejection
                 if endpoint.healthy or ejection is None or ejection.due != due:
-                    continue  # an entry of an earlier illness
+                    continue  # an entry of an earlier ejection
                 chosen = endpoint
                 self._credit -= 1.0
                 ejection.state, ejection.claimed, ejection.probe = "probing", True, 0
@@ -252,7 +226,7 @@ class ClusterHealth:
         self.port.flush()
         return chosen
 
-    # The rest is called by endpoints, with the lock held.
+    # Endpoints call the rest, with the lock held.
 
     def eject(
         self,
@@ -284,15 +258,14 @@ class ClusterHealth:
         self.port.post(EndpointEjected(self.name, endpoint.address, reason, until))
 
     def refused(self, endpoint: Endpoint, ejection: EjectionState, now: float, wait: float | None) -> None:
-        """The call that has just been given back was refused because of too many calls: not before the backoff is over
-        again, if it was the probe."""
+        """A probe was refused because of too many calls: the next goes after one more backoff."""
         if not ejection.claimed and ejection.due <= now:
             ejection.level += 1
             ejection.again = max(ejection.again, now + (self.wait(ejection.level - 1) if wait is None else wait))
             self._schedule(endpoint, ejection, ejection.again)
 
     def postpone(self, endpoint: Endpoint, ejection: EjectionState, seconds: float, now: float) -> None:
-        later = now + min(seconds, self.longest)
+        later = now + min(seconds, self.max_backoff)
         ejection.again = max(ejection.again, later)
         if not ejection.probe and not ejection.claimed and later > ejection.due:
             self._schedule(endpoint, ejection, later)
@@ -304,7 +277,7 @@ class ClusterHealth:
         self.port.post(EndpointRestored(self.name, endpoint.address))
 
     def return_probe(self, endpoint: Endpoint, ejection: EjectionState, now: float, *, lost: bool) -> None:
-        """The probe told nothing good. A cancelled one told nothing at all: the next may go at once."""
+        """The probe failed. If it was cancelled (`lost`), the next may go at once."""
         ejection.probe, ejection.state = 0, "ejected"
         if lost:
             ejection.level -= 1

@@ -24,7 +24,8 @@ from typing import Any
 from ..call import IGNORED, SUCCESS, Verdict
 from ..policies.breaker.accrual import AccrualPolicy
 from ..policies.shell import checks
-from .ejection import ClusterHealth, EjectionState
+from .ejection import ClusterHealth
+from .ejection_state import EjectionState
 from .endpoint_stats import CROWD, CROWDS, MANY, NEVER, EndpointStats
 
 NO_LABELS: Mapping[str, str] = {}
@@ -178,7 +179,7 @@ class Endpoint(EndpointStats):
                 self._rest(now)
             return self.price
         if age > self.patience and health.may_suspend():
-            self.take_out("slow", f"no answer for {age:.3f} s", now)
+            self.eject("slow", f"no answer for {age:.3f} s", now)
             return inf
         late = log(max(age, 1e-9)) + now / health.decay + CROWD * log(calls * self.scale + 1.0)
         return max(self.price, late)
@@ -188,20 +189,18 @@ class Endpoint(EndpointStats):
         if not self.run:
             self._run_from = permit
         self.run = run = self.run + 1
-        health, calls, bad = self.health, self._calls, self._bad
         if self.accrual is not None:
             wait = self.accrual.failure(now)
             if wait is not None:
-                self.take_out("ejected", "its failure accrual says so", now, wait)
-        elif health.failures:
-            if run >= health.failures:
-                self.take_out("ejected", f"{run} failures in a row", now)
-            elif calls >= health.volume and bad > calls * health.failure_share:
-                self.take_out("ejected", f"{bad / calls:.0%} of the recent calls failed", now)
+                self.eject("ejected", "failure accrual", now, wait)
+            return
+        reason = self.health.reason_to_eject(run, self._calls, self._bad)
+        if reason is not None:
+            self.eject("ejected", reason, now)
 
     # What follows happens only to the ill, under the ward's lock.
 
-    def take_out(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
+    def eject(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
         """Take it out of the rotation until a probe comes back well; the first goes after `wait` seconds (`None`: the
         ward's backoff)."""
         health = self.health
@@ -247,7 +246,7 @@ class Endpoint(EndpointStats):
         health.port.flush()
 
     def postpone(self, seconds: float, now: float) -> None:
-        """The server said `Retry-After`: no probe before that, as far as the ward's `longest` allows."""
+        """The server said `Retry-After`: no probe before that, as far as `max_backoff` allows."""
         health = self.health
         with health.lock:
             if not self.healthy and self.ejection is not None and not self.ejection.held:
@@ -267,7 +266,7 @@ class Endpoint(EndpointStats):
         if limited is not None:
             wait = limited(now)
             if wait is not None:
-                self.take_out("ejected", "it refuses too many calls", now, wait)
+                self.eject("ejected", "too many calls answered by 429", now, wait)
 
     def _after_bad_probe(self, now: float) -> float | None:
         """What the accrual policy has to say to a bad probe: seconds until the next, or None for the ward's backoff."""

@@ -16,7 +16,7 @@ from .endpoint import Endpoint
 from .load_report import LoadReport
 from .priority import OVERPROVISIONING, locality_weights, priority_loads, zone_shares
 
-NEAREST = 6  # Envoy: with fewer endpoints than this, zones are not worth the unevenness
+MIN_CLUSTER_SIZE = 6  # Envoy: with fewer endpoints than this, zones are not worth the unevenness
 
 
 class _Group:
@@ -48,7 +48,7 @@ class LocalityBalancer:
         zone: str | None = None,
         callers: Mapping[str, float] | None = None,
         zone_weights: Mapping[str, float] | None = None,
-        nearest: int = NEAREST,
+        min_cluster_size: int = MIN_CLUSTER_SIZE,
         **settings: Any,
     ) -> None:
         self.cluster = cluster
@@ -59,9 +59,9 @@ class LocalityBalancer:
         self.zone = zone
         self.callers = callers
         self.zone_weights = zone_weights
-        self.nearest = checks.count("nearest", nearest)
+        self.min_cluster_size = checks.count("min_cluster_size", min_cluster_size)
         example = algorithm(cluster, probing=False, **settings)  # what its settings mean, and whether they are right
-        self.listens, self.rate = example.listens, example.rate
+        self.wants_reports, self.rate = example.wants_reports, example.rate
         self._algorithm = algorithm
         self._settings = settings
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -198,7 +198,7 @@ class LocalityBalancer:
                 else plain
             )
         names = [group.zone for group in groups]
-        if self.zone not in names or panic or total < self.nearest or not sum(count):
+        if self.zone not in names or panic or total < self.min_cluster_size or not sum(count):
             return plain
         callers = self.callers or dict(zip(names, plain, strict=True))
         return zone_shares(

@@ -36,12 +36,12 @@ class ProbeAnswer:
 
 
 class ProbePool:
-    """The recent answers: at most `size`, none older than `age` seconds, each used at most `uses` times."""
+    """The recent answers: at most `size`, none older than `max_age` seconds, each used at most `uses` times."""
 
-    def __init__(self, *, size: int = 16, age: float = 1.0, hot: float = 2**-0.25) -> None:
+    def __init__(self, *, size: int = 16, max_age: float = 1.0, hot_quantile: float = 2**-0.25) -> None:
         self.size = checks.count("size", size, min_value=2)
-        self.age = checks.seconds("age", age)
-        self.hot = checks.ratio("hot", hot)
+        self.max_age = checks.seconds("max_age", max_age)
+        self.hot_quantile = checks.ratio("hot_quantile", hot_quantile)
         self.answers: list[ProbeAnswer] = []
         self._worst_next = False
 
@@ -54,7 +54,7 @@ class ProbePool:
     def best(self, now: float, uses: float) -> ProbeAnswer | None:
         """The answer to follow, or None if fewer than two are usable. Following it adds one to its requests."""
         self.answers = usable = [
-            one for one in self.answers if now - one.at <= self.age and one.uses < uses and one.endpoint.healthy
+            one for one in self.answers if now - one.at <= self.max_age and one.uses < uses and one.endpoint.healthy
         ]
         if len(usable) < 2:
             return None
@@ -75,7 +75,7 @@ class ProbePool:
     def threshold(self) -> float:
         """The requests in flight above which an answer is hot."""
         counts = sorted(one.in_flight for one in self.answers)
-        return counts[min(len(counts) - 1, int(self.hot * len(counts)))] if counts else inf
+        return counts[min(len(counts) - 1, int(self.hot_quantile * len(counts)))] if counts else inf
 
     def _rank(self) -> Any:
         threshold = self.threshold()
@@ -95,7 +95,7 @@ class Prequal(BasePicker):
     """
 
     name = "prequal"
-    listens = True
+    wants_reports = True
 
     def __init__(
         self,
@@ -103,15 +103,15 @@ class Prequal(BasePicker):
         rate: float = 3.0,
         removals: int = 1,
         delta: float = 1.0,
-        size: int = 16,
-        age: float = 1.0,
-        hot: float = 2**-0.25,
+        pool_size: int = 16,
+        max_age: float = 1.0,
+        hot_quantile: float = 2**-0.25,
         **settings: Any,
     ) -> None:
         self.rate = checks.number("rate", rate, min_value=0.0)
         self.removals = checks.count("removals", removals, min_value=0)
         self.delta = checks.number("delta", delta, min_value=0.0)
-        self.pool = ProbePool(size=size, age=age, hot=hot)
+        self.pool = ProbePool(size=pool_size, max_age=max_age, hot_quantile=hot_quantile)
         self._lock = Lock()
         super().__init__(*args, **settings)
 

@@ -44,32 +44,33 @@ class ReportedWeights(BasePicker):
     """Weighted round robin by load reports.
 
     A server's weight counts only after `blackout` seconds of reports, and no longer than `expiration` seconds after
-    the last one; weights are computed afresh every `period` seconds. `penalty` says how much errors count.
+    the last one; weights are computed again every `update_period` seconds. `error_penalty` is the factor of
+    the error rate.
     """
 
     name = "reported_weights"
-    listens = True
+    wants_reports = True
 
     def __init__(
         self,
         *args: Any,
         blackout: float = 10.0,
         expiration: float = 180.0,
-        period: float = 1.0,
-        penalty: float = 1.0,
+        update_period: float = 1.0,
+        error_penalty: float = 1.0,
         **settings: Any,
     ) -> None:
         self.blackout = checks.seconds("blackout", blackout, zero=True)
         self.expiration = checks.seconds("expiration", expiration)
-        self.period = max(0.1, checks.seconds("period", period))
-        self.penalty = checks.number("penalty", penalty, min_value=0.0)
+        self.update_period = max(0.1, checks.seconds("update_period", update_period))
+        self.error_penalty = checks.number("error_penalty", error_penalty, min_value=0.0)
         self._turn = count().__next__  # goes on counting through updates, which therefore do not restart the cycle
         self._first: dict[Endpoint, float] = {}  # since when there are reports
         self._plan: tuple[EndpointSet | None, float, list[int] | None] = (None, -inf, None)
         super().__init__(*args, **settings)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
-        if report_weight(report, self.penalty):
+        if report_weight(report, self.error_penalty):
             last = endpoint.report
             if endpoint not in self._first or last is None or now - last.at >= self.expiration:
                 self._first[endpoint] = now
@@ -80,11 +81,11 @@ class ReportedWeights(BasePicker):
         report, first = endpoint.report, self._first.get(endpoint, inf)
         if report is None or now - report.at >= self.expiration or now - first < self.blackout:
             return 0.0
-        return report_weight(report, self.penalty)
+        return report_weight(report, self.error_penalty)
 
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, since, plan = self._plan
-        if known is not endpoint_set or now - since >= self.period:
+        if known is not endpoint_set or now - since >= self.update_period:
             plan = strides([self.weight(one, now) for one in endpoint_set.endpoints])
             self._plan = (endpoint_set, now, plan)
             if known is not endpoint_set:

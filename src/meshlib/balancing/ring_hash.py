@@ -16,7 +16,9 @@ from .hashing import hash64
 LARGEST = 8_388_608  # Envoy's bound
 
 
-def ring(endpoints: Sequence[Endpoint], *, minimum: int = 1024, maximum: int = LARGEST) -> tuple[list[int], list[int]]:
+def ring(
+    endpoints: Sequence[Endpoint], *, min_size: int = 1024, max_size: int = LARGEST
+) -> tuple[list[int], list[int]]:
     """The sorted hashes of the ring, and for each the index of its endpoint; bit-exact with Envoy 1.40.
 
     Each endpoint has entries in proportion to its weight, the lightest a whole number of them: XXH64 of
@@ -28,7 +30,7 @@ def ring(endpoints: Sequence[Endpoint], *, minimum: int = 1024, maximum: int = L
         weights, total = [1.0] * len(endpoints), float(len(endpoints))
     shares = [weight / total for weight in weights]
     least = min(shares)
-    scale = min(ceil(least * minimum) / least, float(maximum))
+    scale = min(ceil(least * min_size) / least, float(max_size))
     entries: list[tuple[int, int]] = []
     current = target = 0.0
     for index, (endpoint, share) in enumerate(zip(endpoints, shares, strict=True)):
@@ -53,10 +55,10 @@ class RingHash(BasePicker):
     name = "ring_hash"
 
     def __init__(
-        self, *args: Any, minimum: int = 1024, maximum: int = LARGEST, bound: float | None = None, **settings: Any
+        self, *args: Any, min_size: int = 1024, max_size: int = LARGEST, bound: float | None = None, **settings: Any
     ) -> None:
-        self.minimum = checks.count("minimum", minimum, max_value=LARGEST)
-        self.maximum = checks.count("maximum", maximum, min_value=minimum, max_value=LARGEST)
+        self.min_size = checks.count("min_size", min_size, max_value=LARGEST)
+        self.max_size = checks.count("max_size", max_size, min_value=min_size, max_value=LARGEST)
         self.bound = None if bound is None else LoadBound(bound)
         self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)
@@ -65,7 +67,7 @@ class RingHash(BasePicker):
         super().update(endpoints)
         endpoint_set = self._picture
         if endpoint_set.size:
-            self._ring = (endpoint_set, *ring(endpoint_set.endpoints, minimum=self.minimum, maximum=self.maximum))
+            self._ring = (endpoint_set, *ring(endpoint_set.endpoints, min_size=self.min_size, max_size=self.max_size))
 
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         known, hashes, owners = self._ring

@@ -1,6 +1,6 @@
-"""What a mesh.yaml may say about choosing an endpoint: the balancer's settings, outlier detection, health checks.
+"""Balancing models: what mesh.yaml may set for the balancer, outlier detection and health checks.
 
-What is left out of `balancer` is what the constructor of that kind says.
+A setting that is left out of `balancer` keeps the default of the constructor of that kind.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .values import Model, Ratio, Seconds
 
-EVERY = ("slow_start", "aggression", "overprovisioning", "zone", "callers", "zone_weights", "nearest")
+EVERY = ("slow_start", "aggression", "overprovisioning", "zone", "callers", "zone_weights", "min_cluster_size")
 OWN: dict[str, tuple[str, ...]] = {
     "default": ("choices", "decay", "deviations", "penalty", "rate", "recheck", "reports", "slack"),
     "peak_ewma": ("decay",),
     "least_request": ("choices", "active_request_bias"),
-    "ring_hash": ("minimum", "maximum", "bound"),
+    "ring_hash": ("min_size", "max_size", "bound"),
     "maglev": ("size", "bound"),
-    "aperture": ("peers", "place", "least", "low", "high", "smooth"),
-    "prequal": ("rate", "removals", "delta", "size", "age", "hot"),
-    "reported_weights": ("blackout", "expiration", "period", "penalty"),
+    "aperture": ("peers", "peer_index", "min_aperture", "low_load", "high_load", "window"),
+    "prequal": ("rate", "removals", "delta", "pool_size", "max_age", "hot_quantile"),
+    "reported_weights": ("blackout", "expiration", "update_period", "error_penalty"),
     "pick_first": ("shuffle",),
 }
 
@@ -36,7 +36,7 @@ class BalancerModel(Model):
     zone: str | None = None
     callers: dict[str, Ratio] | None = None
     zone_weights: dict[str, float] | None = None
-    nearest: int | None = None
+    min_cluster_size: int | None = None
     # of some, see OWN
     rate: float | None = None
     reports: bool | None = None
@@ -46,24 +46,26 @@ class BalancerModel(Model):
     recheck: Seconds | None = None
     choices: int | None = None
     active_request_bias: float | None = None
-    minimum: int | None = None
-    maximum: int | None = None
+    min_size: int | None = None
+    max_size: int | None = None
     bound: float | None = None
     size: int | None = None
+    pool_size: int | None = None
     peers: int | None = None
-    place: int | None = None
-    least: int | None = None
-    low: float | None = None
-    high: float | None = None
-    smooth: Seconds | None = None
+    peer_index: int | None = None
+    min_aperture: int | None = None
+    low_load: float | None = None
+    high_load: float | None = None
+    window: Seconds | None = None
     removals: int | None = None
     delta: float | None = None
-    age: Seconds | None = None
-    hot: Ratio | None = None
+    max_age: Seconds | None = None
+    hot_quantile: Ratio | None = None
     blackout: Seconds | None = None
     expiration: Seconds | None = None
-    period: Seconds | None = None
+    update_period: Seconds | None = None
     penalty: Seconds | None = None
+    error_penalty: float | None = None
     shuffle: bool | None = None
 
     @model_validator(mode="after")
@@ -85,31 +87,54 @@ def kind(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+class EjectionTimeModel(Model):
+    """How long an ejection lasts; see `EjectionTime`. `ejection_time: 30s` is short for `{base: 30s}`."""
+
+    base: Seconds = Field(30.0, gt=0)
+    max_time: Seconds | None = Field(None, gt=0)
+    jitter: Seconds = Field(0.0, ge=0)
+
+
+class SuccessRateModel(Model):
+    """Ejection by a success rate far below the cluster's mean; see `SuccessRateEjection`."""
+
+    stdev_factor: float = Field(1.9, ge=0)
+    min_hosts: int = Field(5, ge=1)
+    min_requests: int = Field(100, ge=1)
+
+
+class FailurePercentageModel(Model):
+    """Ejection by the share of failures; see `FailurePercentageEjection`."""
+
+    threshold: Ratio = Field(0.85, ge=0, le=1)
+    min_hosts: int = Field(5, ge=1)
+    min_requests: int = Field(50, ge=1)
+
+
+def base(value: Any) -> Any:
+    """`ejection_time: 30s` is short for `ejection_time: {base: 30s}`."""
+    return value if isinstance(value, dict | EjectionTimeModel) else {"base": value}
+
+
 class OutlierModel(Model):
-    """Who stands out among the endpoints of the cluster; see `OutlierDetection`."""
+    """Ejection of the endpoints that are worse than the others of their cluster; see `OutlierDetection`."""
 
     consecutive_5xx: int = Field(5, ge=0)
     consecutive_gateway: int = Field(5, ge=0)
     consecutive_local: int = Field(5, ge=0)
     interval: Seconds = Field(10.0, gt=0)
-    base_ejection: Seconds = Field(30.0, gt=0)
-    max_ejection: Seconds | None = Field(None, gt=0)
-    jitter: Seconds = Field(0.0, ge=0)
+    ejection_time: Annotated[EjectionTimeModel, BeforeValidator(base)] = EjectionTimeModel()
     max_ejected: Ratio = Field(0.5, ge=0, le=1)
     always_one: bool = True
-    stdev_factor: float = Field(1.9, ge=0)
-    success_hosts: int = Field(5, ge=1)
-    success_volume: int = Field(100, ge=1)
-    failure_threshold: Ratio = Field(0.85, ge=0, le=1)
-    failure_hosts: int = Field(5, ge=1)
-    failure_volume: int = Field(50, ge=1)
+    success_rate: SuccessRateModel = SuccessRateModel()
+    failure_percentage: FailurePercentageModel = FailurePercentageModel()
     split: bool = False
     a50: bool = False
     enforce: tuple[str, ...] = ("5xx", "local", "success_rate", "local_success_rate")
 
 
 def on(value: Any) -> Any:
-    """`outlier: on` is how people say: with the usual settings."""
+    """`outlier: on` is short for `outlier: {}`: the default settings."""
     return {} if value is True else None if value is False else value
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..balancing import NAMES, Balancer, ClusterHealth, Endpoint, make_balancer
+from ..balancing.outlier_criteria import EjectionTime, FailurePercentageEjection, SuccessRateEjection
 from ..balancing.outlier_detection import OutlierDetection
 from ..balancing.priority import OVERPROVISIONING
 from ..http.health.health_checks import CheckKind, Checks, GrpcCheck, HttpCheck, TcpCheck
@@ -64,19 +65,33 @@ def layered(endpoints: Sequence[Endpoint]) -> bool:
 def health(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtime | None = None) -> ClusterHealth:
     """What the endpoints share, with the accrual that the file asks for."""
     if model is None:
-        return ClusterHealth(name, failures=0, volume=1 << 30)
+        return ClusterHealth(name, consecutive_failures=0, minimum_calls=1 << 30)
     if isinstance(model, AccrualModel):
-        return ClusterHealth(name, **model.model_dump())
+        return ClusterHealth(
+            name,
+            consecutive_failures=model.failures,
+            failure_share=model.failure_share,
+            minimum_calls=model.volume,
+            backoff=model.backoff,
+        )
     settings = model.model_dump(exclude={"kind", "backoff"})
     random = (lambda: 0.0) if runtime is None else runtime.random
     backoff = partial(equal_jittered, *model.backoff, random)
     backoff()
-    return ClusterHealth(name, accrual=lambda: UnifiedAccrual(backoff, **settings), longest=model.backoff[1])
+    return ClusterHealth(name, accrual=lambda: UnifiedAccrual(backoff, **settings), max_backoff=model.backoff[1])
 
 
 def outlier(model: ClusterModel) -> OutlierDetection | None:
     """Outlier detection as the file asks for it."""
-    return None if model.outlier is None else OutlierDetection(**model.outlier.model_dump())
+    wanted = model.outlier
+    if wanted is None:
+        return None
+    return OutlierDetection(
+        ejection_time=EjectionTime(**wanted.ejection_time.model_dump()),
+        success_rate=SuccessRateEjection(**wanted.success_rate.model_dump()),
+        failure_percentage=FailurePercentageEjection(**wanted.failure_percentage.model_dump()),
+        **wanted.model_dump(exclude={"ejection_time", "success_rate", "failure_percentage"}),
+    )
 
 
 def checks(name: str, model: ClusterModel) -> Checks | None:

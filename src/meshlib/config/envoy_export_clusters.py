@@ -86,7 +86,10 @@ def _settings(found: dict[str, Any], kind: str, settings: dict[str, Any]) -> dic
     """Write the balancer's settings into the cluster; what Envoy cannot say is returned."""
     own: dict[str, Any] = {}
     if kind == "ring_hash":
-        named = {"minimum_ring_size": settings.pop("minimum", None), "maximum_ring_size": settings.pop("maximum", None)}
+        named = {
+            "minimum_ring_size": settings.pop("min_size", None),
+            "maximum_ring_size": settings.pop("max_size", None),
+        }
         own["ring_hash_lb_config"] = {name: size for name, size in named.items() if size is not None}
     elif kind == "maglev" and "size" in settings:
         own["maglev_lb_config"] = {"table_size": settings.pop("size")}
@@ -144,20 +147,21 @@ def _limits(model: ClusterModel, budget: float | None) -> dict[str, Any]:
 
 
 def _outliers(model: OutlierModel) -> dict[str, Any]:
+    time, rate, share = model.ejection_time, model.success_rate, model.failure_percentage
     found: dict[str, Any] = {
         "consecutive_5xx": model.consecutive_5xx or 5,
         "consecutive_gateway_failure": model.consecutive_gateway or 5,
         "consecutive_local_origin_failure": model.consecutive_local or 5,
-        "success_rate_minimum_hosts": model.success_hosts,
-        "success_rate_request_volume": model.success_volume,
-        "success_rate_stdev_factor": round(model.stdev_factor * 1000),
-        "failure_percentage_threshold": round(model.failure_threshold * 100),
-        "failure_percentage_minimum_hosts": model.failure_hosts,
-        "failure_percentage_request_volume": model.failure_volume,
+        "success_rate_minimum_hosts": rate.min_hosts,
+        "success_rate_request_volume": rate.min_requests,
+        "success_rate_stdev_factor": round(rate.stdev_factor * 1000),
+        "failure_percentage_threshold": round(share.threshold * 100),
+        "failure_percentage_minimum_hosts": share.min_hosts,
+        "failure_percentage_request_volume": share.min_requests,
         "interval": f"{model.interval:.6f}s",
-        "base_ejection_time": f"{model.base_ejection:.6f}s",
-        "max_ejection_time": f"{model.max_ejection or max(300.0, model.base_ejection):.6f}s",
-        "max_ejection_time_jitter": f"{model.jitter:.6f}s",
+        "base_ejection_time": f"{time.base:.6f}s",
+        "max_ejection_time": f"{time.max_time or max(300.0, time.base):.6f}s",
+        "max_ejection_time_jitter": f"{time.jitter:.6f}s",
         "max_ejection_percent": round(model.max_ejected * 100),
         "always_eject_one_host": model.always_one,
         "split_external_local_origin_errors": model.split,

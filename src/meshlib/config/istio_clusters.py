@@ -284,7 +284,7 @@ def _outliers(node: Node) -> dict[str, Any]:
         "consecutive_local": local,
         "split": split,
         "interval": node.seconds("interval", 10.0),
-        "base_ejection": first,
+        "ejection_time": first,
         "max_ejected": min((10.0 if most is None else most) / 100, 1.0),
         "enforce": enforced,
     }

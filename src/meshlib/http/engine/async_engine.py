@@ -137,7 +137,7 @@ class Engine:
         assert endpoint is not None
         if not attempt.decision.plain:
             decided(attempt, response)
-        if balancer.listens:
+        if balancer.wants_reports:
             listen(balancer, endpoint, response, attempt.heard)
         sticky = attempt.cluster.sticky
         if sticky is not None and sticky.session is not None:
@@ -174,7 +174,7 @@ class Engine:
             elif (
                 endpoint is not None
                 and (endpoint.run > 1 or not endpoint.healthy)
-                and (balancer.health.failures or endpoint.accrual is not None)
+                and (balancer.health.consecutive_failures or endpoint.accrual is not None)
                 and any(other.healthy and not other.run for other in islice(balancer.endpoints, _ASKED))
             ):
                 return IGNORED

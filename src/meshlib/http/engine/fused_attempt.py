@@ -78,7 +78,7 @@ class FusedEngine(AsyncEngine):
         if first is None or gates is None:
             first, gates = self._look(service, cluster)
         balancer = cluster.balancer
-        if first is False or gates is False or cluster.sticky is not None or balancer.rate or balancer.listens:
+        if first is False or gates is False or cluster.sticky is not None or balancer.rate or balancer.wants_reports:
             return await super().call(exchange.usual())
         gate, bulkhead = gates
         if bulkhead is not None and bulkhead.take() < 0:
