@@ -1,4 +1,4 @@
-"""The things that travel: a `Call` goes down through the layers, a `Verdict` comes up."""
+"""Call and verdict: a `Call` goes down through the policies, a `Verdict` comes up."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ R = TypeVar("R")
 
 
 class Verdict(Enum):
-    """What one attempt says about the server. One classifier decides it, and every layer hears the same word."""
+    """What the outcome of one attempt means about the server. One classifier decides it for every policy."""
 
     SUCCESS = "success"
     FAILURE = "failure"  # the server failed; another attempt may succeed
-    FATAL = "final"  # the server failed, and trying again cannot help
-    IGNORED = "ignored"  # no evidence at all: cancelled, refused by ourselves, or declared neutral by the caller
+    FATAL = "fatal"  # the server failed, and trying again cannot help
+    IGNORED = "ignored"  # no evidence at all: cancelled, rejected by a policy, or ignored by the caller's choice
 
     if not TYPE_CHECKING:
         __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python-level call
 
     @property
     def failed(self) -> bool:
-        """Whether the server failed, be it worth another try or not."""
+        """Whether the server failed, worth another attempt or not."""
         return self is Verdict.FAILURE or self is Verdict.FATAL
 
 
@@ -33,13 +33,13 @@ SUCCESS, FAILURE, FATAL, IGNORED = Verdict.SUCCESS, Verdict.FAILURE, Verdict.FAT
 
 
 class Call:
-    """One attempt on its way down. Layers never change it; they pass on a copy (`again`, `by`).
+    """One attempt. Policies never change it; they pass on a copy (`again`, `by`).
 
-    `what` is whatever the innermost step understands. `deadline` is in monotonic seconds (`inf`: none), `attempt`
+    `what` is for the innermost step. `deadline` is in monotonic seconds (`inf`: none), `attempt`
     counts from 1, and `replayable` says whether `what` may be sent a second time at all.
 
-    `later` is None for a call that is over when its step returns. A streamed answer is not: then the gates hang their
-    `leave` into this list, outermost last, and whoever closes the stream calls each with the verdict.
+    `later` is None for a call that is over when its step returns. A streamed response is not: then the gates append
+    their `leave` to this list, outermost last, and closing the stream calls each with the verdict.
     """
 
     __slots__ = ("attempt", "deadline", "later", "replayable", "what")
@@ -71,8 +71,8 @@ Classifier: TypeAlias = Callable[[Call, object, BaseException | None], Verdict]
 def raised(call: Call, result: object, error: BaseException | None) -> Verdict:
     """The default classifier: an exception is a failure, a returned value is a success.
 
-    Our own refusals and deadlines that passed before anything was sent say nothing about the server. Whatever is
-    no `Exception` (a cancellation, `KeyboardInterrupt`, `GeneratorExit`) is nobody's failure.
+    Rejections, and deadlines that passed before the request was sent, are no evidence about the server. What is no
+    `Exception` (a cancellation, `KeyboardInterrupt`, `GeneratorExit`) is ignored.
     """
     if error is None:
         return SUCCESS

@@ -1,12 +1,12 @@
-"""Every exception that meshlib raises, drawn as a tree.
+"""Errors: every exception that meshlib raises.
 
     MeshError
-    ├─ Rejected                          refused here: nothing was sent, so it is safe to try elsewhere
+    ├─ Rejected                          rejected by a policy: nothing was sent, so another attempt is safe
     │  ├─ BreakerOpen  ├─ BulkheadFull  ├─ RateLimited  ├─ Throttled  └─ NoEndpoint
     ├─ DeadlineExceeded (TimeoutError)   `.sent` says whether the request left
     └─ ConfigError (ValueError)          where in which file, what was found, what was expected
 
-A refusal is raised at every call of an outage, so its sentence is put together only when it is read.
+A rejection is raised at every call of an outage, so its text is made only when it is read.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import cast
 
 
 class MeshError(Exception):
-    """The root: `except MeshError` catches whatever meshlib itself decided, and nothing that your code raised."""
+    """The root: `except MeshError` catches what meshlib raises, and nothing that your code raises."""
 
 
 class Rejected(MeshError):
-    """A policy refused the call before anything was sent.
+    """A policy rejected the call before anything was sent.
 
-    `by` names the policy that refused, `reason` says why in a few words, and `retry_after` is the number of
-    seconds after which asking again may succeed (`None`: unknown). A refusal is no evidence about the server:
-    no breaker, balancer or budget counts it as a failure.
+    `by` is the name of that policy, `reason` a few words, and `retry_after` the seconds after which another call may
+    succeed (`None`: unknown). A rejection is no evidence about the server: no breaker, balancer or budget counts it as
+    a failure.
     """
 
-    # What it is about stands in `args` and nowhere else. So a breaker in an outage can make its refusals by `__new__`
-    # alone (200 instead of 450 ns), and they survive pickling.
+    # All fields are in `args`. So a breaker in an outage can make its rejections by `__new__` alone (200 instead of
+    # 450 ns), and they can be pickled.
     def __init__(self, by: str, reason: str = "refused", retry_after: float | None = None) -> None:
         super().__init__(by, reason, retry_after)
 
@@ -54,18 +54,18 @@ class Rejected(MeshError):
 
 
 class BreakerOpen(Rejected):
-    """The circuit breaker `by` is open (or forced open, or its half-open probes are all in use)."""
+    """The circuit breaker `by` is open, forced open, or half-open with all probes in flight."""
 
     def _until(self) -> str:
         return "" if self.retry_after is None else f"; next probe in {_seconds(self.retry_after)}"
 
 
 class BulkheadFull(Rejected):
-    """The bulkhead or pool `by` has no place left, and none came free within the longest wait."""
+    """The bulkhead or limit `by` has no free slot, and none came free within `max_wait`."""
 
 
 class RateLimited(Rejected):
-    """The rate limit or quota `by` is used up; `retry_after` is when the next token comes."""
+    """The rate limit or quota `by` is used up; the next permit comes after `retry_after`."""
 
 
 class Throttled(Rejected):

@@ -18,8 +18,8 @@ from .policies.deadline.deadline_timer import bounded, bounded_async, within, wi
 from .policies.deadline.timeout import Timeout
 from .policies.shell.call_policy import CallPolicy, check_repeatable, pack
 from .policies.shell.gate import Gate
-from .policies.shell.gate_wrappers import guard
-from .policies.shell.policy_order import senseless
+from .policies.shell.gate_wrappers import wrap_function
+from .policies.shell.policy_order import order_problem
 from .runtime import SYSTEM, Runtime
 
 P = ParamSpec("P")
@@ -99,7 +99,7 @@ class Pipeline:
         if loops:
             check_repeatable(fn)
         for gate in reversed(plain):
-            fn = guard(fn, gate, self.runtime, gate.classify or self.classify)
+            fn = wrap_function(fn, gate, self.runtime, gate.classify or self.classify)
         for loop in reversed(short):
             fn = loop.guard(fn, self.runtime, self.classify, inner=loop is not loops[0])
         return fn
@@ -129,6 +129,6 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
             if tier < tiers[at] and (tier, tiers[at]) != (0, 2):
                 outside, inside = f"{policy.name!r} ({_TIERS[tiers[at]]})", f"{other.name!r} ({_TIERS[tier]})"
                 raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
-            sense = senseless(policy, other)
+            sense = order_problem(policy, other)
             if sense:
                 warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=3)

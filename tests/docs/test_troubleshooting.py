@@ -35,7 +35,7 @@ BUILTIN = {
 SAYS = {"reason", "why", "detail", "refused", "expected", "message", "problem"}  # parameters that a user will read
 # attributes, variables and constants in which such a text waits
 HELD = {"why", "reason", "expected", "_sentence", "REFUSED", "UNLISTED"}
-RETURNS = {"senseless", "_too_short", "describe", "_lost", "_were"}  # functions that answer with one
+RETURNS = {"order_problem", "_too_short", "describe", "_lost", "_were"}  # functions that answer with one
 SELF_EXPLAINING = {"say", "without_meaning", "refuse"}  # manifests' fields that do nothing here; "… expected but …"
 Texts = dict[str, str]
 

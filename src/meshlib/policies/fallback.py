@@ -14,10 +14,10 @@ from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
 from .shell import checks
-from .shell.call_policy import CallPolicy, F, Packed, identity
+from .shell.call_policy import CallPolicy, F, Packed, call_key
 from .shell.classifiers import Errors, error_predicate
 from .shell.codegen import is_coroutine_function
-from .shell.fused_calls import answered, rescued
+from .shell.fused_calls import fused_fallback, fused_value
 
 
 class Fallback(CallPolicy):
@@ -109,14 +109,14 @@ class Fallback(CallPolicy):
         if not self.short(classify):
             return slow
         if self._stands_ready():
-            return answered(fn, slow, self.value, self.on, inner=inner)
+            return fused_value(fn, slow, self.value, self.on, inner=inner)
         judges, now = self.classify or classify, run.now
         way: Any = self._rescue_async if is_coroutine_function(fn) else self._rescue
 
         def rescue(call: Call, error: Exception) -> Any:
             return way(call, None, error, judges, None, now())
 
-        return rescued(fn, slow, rescue, inner=inner)
+        return fused_fallback(fn, slow, rescue, inner=inner)
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class _Last:
         self._lock = Lock()
 
     def keep(self, call: Call, answer: object, now: float) -> None:
-        key = identity(call, self._key)
+        key = call_key(call, self._key)
         with self._lock:
             self._answers[key] = now, answer
             self._answers.move_to_end(key)
@@ -243,5 +243,5 @@ class _Last:
 
     def known(self, call: Call, now: float) -> tuple[bool, Any]:
         with self._lock:
-            at, answer = self._answers.get(identity(call, self._key), (-inf, None))
+            at, answer = self._answers.get(call_key(call, self._key), (-inf, None))
         return now - at <= self._limit and at > -inf, answer

@@ -727,7 +727,7 @@ def test_entered_and_left_by_hand_every_permit_comes_back() -> None:
     with Connection(), Connection():
         pass
     assert not breaker._blocks._open
-    with pytest.raises(RuntimeError, match="nobody had entered"):
+    with pytest.raises(RuntimeError, match="left more often than entered"):
         breaker.__exit__(None, None, None)
 
 

@@ -17,7 +17,7 @@ from meshlib.testing import ManualClock
 
 DELAY = 1.0
 TIMES = (0.3, 1.4, 2.6, 9.0)
-OUTCOMES = ("good", "bad", "final")
+OUTCOMES = ("good", "bad", "fatal")
 RequestPlan = tuple[tuple[float, str], ...]
 
 

@@ -80,7 +80,7 @@ def test_what_became_noisy_during_the_call_hears_of_its_success() -> None:
 def test_a_plain_success_is_one_step_and_nothing_else() -> None:
     clock, steps = ManualClock(), []
     gate = Notes(clock)
-    gate.admits, gate.generation, gate.heard, gate.plain_until = True, 3, 3, 5.0
+    gate.admits, gate.generation, gate.counted, gate.plain_until = True, 3, 3, 5.0
     gate.step = lambda: steps.append(1)
     layer, guarded = gate.wrap(lambda call: None, clock, raised), gate(lambda: None)
     layer(Call(None))

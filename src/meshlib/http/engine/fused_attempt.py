@@ -188,7 +188,7 @@ class FusedEngine(AsyncEngine):
         if bulkhead is not None:
             bulkhead.leave()
         if gate is not None and passed is not None:
-            gate._judged(passed, self._of_cluster, attempt, response, error, self.now, start)
+            gate._leave_with(passed, self._of_cluster, attempt, response, error, self.now, start)
         retry = first.retry
         if retry is not None and (error is None or isinstance(error, Exception)):
             tries = RetryDecision(retry, first.classify, self._random, self.now())

@@ -58,7 +58,7 @@ class CircuitBreaker(ManualOperations, Gate):
     Raises ValueError.
     """
 
-    judges = True
+    counts_outcomes = True
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class CircuitBreaker(ManualOperations, Gate):
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
         """Count an outcome. One of an older generation counts for nothing, and IGNORED only gives the permit back."""
-        if verdict is SUCCESS and permit == self.heard and now < self.plain_until and took <= self.slow_call:
+        if verdict is SUCCESS and permit == self.counted and now < self.plain_until and took <= self.slow_call:
             self.step()  # the common case: nothing remarkable, no lock
             return
         if verdict is IGNORED:  # without the lock, too: garbage collection may close a generator while we hold it
@@ -158,7 +158,7 @@ class CircuitBreaker(ManualOperations, Gate):
                 if self._state is HALF_OPEN:
                     self._probed(permit, verdict, now, took)
                 else:
-                    changed = permit == self.heard and self._counted(verdict is not SUCCESS, took, now)
+                    changed = permit == self.counted and self._counted(verdict is not SUCCESS, took, now)
         finally:
             if changed:
                 self.port.flush()
@@ -267,7 +267,7 @@ class CircuitBreaker(ManualOperations, Gate):
         # `admits` falls first and rises last, so that no call slips in on an older permit.
         self.admits = False
         self.generation = next(self._numbers)
-        self.heard = self.generation if state is CLOSED or state is METRICS_ONLY else 0
+        self.counted = self.generation if state is CLOSED or state is METRICS_ONLY else 0
         self._mirror()
         self.admits = state is CLOSED or state is DISABLED or state is METRICS_ONLY
         if before is not state and self.port.listeners:

@@ -14,7 +14,7 @@ from ...runtime import SYSTEM, Runtime
 from ..deadline import deadline
 from ..deadline.deadline_timer import bounded, bounded_async
 from ..shell import checks
-from ..shell.call_policy import CallPolicy, F, identity, pack
+from ..shell.call_policy import CallPolicy, F, call_key, pack
 from ..shell.codegen import is_coroutine_function
 from .flight import Flight, share, share_async
 
@@ -58,7 +58,7 @@ class _Shares(CallPolicy):
             flights = self._flights(own)
             if flights is None:
                 return step(call)
-            place = step, identity(call, key)
+            place = step, call_key(call, key)
             flight = flights.get(place)
             if flight is None:
                 new: Flight[R] = Flight(led=True)
@@ -82,7 +82,7 @@ class _Shares(CallPolicy):
             flights = self._flights(own)
             if flights is None:
                 return await step(call)
-            place = step, identity(call, key)
+            place = step, call_key(call, key)
             flight = flights.get(place)
             if flight is None:
                 new: Flight[R] = Flight(led=True)

@@ -81,8 +81,8 @@ class AdaptiveLimit(Slots):
     """
 
     timed = True
-    judges = True
-    measures = True
+    counts_outcomes = True
+    measures_latency = True
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ class Partition(WaitingGate):
     """An `AdaptiveLimit` as seen by one partition."""
 
     timed = True
-    judges = True
-    measures = True
+    counts_outcomes = True
+    measures_latency = True
 
     def __init__(self, whole: AdaptiveLimit, name: str) -> None:
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)

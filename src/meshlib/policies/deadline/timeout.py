@@ -14,7 +14,7 @@ from ...errors import DeadlineExceeded
 from ...runtime import SYSTEM, Expired, Runtime
 from ..shell import checks
 from ..shell.call_policy import CallPolicy, F, pack
-from ..shell.fused_calls import timed
+from ..shell.fused_calls import fused_timeout
 from .deadline_timer import within, within_async
 
 
@@ -61,7 +61,7 @@ class Timeout(CallPolicy):
             exceeded.__cause__ = error
             return exceeded
 
-        return slow if seconds == inf else timed(fn, slow, seconds, late, run)
+        return slow if seconds == inf else fused_timeout(fn, slow, seconds, late, run)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         return within(step, run, self.seconds, self.name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class KeyedLimit(WaitingGate):
     """A `RateLimit` as it is for one key."""
 
-    hears = False
+    needs_leave = False
 
     def __init__(self, whole: RateLimit, key: Hashable, permits: int | None) -> None:
         super().__init__(whole.name, runtime=whole.runtime)

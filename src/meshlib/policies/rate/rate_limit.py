@@ -61,7 +61,7 @@ class RateLimit(WaitingGate):
     Raises ValueError for values without sense.
     """
 
-    hears = False
+    needs_leave = False
 
     def __init__(
         self,

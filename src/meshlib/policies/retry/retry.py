@@ -13,7 +13,7 @@ from ..shell import checks
 from ..shell.call_policy import CallPolicy, F, unpack
 from ..shell.classifiers import Errors, error_predicate
 from ..shell.codegen import is_coroutine_function
-from ..shell.fused_calls import tried
+from ..shell.fused_calls import fused_retry
 from .backoff import Waits, decorrelated_jitter, recipe
 from .budget import Budget, RetryBudget, checked_budget
 from .retry_decision import RetryDecision as RetryDecision
@@ -186,7 +186,7 @@ class Retry(CallPolicy):
         wrap: Any = self.wrap_async if is_coroutine_function(fn) else self.wrap
         begin = self._parts(run, classify)[1]
         rest = wrap(unpack(fn), run, classify)
-        return tried(fn, slow, rest, budget=self.budget, begin=begin, now=run.now, inner=inner)
+        return fused_retry(fn, slow, rest, budget=self.budget, begin=begin, now=run.now, inner=inner)
 
     def _counts_attempts(self) -> bool:
         """Whether a `RetryDecision` is needed from the first attempt on, and not only from the first failure on."""

@@ -1,6 +1,6 @@
-"""Loops: policies that may wait, and may call again. What they share is how they come to guard a function.
+"""Call policy: a policy that may wait, and may call again; and how it guards a function.
 
-Gates guard a function with a wrapper of its own signature. Loops need something that can be sent twice: the
+Gates guard a function with a wrapper of its own signature. A call policy needs something that can be sent twice: the
 arguments are packed once into a `Call` and unpacked at the leaf.
 """
 
@@ -41,7 +41,7 @@ class CallPolicy:
     """May wait and may call again. One object may guard functions, pipelines and clients at once."""
 
     tier = "service"
-    # What a pipeline asks about the order of its policies:
+    # What a pipeline reads to check the order of its policies:
     repeats: bool = False  # may send more than one attempt, beneath which a limit per try belongs
     races: bool = False  # sends attempts beside each other
     shares: bool = False  # equal calls are one run
@@ -66,11 +66,11 @@ class CallPolicy:
         return self.port.subscribe(listener)
 
     def short(self, classify: Classifier) -> bool:
-        """Whether `guard` has a way of its own that makes no `Call` before something fails."""
+        """Whether `guard` is fused, so that it makes no `Call` before something fails."""
         return False
 
     def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
-        """A function under this loop alone; `inner`: a loop above it keeps the deadline from outside."""
+        """A function under this policy alone; `inner`: a call policy above it keeps the deadline from outside."""
         if inner:
             return pack(
                 fn, lambda leaf: self.wrap(leaf, run, classify), lambda leaf: self.wrap_async(leaf, run, classify)
@@ -86,7 +86,7 @@ class CallPolicy:
         return self.guard(fn, self.runtime, raised)
 
 
-def identity(call: Call, key: Callable[..., Hashable] | None) -> Hashable:
+def call_key(call: Call, key: Callable[..., Hashable] | None) -> Hashable:
     """What makes two calls equal: `key` of the arguments, or all of them. Raises TypeError if that cannot be hashed."""
     what = call.what
     if isinstance(what, Packed):
@@ -112,7 +112,7 @@ def unpack(fn: Callable[..., Any]) -> Callable[[Call], Any]:
 
 
 def refuse_coroutine(result: Any) -> NoReturn:
-    """A plain function that returns a coroutine has not failed or succeeded yet, and nothing would guard the rest."""
+    """Raise TypeError: a plain function that returns a coroutine is not over, and nothing would guard the rest."""
     result.close()
     raise TypeError(f"{result.__qualname__} came from a plain function that is guarded: write `async def` around it")
 

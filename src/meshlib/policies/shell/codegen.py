@@ -1,4 +1,4 @@
-"""Wrappers written out for the parameters of the function they wrap; they keep its kind, name and documentation.
+"""Generated wrappers: functions with the parameters, kind, name and documentation of the function they wrap.
 
 Passing `*args, **kwargs` through costs more than a closed breaker decides in (94 against 47 ns on CPython 3.12), so
 the wrapper is written as source and compiled at decoration, as `dataclasses` does for `__init__`; functions with the
@@ -18,17 +18,17 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 ANY = "*args, **kwargs"
-# Names that the templates use as they are. Those of their own begin with an underscore.
+# Builtins that the templates use. The templates' own names begin with an underscore.
 _OURS = frozenset(
     {"type", "BaseException", "Exception", "GeneratorExit", "StopAsyncIteration", "IndexError", "ValueError"}
 )
 _serial = count(1)
 
 
-def written(fn: F, source: str, scope: dict[str, Any], params: str) -> F:
+def write_wrapper(fn: F, source: str, scope: dict[str, Any], params: str) -> F:
     """A wrapper of `fn`: the function that `source` defines with the parameters `params`, `scope` being its globals."""
     name = getattr(fn, "__name__", "guarded")
-    code = compiled(source).replace(co_name=name, co_qualname=getattr(fn, "__qualname__", name))
+    code = compile_wrapper(source).replace(co_name=name, co_qualname=getattr(fn, "__qualname__", name))
     wrapper = FunctionType(code, scope)
     functools.update_wrapper(wrapper, fn)
     if isinstance(fn, FunctionType) and params != ANY:
@@ -37,7 +37,7 @@ def written(fn: F, source: str, scope: dict[str, Any], params: str) -> F:
 
 
 @functools.lru_cache(maxsize=1024)
-def compiled(source: str) -> CodeType:
+def compile_wrapper(source: str) -> CodeType:
     """The code of the one function that `source` defines."""
     file = f"<meshlib guard {next(_serial)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
@@ -45,7 +45,7 @@ def compiled(source: str) -> CodeType:
 
 
 def check_function(fn: object) -> None:
-    """Raise TypeError, saying what to do instead, for what a decorator cannot guard."""
+    """Raise TypeError, with what to do instead, for what a decorator cannot guard."""
     if isinstance(fn, staticmethod | classmethod):
         raise TypeError(f"{fn!r} cannot be guarded: put the decorator below @{type(fn).__name__}, next to the function")
     if isinstance(fn, type) or not callable(fn):
@@ -74,7 +74,7 @@ def kind_of(fn: Any) -> str:
 def parameters(fn: Any) -> tuple[str, str]:
     """The parameter list to write and the argument list that passes it on; defaults are copied onto the wrapper.
 
-    The names that we use ourselves begin with an underscore: a function that does so too is called with whatever comes.
+    The templates' own names begin with an underscore: a function with such parameters is called with `*args, **kwargs`.
     """
     if not isinstance(fn, FunctionType):
         return ANY, ANY

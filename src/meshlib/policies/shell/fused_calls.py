@@ -1,8 +1,8 @@
-"""The decorator forms of retry, fallback and timeout: as long as nothing fails they cost a glance, not a `Call`.
+"""Fused calls: the decorator forms of retry, fallback and timeout, which make no `Call` before something fails.
 
-The wrappers are written out for the parameters of the function (see `codegen`). Only a failure makes a `Call`, and
-goes on with it in the loop's own driver. A deadline from outside is for the outermost loop to keep: if there is one, it
-takes its whole chain (`slow`) instead. Loops beneath another (`inner`) leave that to it.
+The wrappers are generated for the parameters of the function (see `codegen`). Only a failure makes a `Call`, and the
+policy's own driver goes on with it. The outermost call policy keeps a deadline from outside: if there is one, it takes
+its whole chain (`slow`) instead. Call policies beneath another (`inner`) leave that to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...runtime import Expired, Runtime
 from ..deadline import deadline
 from ..retry.budget import Budget, RetryBudget
 from .call_policy import Packed, refuse_coroutine
-from .codegen import is_coroutine_function, parameters, written
+from .codegen import is_coroutine_function, parameters, write_wrapper
 
 F = TypeVar("F", bound=Callable[..., Any])
 LazyAttribute: TypeAlias = Callable[[TimeoutError | None, float], TimeoutError]
@@ -53,8 +53,8 @@ _FALLBACK = """\
     {check}
     return _result
 """
-# The answer stands ready. Without an `on` it is for each error: a failure, a refusal and a passed deadline are all that
-# the default classifier knows. So nothing asks who called, or with what.
+# The answer is a value. Without an `on` it is for every error: failures, rejections and passed deadlines are all that
+# the default classifier knows. So neither the call nor its arguments are needed.
 _ANSWER = """\
 {def_} guarded({params}):
     {keep}
@@ -109,7 +109,7 @@ _SCOPE = {
 }  # fmt: skip
 
 
-def tried(
+def fused_retry(
     fn: F,
     slow: F,
     rest: Callable[..., Any],
@@ -119,32 +119,33 @@ def tried(
     now: Callable[[], float],
     inner: bool,
 ) -> F:
-    """`fn`, tried once; `rest(call, tries, delay)` goes on after a failure."""
+    """`fn`, called once; `rest(call, tries, delay)` goes on after a failure."""
     quick = isinstance(budget, RetryBudget)
     deposit = "pass" if budget is None else _QUICK_DEPOSIT if quick else _DEPOSIT
     source = _source(_RETRY, fn, inner, deposit=deposit)
     paying = {"_budget": budget, "_step": getattr(budget, "step", None), "_now": now}
     ours = {"_fn": fn, "_slow": slow, "_rest": rest, "_begin": begin}
-    return written(fn, source, {**_SCOPE, **paying, **ours}, parameters(fn)[0])
+    return write_wrapper(fn, source, {**_SCOPE, **paying, **ours}, parameters(fn)[0])
 
 
-def rescued(fn: F, slow: F, rescue: Callable[[Call, Exception], Any], *, inner: bool) -> F:
+def fused_fallback(fn: F, slow: F, rescue: Callable[[Call, Exception], Any], *, inner: bool) -> F:
     """`fn`, and `rescue(call, error)` in its place when it fails."""
     ours = {"_fn": fn, "_slow": slow, "_rescue": rescue}
-    return written(fn, _source(_FALLBACK, fn, inner), {**_SCOPE, **ours}, parameters(fn)[0])
+    return write_wrapper(fn, _source(_FALLBACK, fn, inner), {**_SCOPE, **ours}, parameters(fn)[0])
 
 
-def answered(fn: F, slow: F, value: object, on: Callable[[BaseException], bool] | None, *, inner: bool) -> F:
+def fused_value(fn: F, slow: F, value: object, on: Callable[[BaseException], bool] | None, *, inner: bool) -> F:
     """`fn`, and `value` when it fails with an error that `on` claims (None: with any)."""
     source = _source(_ANSWER, fn, inner, stands="pass" if on is None else "if not _on(_error): raise")
-    return written(fn, source, {**_SCOPE, "_fn": fn, "_slow": slow, "_value": value, "_on": on}, parameters(fn)[0])
+    ours = {"_fn": fn, "_slow": slow, "_value": value, "_on": on}
+    return write_wrapper(fn, source, {**_SCOPE, **ours}, parameters(fn)[0])
 
 
-def timed(fn: F, slow: F, seconds: float, late: LazyAttribute, run: Runtime) -> F:
+def fused_timeout(fn: F, slow: F, seconds: float, late: LazyAttribute, run: Runtime) -> F:
     """`fn`, given `seconds`; `late(error, due)` makes what is raised of a TimeoutError, or of a late answer."""
     template = _TIMEOUT_ASYNC if is_coroutine_function(fn) else _TIMEOUT
     ours = {"_fn": fn, "_slow": slow, "_seconds": seconds, "_late": late, "_now": run.now, "_until": run.until}
-    return written(fn, _source(template, fn, True), {**_SCOPE, **ours}, parameters(fn)[0])
+    return write_wrapper(fn, _source(template, fn, True), {**_SCOPE, **ours}, parameters(fn)[0])
 
 
 def _source(template: str, fn: Callable[..., Any], inner: bool, **lines: str) -> str:

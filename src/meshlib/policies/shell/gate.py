@@ -1,7 +1,7 @@
-"""Gates: policies that are asked before a call and told after it. They never wait and never call twice.
+"""Gate: a policy that decides before a call and counts its outcome after it. It never calls twice.
 
-A subclass has two decisions, `enter` and `leave`. Everything through which a gate can be used stands here once: as a
-layer of a pipeline (`wrap`, `wrap_async`), as a decorator (`gate(fn)`), and as a context manager (`with gate:`).
+A subclass has two decisions, `enter` and `leave`. The three ways to use a gate are here: as a layer of a pipeline
+(`wrap`, `wrap_async`), as a decorator (`gate(fn)`), and as a context manager (`with gate:`).
 """
 
 from __future__ import annotations
@@ -16,34 +16,44 @@ from ...events import Listener, Port
 from ...runtime import SYSTEM, Runtime
 from ..deadline.deadline import current
 from . import checks
-from .gate_wrappers import NO_CALL, guard, layer
-from .with_blocks import Blocks, place
+from .gate_wrappers import NO_CALL, wrap_function, wrap_step
+from .with_blocks import OpenBlocks, block_frame
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Gate:
-    """Asked before (`enter`), told after (`leave`). One object may guard functions, pipelines and clients at once.
+    """`enter` before a call, `leave` after it. One object may guard functions, pipelines and clients at once.
 
-    What the shells may know without asking:
+    What the wrappers read without a call:
     `admits`: `enter` would admit and change nothing; its permit is then `generation`.
     `quiet`: `leave(…, SUCCESS, …)` would change nothing, for any permit.
-    `heard`, `plain_until`, `slow_call`: a success of the permit `heard`, before `plain_until` (monotonic seconds) and
-    no longer than `slow_call`, is counted by `step()` alone.
-    A `timed` gate is told how long the call took.
+    `counted`, `plain_until`, `slow_call`: a success of the permit `counted`, before `plain_until` (monotonic seconds)
+    and no longer than `slow_call`, is counted by `step()` alone.
+    `timed`: `leave` gets how long the call took.
     """
 
-    # What the shells look at has slots: quicker than a dictionary, more so where a subclass has many attributes.
+    # What the wrappers read has slots: quicker than a dictionary, more so where a subclass has many attributes.
     __slots__ = (
-        "_blocks", "admits", "classify", "generation", "heard", "name", "plain_until", "port", "quiet", "runtime",
-        "slow_call", "step",
+        "_blocks",
+        "admits",
+        "classify",
+        "counted",
+        "generation",
+        "name",
+        "plain_until",
+        "port",
+        "quiet",
+        "runtime",
+        "slow_call",
+        "step",
     )  # fmt: skip
     tier = "cluster"
     timed: bool = False
-    judges: bool = False
-    """Whether it learns from how calls end: then whatever hides failures belongs outside of it."""
-    measures: bool = False
-    """Whether it learns from how long answers take: then nothing that waits or repeats belongs inside of it."""
+    counts_outcomes: bool = False
+    """Whether it counts how calls end: then a policy that hides failures belongs outside of it."""
+    measures_latency: bool = False
+    """Whether it measures how long answers take: then nothing that waits or repeats belongs inside of it."""
     asks_call: bool = False
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
@@ -55,11 +65,11 @@ class Gate:
         self.admits = False
         self.quiet = False
         self.generation = 0
-        self.heard = -1
+        self.counted = -1
         self.plain_until = -inf
         self.slow_call = inf
         self.step: Callable[[], object] = int
-        self._blocks = Blocks()
+        self._blocks = OpenBlocks()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -69,7 +79,7 @@ class Gate:
         raise NotImplementedError
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
-        """Hear how the call ended that got `permit`; `took` is its seconds (only told to `timed` gates)."""
+        """Count the outcome of the call that got `permit`; `took` is its seconds (0 for gates that are not `timed`)."""
         raise NotImplementedError
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -79,16 +89,16 @@ class Gate:
     # --- as a layer of a pipeline ----------------------------------------------------------------------------------
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        return layer(step, self, run, self.classify or classify)
+        return wrap_step(step, self, run, self.classify or classify)
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        return layer(step, self, run, self.classify or classify, "await ")
+        return wrap_step(step, self, run, self.classify or classify, "await ")
 
-    # A classifier that raises itself has said nothing, and the permit comes back all the same.
-    def _judged(
+    # A classifier that raises gives no verdict, and the permit comes back all the same.
+    def _leave_with(
         self,
         permit: int,
-        make_classifier: Classifier,
+        classify: Classifier,
         call: Call,
         result: object,
         error: BaseException | None,
@@ -98,7 +108,7 @@ class Gate:
         verdict = IGNORED
         try:
             if error is None or isinstance(error, Exception):
-                verdict = make_classifier(call, result, error)
+                verdict = classify(call, result, error)
             elif _too_late(call, error, now()):
                 verdict = FAILURE
         finally:
@@ -113,13 +123,13 @@ class Gate:
 
     def __call__(self, fn: F) -> F:
         """Guard a function: plain, async, generator or async generator; its kind and signature stay."""
-        return guard(fn, self, self.runtime, self.classify or raised)
+        return wrap_function(fn, self, self.runtime, self.classify or raised)
 
     async def _enter_async(self, run: Runtime) -> int:
         return self.enter(run.now())
 
     def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
-        """Lines of `gate_wrappers`'s template that this kind of gate writes in its own way.
+        """Lines of the templates in `gate_wrappers` that this kind of gate replaces.
 
         `wait` is "await " or nothing, `patience` the arguments that say how long the caller may be made to wait, and
         `args` those of the guarded function.
@@ -127,42 +137,42 @@ class Gate:
         return {}
 
     def _names(self, is_async: bool) -> dict[str, Any]:
-        """What those lines speak of."""
+        """The names that those lines use."""
         return {}
 
     # --- as a context manager --------------------------------------------------------------------------------------
 
     def __enter__(self) -> None:
         now = self.runtime.now()
-        self._note(place(), self.enter(now), now)
+        self._open_block(block_frame(), self.enter(now), now)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._go_out(place(), error)
+        self._close_block(block_frame(), error)
 
     def __aenter__(self) -> Awaitable[None]:
         now = self.runtime.now()
-        self._note(place(), self.enter(now), now)
+        self._open_block(block_frame(), self.enter(now), now)
         return _READY
 
     def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> Awaitable[None]:
-        self._go_out(place(), error)
+        self._close_block(block_frame(), error)
         return _READY
 
-    def _note(self, frame: int, permit: int, now: float) -> None:
+    def _open_block(self, frame: int, permit: int, now: float) -> None:
         self._blocks.begin(frame, permit, now)
 
-    def _go_out(self, frame: int, error: BaseException | None) -> None:
+    def _close_block(self, frame: int, error: BaseException | None) -> None:
         permit, start = self._blocks.end(frame)
         if error is None:
             self._end(permit, SUCCESS, self.runtime.now, start)
         else:
-            self._judged(permit, self.classify or raised, NO_CALL, None, error, self.runtime.now, start)
+            self._leave_with(permit, self.classify or raised, NO_CALL, None, error, self.runtime.now, start)
 
 
 def _too_late(call: Call, error: BaseException, now: float) -> bool:
-    """Whether a cancellation came because the server let the call's own deadline pass; any other is nobody's failure.
+    """Whether a cancellation came because the server let the call's own deadline pass; any other is no failure.
 
-    Without a pipeline nothing travels that could know the deadline: then it is the one in force where we stand. Event
+    Without a pipeline no `Call` carries the deadline: then it is the one in force here. Event
     loops may fire a timer up to a tick early (uvloop counts in milliseconds), hence the slack.
     """
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):

@@ -1,6 +1,6 @@
-"""Which order of two policies is legal and defeats one of them?
+"""Policy order: which orders of two policies are legal and defeat one of them.
 
-It asks what the policies say of themselves, and imports none: most programs need few of them.
+The flags of the policies decide, and none is imported: most programs need few of them.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from math import inf
 from typing import Any
 
 
-def senseless(outer: Any, inner: Any) -> str | None:
+def order_problem(outer: Any, inner: Any) -> str | None:
     """Why `outer` makes no sense outside `inner`, and what to do; None: it does."""
     repeats, races = _is(outer, "repeats"), _is(outer, "races")
-    if (repeats or _is(outer, "judges")) and _is(inner, "hides"):
+    if (repeats or _is(outer, "counts_outcomes")) and _is(inner, "hides"):
         return "the fallback hides each failure from it; put the fallback outside"
     if _is(inner, "shares"):
         if races:
             return "a further attempt equals the first and would wait for it; put the sharing outside"
-        if _is(outer, "judges"):
-            return "one outcome would count once for each who shares it; put the sharing outside"
+        if _is(outer, "counts_outcomes"):
+            return "one outcome would count once for each call that shares it; put the sharing outside"
     if repeats and _is(inner, "repeats") and (races or not _is(inner, "races")):
         return f"attempts multiply; {'put the hedge inside' if races else 'one retry in a chain is enough'}"
-    if _is(outer, "measures") and _is(inner, "repeats"):
-        return "it would take several attempts and their waits for one slow answer; put it inside"
+    if _is(outer, "measures_latency") and _is(inner, "repeats"):
+        return "it would measure several attempts and their waits as one slow answer; put it inside"
     return _too_short(outer, inner) if hasattr(outer, "per_try") else None
 
 

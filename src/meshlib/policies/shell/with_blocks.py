@@ -1,6 +1,6 @@
-"""Which `with gate:` block ends here, of the many that stand open over one gate at once?
+"""With blocks: which `with gate:` block ends, of the many that are open over one gate at once.
 
-A block may be left from another task or thread than it was entered from (an async generator closed by somebody else),
+A block may be left from another task or thread than it was entered from (an async generator that another task closes),
 so neither a thread's nor a task's own variables know. What stays the same is the frame in which the block stands.
 Where `contextlib.ExitStack` enters and leaves, from two short-lived frames of its own, the stack stands for the frame.
 """
@@ -23,7 +23,7 @@ _STACKS = frozenset(
 )
 
 
-class Blocks:
+class OpenBlocks:
     """The open blocks of one gate: each knows its permit and when it began."""
 
     __slots__ = ("_lock", "_open")
@@ -37,10 +37,10 @@ class Blocks:
             self._open.setdefault(frame, []).append((permit, now))
 
     def end(self, frame: int) -> tuple[int, float]:
-        """The youngest block of `frame`, or where none is known (entered and left by hand), the youngest of all."""
+        """The youngest block of `frame`; without one (entered and left by calls), the youngest of all."""
         with self._lock:
             if not self._open:
-                raise RuntimeError("a gate was left that nobody had entered")
+                raise RuntimeError("the gate was left more often than entered: call __exit__ once for each __enter__")
             if frame not in self._open:
                 frame = next(reversed(self._open))
             entries = self._open[frame]
@@ -50,7 +50,7 @@ class Blocks:
             return entry
 
 
-def place(depth: int = 1) -> int:
-    """What stands for the block that the caller's caller is entering or leaving."""
+def block_frame(depth: int = 1) -> int:
+    """The identity of the block that the caller's caller enters or leaves."""
     frame = sys._getframe(depth + 1)
     return id(frame.f_locals["self"]) if frame.f_code in _STACKS else id(frame)

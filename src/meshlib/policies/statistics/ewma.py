@@ -1,4 +1,4 @@
-"""What was it lately? Averages that forget, as arithmetic over (value, now). None of them reads a clock."""
+"""Moving averages: values that decay with time, as arithmetic over (value, now). None of them reads a clock."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class PeakLatency:
     it decays like a sample taken at `now` (tower: 1 s). Finagle has none: there an endpoint without data costs nothing
     while it is idle, and `penalty` seconds (140737) as soon as a call is under way.
 
-    Where the two disagree: with `settles` every look at the cost is a sample of 0, as in Finagle, so that the next one
-    is measured against what was seen last. Without, looking changes nothing, as in tower.
+    Where the two disagree: with `settles` every reading of the cost is a sample of 0, as in Finagle. Without, reading
+    changes nothing, as in tower.
     """
 
     __slots__ = ("cost", "decay", "penalty", "settles", "stamp")

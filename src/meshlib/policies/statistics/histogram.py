@@ -1,4 +1,4 @@
-"""How long do calls take, at the 95th percentile of the last half minute? In a fixed amount of memory.
+"""Histogram: percentiles of the values of the last seconds, in a fixed amount of memory.
 
 Buckets grow by 5 %, from 0.1 ms to 1000 s. Each remembers the largest value in it, so a quantile is a value that was
 really measured, and never too small by more than the rank says.

@@ -1,7 +1,7 @@
-"""Sliding windows over outcomes: how many calls there were lately, and how many of them were bad.
+"""Outcome window: how many calls there were lately, and how many of them were bad.
 
-A plain call is one step of an `itertools.count`: exact under threads without a lock, on free-threaded builds too.
-Whatever is remarkable (a bad call, a new slice) is recorded under the lock of the policy that owns the window.
+A good call is one step of an `itertools.count`: exact under threads without a lock, on free-threaded builds too.
+A bad call or a new slice is recorded under the lock of the policy that owns the window.
 """
 
 from __future__ import annotations

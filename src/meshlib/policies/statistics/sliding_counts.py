@@ -1,4 +1,4 @@
-"""Sliding sums: what was counted over the last seconds, in buckets of the clock. Whoever owns one locks."""
+"""Sliding counts: two sums over the last seconds, in buckets of the clock. The owner locks."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ class Throttle(Gate):
     `random` draws from [0, 1). Raises ValueError for values without sense.
     """
 
-    judges = True
+    counts_outcomes = True
 
     def __init__(
         self,
