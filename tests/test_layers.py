@@ -37,6 +37,7 @@ BESIDE: dict[tuple[str, str], str] = {
     ("native", "parking"): "the same door",
     ("testing", "sim"): "the simulator is a test tool",
     ("mesh", "loading"): "Mesh.from_file, from_dict, from_store and update, which import it when called",
+    ("cli", "__init__"): "the version, for `meshlib --version`",
     ("__main__", "__init__"): "python -m meshlib",
 }
 PURE = ("policies", "balancing", "routing", "pipeline")

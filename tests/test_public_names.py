@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 import meshlib
+from meshlib.cli import main
 
 
 @pytest.mark.parametrize("name", meshlib.__all__)
@@ -39,3 +41,15 @@ def test_the_client_needs_no_extra_and_no_configuration_library() -> None:
 
 def test_dir_shows_the_public_names_and_nothing_of_the_machinery() -> None:
     assert [name for name in dir(meshlib) if not name.startswith("__")] == sorted(meshlib.__all__)
+
+
+def test_the_version_is_that_of_the_installed_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert meshlib.__version__ == version("meshlib-client")
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"meshlib {meshlib.__version__}\n"
+
+
+def test_the_version_is_looked_up_on_use() -> None:
+    assert "importlib.metadata" not in loaded_by("import meshlib")

@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from . import backoff
     from .balancing import Balancer, Endpoint
     from .call import Call, Classifier, Verdict
+    from .config.document_types import MeshDocument
     from .discovery.store import RouteStore
     from .errors import (
         BreakerOpen,
@@ -108,6 +110,7 @@ __all__ = [
     "ManualControl",
     "Mesh",
     "MeshClient",
+    "MeshDocument",
     "MeshError",
     "NackThrottle",
     "NoEndpoint",
@@ -171,6 +174,7 @@ _ROOMS = {
     ".backoff": "backoff",
     ".balancing": "Balancer Endpoint",
     ".call": "Call Classifier Verdict",
+    ".config.document_types": "MeshDocument",
     ".errors": "BreakerOpen BulkheadFull ConfigError DeadlineExceeded MeshError NoEndpoint RateLimited Rejected "
     "Throttled",
     ".http.client.clients": "MeshClient SyncMeshClient",
@@ -210,12 +214,22 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     room = _HOME.get(name)
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(room, __name__)
     value = globals()[name] = module if room == f".{name}" else getattr(module, name)
     return value
+
+
+def _version() -> str:
+    """The version of the installed distribution, from its metadata."""
+    from importlib.metadata import version
+
+    found = globals()["__version__"] = version("meshlib-client")
+    return found
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import os
 
     from .balancing.outlier_detection import OutlierDetection
+    from .config.document_types import MeshDocument
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
     from .policies.retry.budget import RetryBudget
@@ -191,7 +192,7 @@ class Mesh:
     @classmethod
     def from_dict(
         cls,
-        document: Mapping[str, Any],
+        document: MeshDocument,
         *,
         name: str = "mesh",
         folder: str | os.PathLike[str] | None = None,
@@ -228,7 +229,7 @@ class Mesh:
 
         return mesh_from_store(cls, store, copy=copy, wait=wait, runtime=runtime)
 
-    def update(self, document: Mapping[str, Any]) -> Snapshot:
+    def update(self, document: MeshDocument) -> Snapshot:
         """Replace the whole configuration by `document`, the data of a mesh.yaml; returns the new snapshot.
 
         What stays as it was keeps its state: endpoints, breakers, budgets. As for files, a section that was full is

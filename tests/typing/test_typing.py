@@ -17,7 +17,12 @@ MYPY = ["mypy", "--strict", "--config-file=", "--follow-imports=silent", f"--cac
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("checker", [MYPY, ["pyright", "--pythonpath", sys.executable]], ids=["mypy", "pyright"])
 def test_type_checkers_see_what_they_are_told(checker: list[str]) -> None:
-    command = [sys.executable, "-m", *checker, str(HERE / "decorated.py"), str(HERE / "clients.py")]
+    command = [
+        sys.executable,
+        "-m",
+        *checker,
+        *(str(HERE / f"{name}.py") for name in ("decorated", "clients", "documents")),
+    ]
     environment = {"PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin", "MYPYPATH": str(ROOT / "src")}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

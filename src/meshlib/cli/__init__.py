@@ -1,4 +1,4 @@
-"""The command `meshlib`: what can be asked of it, and which room answers."""
+"""Command line: the command `meshlib` and its subcommands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import check, explain, export, rollout, routes, status
+from . import check, explain, export, rollout, routes, schema, status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: those of the process); returns the exit status."""
     parser = argparse.ArgumentParser(prog="meshlib", description="The service mesh that you import.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
     demo = commands.add_parser(
@@ -28,17 +29,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic's schedule (default: 1)")
     demo.add_argument("--picture", type=Path, metavar="FILE", help="draw what was shown as an SVG, too")
     demo.set_defaults(run=_demo)
-    for command in (check, explain, routes, rollout, status, export):
+    for command in (check, explain, routes, rollout, status, export, schema):
         command.add(commands)
 
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
         return 141
     return code
+
+
+class _Version(argparse.Action):
+    """`--version`: the version is looked up in the package's metadata only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from .. import __version__
+
+        print(f"meshlib {__version__}")
+        parser.exit()
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -135,7 +135,7 @@ class OutlierModel(Model):
 
 def on(value: Any) -> Any:
     """`outlier: on` is short for `outlier: {}`: the default settings."""
-    return {} if value is True else None if value is False else value
+    return {} if value is True or value == "on" else None if value is False or value == "off" else value
 
 
 class UnifiedModel(Model):
@@ -164,7 +164,7 @@ class HttpCheckModel(Model):
 
 
 def _path(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else {} if value is True else value
+    return {} if value is True or value == "on" else {"path": value} if isinstance(value, str) else value
 
 
 class GrpcCheckModel(Model):

@@ -254,6 +254,8 @@ class DtabModel(Model):
 
 
 class MeshModel(Model):
+    """A mesh.yaml: services, clusters, pipelines, egress, dtab and labels."""
+
     services: dict[str, ServiceModel] = Field(default_factory=dict)
     clusters: dict[str, ClusterModel] = Field(default_factory=dict)
     pipelines: dict[str, PipelineModel] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -13,7 +14,7 @@ Status = Annotated[int, Field(ge=100, le=599)]
 
 def off(value: Any) -> Any:
     """`breaker: false` (or `off`) is how people say none."""
-    return None if value is False else value
+    return None if value is False or value == "off" else value
 
 
 def check_order(model: Model, field: str, bound: str) -> None:
@@ -56,9 +57,14 @@ class ProbesModel(Model):
     automatic: bool = False
 
 
+def in_mapping(field: str, value: Any) -> Any:
+    """A value alone is that of `field` in a mapping."""
+    return value if isinstance(value, dict | Model) else {field: value}
+
+
 def _alone(field: str) -> BeforeValidator:
     """`cooldown: 5s` for `cooldown: {seconds: 5s}`."""
-    return BeforeValidator(lambda value: value if isinstance(value, dict | Model) else {field: value})
+    return BeforeValidator(partial(in_mapping, field))
 
 
 class BreakerModel(Model):

@@ -163,7 +163,7 @@ class HeaderEditModel(Model):
 
 def _off_by_name(value: Any) -> Any:
     """`retry: false` is one attempt; what is left out is the service's own."""
-    return {"attempts": 1} if value is False else value
+    return {"attempts": 1} if value is False or value == "off" else value
 
 
 class ArmModel(Model):

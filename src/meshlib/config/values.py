@@ -1,4 +1,4 @@
-"""How people write times and shares: "250ms", "2s", "1m30s", "20%"; plain numbers are seconds and ratios."""
+"""Values: times ("250ms", "2s", "1m30s") and shares ("20%") as people write them; numbers are seconds and ratios."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Model(BaseModel):
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _part = re.compile(r" *(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)").match
+DURATION = r"^( *[0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d))+ *$"  # what `read_duration` reads, for the JSON Schema
+RATIO = r"^ *[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+) *%? *$"  # the same for `read_ratio`
 
 
 def read_duration(value: Any) -> Any:
