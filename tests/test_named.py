@@ -121,7 +121,7 @@ def test_the_mesh_of_the_process_is_asked_when_none_is_given() -> None:
     def load() -> str:
         raise OSError
 
-    with pytest.raises(LookupError, match="no mesh yet"):
+    with pytest.raises(LookupError, match="no mesh exists yet"):
         load()
     books = [Book(users=Pipeline(Fallback(answer))) for answer in ("one", "two")]
     for book in books:

@@ -98,7 +98,7 @@ def test_gates_alone_guard_generators_until_they_end() -> None:
     assert breaker.state == "open"
 
 
-def test_gates_alone_hear_the_pipelines_classifier() -> None:
+def test_gates_alone_use_the_classifier_of_the_pipeline() -> None:
     from meshlib.call import IGNORED
 
     breaker = CircuitBreaker(name="users", consecutive_failures=1)
@@ -182,13 +182,13 @@ def test_an_order_without_sense_is_warned_of(policies: list[Any], why: str) -> N
 
 @pytest.mark.parametrize("outer", ["endpoint", "binding"])
 def test_a_tier_outside_one_that_it_serves_cannot_work(outer: str) -> None:
-    with pytest.raises(ValueError, match="cannot stand outside"):
+    with pytest.raises(ValueError, match="cannot be outside"):
         Pipeline(Mark("m", [], outer), Retry(on=Exception))
 
 
 def test_the_same_object_twice_cannot_work() -> None:
     breaker = CircuitBreaker(name="users")
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="is in the pipeline twice"):
         Pipeline(breaker, Retry(on=Exception), breaker)
 
 

@@ -1,4 +1,4 @@
-"""Which policies has operations given this function today? `@resilient("users")` asks by name, and hears of changes."""
+"""Named pipelines: `@resilient("users")` guards a function by the pipeline of that name, and follows its changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Pipelines(Protocol):
-    """Where pipelines are found by name: a `Mesh`, or any object that can do this.
+    """Where pipelines are found by name: a `Mesh`, or any object with these members.
 
-    `version` changes whenever `pipeline` may answer otherwise. It is read before each call, so let it be cheap.
+    `version` changes whenever `pipeline` may return another one. It is read before each call, so it must be cheap.
     """
 
     @property
@@ -28,17 +28,17 @@ class Pipelines(Protocol):
         """The pipeline of this name; the same object as long as nothing about it has changed. Raises LookupError."""
 
 
-_offered: list[weakref.ref[Pipelines]] = []  # replaced whole, so that nobody reads it half done
+_offered: list[weakref.ref[Pipelines]] = []  # replaced whole, so that no reader sees a half-built list
 
 
 def offer(source: Pipelines) -> None:
-    """Let `resilient` look here when it is not told where: the youngest offer that is still alive counts."""
+    """Make `source` the default of `resilient` without `mesh=`: the newest offer that still exists counts."""
     global _offered
     _offered = [*(ref for ref in _offered if ref() is not None), weakref.ref(source)]
 
 
 def withdraw(source: Pipelines) -> None:
-    """End what `offer` began."""
+    """Take back an `offer`."""
     global _offered
     _offered = [ref for ref in _offered if ref() not in (None, source)]
 
@@ -48,17 +48,17 @@ def _of_this_process(name: str) -> Pipelines:
         source = ref()
         if source is not None:
             return source
-    raise LookupError(f"{name!r}: there is no mesh yet to look it up in; make one (Mesh.from_file), or give `mesh=`")
+    raise LookupError(f"{name!r}: no mesh exists yet to look it up in; make one (Mesh.from_file), or pass mesh=…")
 
 
 def resilient(name: str, *, mesh: Pipelines | None = None) -> Callable[[F], F]:
     """Guard a function by the pipeline that `mesh` names `name`.
 
-    Without a `mesh`, it is that of this process: the youngest that was read from a file or a store and is not closed.
-    A reload changes the policy under the running function: calls that have begun finish as they began, the next call is
-    guarded by the new pipeline. The name is looked up at the first call, so functions can be decorated before there is
-    a mesh; if it is not known then, that call raises LookupError. Raises TypeError for generators: a reload could bring
-    a policy that calls again.
+    Without a `mesh`, it is the default of this process: the newest that was read from a file or a store and is not
+    closed. A reload changes the policy of the running function: calls that have begun end as they began, the next call
+    is guarded by the new pipeline. The name is looked up at the first call, so functions can be decorated before a mesh
+    exists; if it is unknown then, that call raises LookupError. Raises TypeError for generators: a reload could bring a
+    policy that calls again.
     """
 
     def decorate(fn: F) -> F:
@@ -85,7 +85,7 @@ def resilient(name: str, *, mesh: Pipelines | None = None) -> Callable[[F], F]:
 
 
 class _Current:
-    """The function under the pipeline of the version that was last seen. Rebuilt by whoever sees a newer one first."""
+    """The function under the pipeline of the last version seen. The first call after a change rebuilds it."""
 
     __slots__ = ("_fn", "_lock", "_mesh", "_name", "_pipeline", "_seen")
 
@@ -105,9 +105,8 @@ class _Current:
         if seen is not None and seen[0] is mesh and seen[1] == version:
             return seen[2]
         with self._lock:
-            seen = (
-                self._seen
-            )  # perhaps another's by now: its function belongs to `_pipeline`, the one from above may not
+            # Read again: another thread may have replaced it, and only this one belongs to `_pipeline`.
+            seen = self._seen
             pipeline = mesh.pipeline(self._name)
             guarded = seen[2] if seen is not None and pipeline is self._pipeline else pipeline(self._fn)
             self._pipeline = pipeline

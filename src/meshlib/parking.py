@@ -1,8 +1,8 @@
-"""Where one waiter sleeps until somebody wakes it, whatever thread, asyncio loop or trio run either of them is in.
+"""Parking: one waiter sleeps in a thread, an asyncio loop or a trio run until another thread or task wakes it.
 
-What makes callers wait (a bulkhead with a queue, a mesh that is asked for its next picture) is often made at import
-time and used under several event loops and threads. So nothing here belongs to it: each waiter brings a parking of its
-own kind, made in the very moment it has to wait.
+What makes callers wait (a bulkhead with a queue, a mesh whose next snapshot is awaited) is often made at import time
+and used under several event loops and threads. So it owns no parking: each waiter makes one of its own kind at the
+moment at which it has to wait.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ R = TypeVar("R")
 
 
 class Parking(Protocol):
-    """One waiter's place."""
+    """One waiter. It waits once and is woken once."""
 
     def wake(self) -> bool:
-        """Let the waiter go on; call it once, from any thread. False: its event loop is gone, and so is the waiter."""
+        """Wake the waiter; called once, from any thread. False: its event loop is closed, and the waiter is gone."""
 
 
 class ThreadParking:
@@ -33,7 +33,7 @@ class ThreadParking:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        # Looked up now: gevent may have put its own in the place since this module was loaded.
+        # Looked up now: gevent may have replaced it since this module was loaded.
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -42,10 +42,10 @@ class ThreadParking:
         return True
 
     def wait(self, seconds: float, run: Runtime = SYSTEM) -> bool:
-        """Sleep until woken, at most `seconds` (`inf`: as long as it takes). False: the time was over first."""
+        """Sleep until woken, at most `seconds` (`inf`: without a limit). False: the time was over first."""
         if run is SYSTEM or seconds == inf:
             return self._lock.acquire(timeout=-1 if seconds == inf else min(max(seconds, 0.0), threading.TIMEOUT_MAX))
-        run.sleep(seconds)  # a clock that is moved by hand: whatever it sets off happens in this very call
+        run.sleep(seconds)  # a manual clock: what becomes due happens within this call
         return self._lock.acquire(blocking=False)
 
 
@@ -97,7 +97,7 @@ TaskParking: TypeAlias = AsyncioParking | TrioParking
 
 
 def task_parking() -> TaskParking:
-    """A parking for the running task, of whichever library runs it."""
+    """A parking for the running task, of the library that runs it."""
     loop = _asyncio_loop()
     return TrioParking(sys.modules["trio"]) if loop is None else AsyncioParking(loop)
 
@@ -134,7 +134,7 @@ async def shielded(work: Coroutine[Any, Any, object], seconds: float) -> None:
 
 
 async def in_thread(work: Callable[[], R]) -> R:
-    """Run `work` in a worker thread and let other tasks run meanwhile. A cancelled wait leaves it to end by itself."""
+    """Run `work` in a worker thread while other tasks run. After a cancellation it runs to its end unawaited."""
     import anyio.to_thread
 
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

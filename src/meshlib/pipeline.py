@@ -1,4 +1,4 @@
-"""Many policies, one callable: turned once into nested closures. The first argument is the outermost, as it reads.
+"""Pipeline: many policies around one callable, turned once into nested closures. The first argument is the outermost.
 
 The recommended order, outermost first (four tiers, see the docs):
 
@@ -32,7 +32,7 @@ class PolicyOrderWarning(UserWarning):
 
 
 class Policy(Protocol):
-    """All that a policy of your own must have. `tier` is optional: service, binding, cluster or endpoint."""
+    """What a policy of your own needs. `tier` is optional: service, binding, cluster or endpoint."""
 
     name: str
 
@@ -43,9 +43,9 @@ class Policy(Protocol):
 class Pipeline:
     """Policies around a call, outermost first. Use it as a decorator, or over a step that takes a `Call`.
 
-    `classify` is the one judge of outcomes, which every policy hears (unless it brought its own). A pipeline keeps no
-    state: its policies do, and they may stand in other pipelines too. Raises ValueError for an order that cannot work,
-    and warns with `PolicyOrderWarning` of one that works and makes no sense.
+    `classify` is the classifier of outcomes for each policy that has none of its own. A pipeline has no state: its
+    policies have it, and they may be part of other pipelines too. Raises ValueError for an order that cannot work, and
+    warns with `PolicyOrderWarning` of one that works and defeats a policy.
     """
 
     def __init__(self, *policies: Policy, classify: Classifier = raised, runtime: Runtime = SYSTEM) -> None:
@@ -59,28 +59,28 @@ class Pipeline:
 
     def over(self, step: Step[R]) -> Step[R]:
         """`step` behind all policies. Made once, called often."""
-        run, tries = self.runtime, _tries(self.policies)
+        run, limits = self.runtime, _per_try_limits(self.policies)
         for policy in reversed(self.policies):
-            for kept in tries.get(id(policy), ()):
-                step = within(step, run, kept.per_try or inf, kept.name)
+            for limit in limits.get(id(policy), ()):
+                step = within(step, run, limit.per_try or inf, limit.name)
             step = policy.wrap(step, run, self.classify)
         return step if self.policies and isinstance(self.policies[0], Timeout) else bounded(step, run)
 
     def over_async(self, step: AsyncStep[R], *, keeps_deadline: bool = False, timer: bool = True) -> AsyncStep[R]:
         """`step` behind all policies. Made once, called often.
 
-        With `keeps_deadline` the step ends by `call.deadline` itself, so that a limit per try needs no timer of ours.
-        The limit of the whole call has one all the same, unless `timer` is False: then it is for the caller to know
-        that no policy in between waits longer.
+        With `keeps_deadline` the step ends by `call.deadline` itself, so a limit per try needs no timer. The limit of
+        the whole call has one all the same, unless `timer` is False: then the caller ensures that no policy in between
+        waits longer.
         """
-        run, tries = self.runtime, _tries(self.policies)
-        for place, policy in reversed(list(enumerate(self.policies))):
-            for kept in tries.get(id(policy), ()):
+        run, limits = self.runtime, _per_try_limits(self.policies)
+        for at, policy in reversed(list(enumerate(self.policies))):
+            for limit in limits.get(id(policy), ()):
                 step = within_async(
-                    step, run, kept.per_try or inf, kept.name, outermost=False, cancels=not keeps_deadline
+                    step, run, limit.per_try or inf, limit.name, outermost=False, cancels=not keeps_deadline
                 )
             if isinstance(policy, Timeout):
-                step = within_async(step, run, policy.seconds, policy.name, outermost=place == 0, cancels=timer)
+                step = within_async(step, run, policy.seconds, policy.name, outermost=at == 0, cancels=timer)
             else:
                 step = policy.wrap_async(step, run, self.classify)
         return (
@@ -88,34 +88,34 @@ class Pipeline:
         )
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
-        """Guard a function; async stays async. Gates alone can guard generators too; with loops that is a TypeError."""
+        """Guard a function; async stays async. Gates alone can guard generators too; other policies raise TypeError."""
         at = next((at for at, policy in enumerate(self.policies) if isinstance(policy, Gate)), len(self.policies))
-        loops, gates = self.policies[:at], self.policies[at:]
+        outer, gates = self.policies[:at], self.policies[at:]
         plain = [gate for gate in gates if isinstance(gate, Gate) and not gate.asks_call]
-        short = [loop for loop in loops if isinstance(loop, CallPolicy) and loop.short(self.classify)]
-        if len(plain) < len(gates) or len(short) < len(loops):
+        short = [policy for policy in outer if isinstance(policy, CallPolicy) and policy.short(self.classify)]
+        if len(plain) < len(gates) or len(short) < len(outer):
             return pack(fn, self.over, self.over_async)
-        # Each in the form that it has by itself, around the next: then nothing makes a `Call` before something fails.
-        if loops:
+        # Each in the form that it has by itself, around the next: then no `Call` is made before a failure.
+        if outer:
             check_repeatable(fn)
         for gate in reversed(plain):
             fn = wrap_function(fn, gate, self.runtime, gate.classify or self.classify)
-        for loop in reversed(short):
-            fn = loop.guard(fn, self.runtime, self.classify, inner=loop is not loops[0])
+        for policy in reversed(short):
+            fn = policy.guard(fn, self.runtime, self.classify, inner=policy is not outer[0])
         return fn
 
     def __repr__(self) -> str:
         return f"Pipeline({', '.join(f'{type(policy).__name__}({policy.name!r})' for policy in self.policies)})"
 
 
-def _tries(policies: tuple[Policy, ...]) -> dict[int, list[Timeout]]:
-    """Beneath which policy each limit per try belongs: the innermost loop that calls again, or its Timeout itself."""
-    places: dict[int, list[Timeout]] = {}
+def _per_try_limits(policies: tuple[Policy, ...]) -> dict[int, list[Timeout]]:
+    """The limits per try inside each policy: of the innermost one that calls again, or of the Timeout itself."""
+    limits: dict[int, list[Timeout]] = {}
     for at, policy in enumerate(policies):
         if isinstance(policy, Timeout) and policy.per_try is not None:
             inner = [other for other in policies[at:] if getattr(other, "repeats", False)]
-            places.setdefault(id(inner[-1] if inner else policy), []).append(policy)
-    return places
+            limits.setdefault(id(inner[-1] if inner else policy), []).append(policy)
+    return limits
 
 
 def _check_order(policies: tuple[Policy, ...]) -> None:
@@ -123,12 +123,12 @@ def _check_order(policies: tuple[Policy, ...]) -> None:
     for at, policy in enumerate(policies):
         inner = policies[at + 1 :]
         if any(other is policy for other in inner):
-            raise ValueError(f"{policy.name!r} stands twice in one pipeline: each call would be asked and told twice")
+            raise ValueError(f"{policy.name!r} is in the pipeline twice: it would count each call twice")
         for other, tier in zip(inner, tiers[at + 1 :], strict=True):
-            # A cluster gate outside a retry counts logical calls: allowed. Binding and endpoint have one place each.
+            # A cluster gate outside a retry counts logical calls: allowed. Binding and endpoint have one position each.
             if tier < tiers[at] and (tier, tiers[at]) != (0, 2):
                 outside, inside = f"{policy.name!r} ({_TIERS[tiers[at]]})", f"{other.name!r} ({_TIERS[tier]})"
-                raise ValueError(f"{outside} cannot stand outside {inside}: expected the tiers in the order {_TIERS}")
-            sense = order_problem(policy, other)
-            if sense:
-                warnings.warn(f"{policy.name!r} outside {other.name!r}: {sense}", PolicyOrderWarning, stacklevel=3)
+                raise ValueError(f"{outside} cannot be outside {inside}: expected the tiers in the order {_TIERS}")
+            defeat = order_problem(policy, other)
+            if defeat:
+                warnings.warn(f"{policy.name!r} outside {other.name!r}: {defeat}", PolicyOrderWarning, stacklevel=3)

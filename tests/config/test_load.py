@@ -153,7 +153,7 @@ def test_a_mesh_without_services_says_so(tmp_path: Path) -> None:
         (
             "services:\n  a:\n    timeout: 1s\n    routes:\n    - {split: {a: 1}, per_try_timeout: 5s}\n" + A,
             "services.a.routes[0]",
-            "at most the total of 1",
+            "expected at most seconds=1",
             5,
         ),
         ("clusters:\n  a:\n    accrual: {backoff: [4s, 1s]}\n", "clusters.a.accrual", "no shorter than the first", 3),

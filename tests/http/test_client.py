@@ -313,7 +313,7 @@ async def test_an_outage_costs_a_fifth_more_requests_and_not_three_times_as_many
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_may_not_be_sent_twice_is_not(client_kind: ClientKind, method: str) -> None:
+async def test_a_call_that_is_not_replayable_is_not_retried(client_kind: ClientKind, method: str) -> None:
     for answer in (503, client_kind.lib.ReadError("reset"), client_kind.lib.WriteTimeout("slow")):
         server = Server(client_kind, answer, 200)
         async with client_kind.open(mesh_of(), transport=server.transport) as client:

@@ -74,7 +74,7 @@ def test_a_fallback_that_fails_too_leaves_the_original_error() -> None:
     with pytest.raises(OSError) as error:
         Fallback(instead=broken(ValueError("as well")))(broken(original))()
     assert error.value is original
-    assert original.__notes__ == ["fallback: failed as well: ValueError('as well')"]
+    assert original.__notes__ == ["fallback: failed too: ValueError('as well')"]
 
 
 def test_a_full_fallback_leaves_the_original_error() -> None:
@@ -82,7 +82,7 @@ def test_a_full_fallback_leaves_the_original_error() -> None:
     guarded = fallback(broken(OSError("down")))
     with pytest.raises(OSError) as error:
         guarded()
-    assert "fallback: no answer, 1 fallbacks are at work already" in error.value.__notes__
+    assert "fallback: not called: max_concurrent=1 fallbacks are already running" in error.value.__notes__
     assert fallback.active == 0
 
 
@@ -167,7 +167,7 @@ def test_a_classifier_of_its_own_replaces_the_pipelines() -> None:
         Fallback("none", classify=mine)(broken(OSError()))()
 
 
-def test_on_narrows_it_to_errors_and_failure_result_widens_it_again() -> None:
+def test_on_narrows_it_to_errors_and_on_result_widens_it_again() -> None:
     pipeline = {"classify": lambda call, result, error: FAILURE}
     assert Pipeline(Fallback(7, on=KeyError), **pipeline)(lambda: "bad")() == "bad"
     guarded = Pipeline(Fallback(7, on=KeyError, on_result=lambda result: result == "bad"), **pipeline)

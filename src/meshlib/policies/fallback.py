@@ -1,4 +1,4 @@
-"""What is said when nobody answers? A value, a function of the error, somebody else, or what was last known."""
+"""Fallback: answers in place of a call that failed, was rejected or took too long."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from .shell.fused_calls import fused_fallback, fused_value
 
 
 class Fallback(CallPolicy):
-    """Answers in the place of a call that failed, was refused or took too long.
+    """A substitute answer for a call that failed, was rejected or took too long.
 
-    `Fallback(value)` gives that value; `Fallback(function)` what the function makes of the error, or of the result that
-    was no good; `instead=` calls another function, or another pipeline, with the same arguments; `stale=` gives the
-    last good answer if it is no older than that many seconds (kept per argument list, or per `key(*args, **kwargs)`; at
-    most `max_keys` of them). With `stale` and another answer, the other one is for when nothing is remembered.
+    `Fallback(value)` answers with that value; `Fallback(function)` with what the function returns for the error, or for
+    the result that counts as a failure; `instead=` calls another function, or another pipeline, with the same
+    arguments; `stale=` answers with the last good result if it is at most that many seconds old (kept per argument
+    list, or per `key(*args, **kwargs)`; at most `max_keys` of them). With `stale` and another answer, the other one is
+    for when no good result is kept.
 
-    It answers for refusals, for `DeadlineExceeded`, and for what the pipeline's classifier (or a `classify` of its own)
-    calls a failure, be it an error or a result. `on` narrows that to the errors that it claims; `on_result` (a
-    predicate) widens it by results. What the classifier ignores or calls a good answer stays the caller's, as Hystrix's
-    BAD_REQUEST does; so does a cancellation. If the fallback fails too, or more than `max_concurrent` are at work
-    (Hystrix: 10), the caller gets the original error or result. Raises ValueError for values without sense.
+    It answers for rejections, for `DeadlineExceeded`, and for what the pipeline's classifier (or its own `classify`)
+    calls a failure, be it an error or a result. `on` narrows that to these errors; `on_result` (a predicate) widens it
+    by results. What the classifier ignores or calls a success is returned as it is, as is Hystrix's BAD_REQUEST; a
+    cancellation always is. If the fallback fails too, or more than `max_concurrent` run (Hystrix: 10), the caller gets
+    the original error or result. Raises ValueError for values out of range.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Fallback(CallPolicy):
         if instead is not None and not isinstance(value, EllipsisType):
             raise ValueError(f"value={value!r}, instead={instead!r}: expected one of the two")
         if instead is None and isinstance(value, EllipsisType) and stale is None:
-            raise ValueError("value: expected a value, a function of the error, `instead=` or `stale=`")
+            raise ValueError("value: expected a value, a function of the error, instead=… or stale=…")
         if classify is not None and (on is not None or on_result is not None):
             raise ValueError(f"classify={classify!r}: expected a function, without on or on_result")
         self.classify = checks.function("classify", classify, "the call, the result and the error")
@@ -72,32 +73,32 @@ class Fallback(CallPolicy):
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         self._check_sync()
-        judges, last, now = self.classify or classify, self._memory(), run.now
-        trusting = self._trusts_results(judges)
+        classify, kept, now = self.classify or classify, self._kept(), run.now
+        trusting = self._trusts_results(classify)
 
         def answered(call: Call) -> R:
             try:
                 result = step(call)
             except Exception as error:
-                return cast(R, self._rescue(call, None, error, judges, last, now()))
+                return cast(R, self._outcome(call, None, error, classify, kept, now()))
             if trusting:
                 return result
-            return cast(R, self._rescue(call, result, None, judges, last, now()))
+            return cast(R, self._outcome(call, result, None, classify, kept, now()))
 
         return answered
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        judges, last, now = self.classify or classify, self._memory(), run.now
-        trusting = self._trusts_results(judges)
+        classify, kept, now = self.classify or classify, self._kept(), run.now
+        trusting = self._trusts_results(classify)
 
         async def answered(call: Call) -> R:
             try:
                 result = await step(call)
             except Exception as error:
-                return cast(R, await self._rescue_async(call, None, error, judges, last, now()))
+                return cast(R, await self._outcome_async(call, None, error, classify, kept, now()))
             if trusting:
                 return result
-            return cast(R, await self._rescue_async(call, result, None, judges, last, now()))
+            return cast(R, await self._outcome_async(call, result, None, classify, kept, now()))
 
         return answered
 
@@ -108,82 +109,100 @@ class Fallback(CallPolicy):
         slow = super().guard(fn, run, classify, inner=inner)
         if not self.short(classify):
             return slow
-        if self._stands_ready():
+        if self._is_constant():
             return fused_value(fn, slow, self.value, self.on, inner=inner)
-        judges, now = self.classify or classify, run.now
-        way: Any = self._rescue_async if is_coroutine_function(fn) else self._rescue
+        classify, now = self.classify or classify, run.now
+        way: Any = self._outcome_async if is_coroutine_function(fn) else self._outcome
 
         def rescue(call: Call, error: Exception) -> Any:
-            return way(call, None, error, judges, None, now())
+            return way(call, None, error, classify, None, now())
 
         return fused_fallback(fn, slow, rescue, inner=inner)
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
-    def _trusts_results(self, judges: Classifier) -> bool:
-        """Whether nobody wants to see what came back from a call that raised nothing."""
-        asked = self.on is None and judges is not raised
-        return not asked and self.on_result is None and self.stale is None
+    def _trusts_results(self, classify: Classifier) -> bool:
+        """Whether each result is returned as it is, without a look at it."""
+        classified = self.on is None and classify is not raised
+        return not classified and self.on_result is None and self.stale is None
 
-    def _stands_ready(self) -> bool:
-        """Whether the answer is a value that is known now: giving it takes no time, so no place is taken either."""
+    def _is_constant(self) -> bool:
+        """Whether the answer is a value: it takes no time, so `max_concurrent` does not apply."""
         made = callable(self.value) or inspect.isawaitable(self.value)
         return self.instead is None and self.stale is None and self.max_concurrent == inf and not made
 
-    def _stands(
-        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    def _returns_as_is(
+        self,
+        call: Call,
+        result: object,
+        error: Exception | None,
+        classify: Classifier,
+        kept: _StaleAnswers | None,
+        now: float,
     ) -> bool:
-        """Whether this outcome is the caller's, as it is."""
+        """Whether the caller gets this outcome as it is."""
         if error is not None and self.on is not None:
             return not self.on(error)
         if isinstance(error, Rejected | DeadlineExceeded):
             return False
-        verdict = judges(call, result, error)
+        verdict = classify(call, result, error)
         if error is not None:
             return not verdict.failed
         if (self.on_result is not None and self.on_result(result)) or (self.on is None and verdict.failed):
             return False
-        if last is not None and verdict is SUCCESS:
-            last.keep(call, result, now)
+        if kept is not None and verdict is SUCCESS:
+            kept.keep(call, result, now)
         return True
 
-    def _answer(self, call: Call, outcome: object, last: _Last | None, now: float) -> Any:
-        if last is not None:
-            known, answer = last.known(call, now)
-            if known:
+    def _answer(self, call: Call, outcome: object, kept: _StaleAnswers | None, now: float) -> Any:
+        if kept is not None:
+            found, answer = kept.find(call, now)
+            if found:
                 return answer
         if self.instead is not None:
             what = call.what
             return self.instead(*what.args, **what.kwargs) if isinstance(what, Packed) else self.instead(call)
         if isinstance(self.value, EllipsisType):
-            raise _NothingKnown
+            raise _NoAnswer
         return self.value(outcome) if callable(self.value) else self.value
 
-    # --- the two ways to the answer --------------------------------------------------------------------------------
+    # --- sync and async --------------------------------------------------------------------------------------------
 
-    def _rescue(
-        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    def _outcome(
+        self,
+        call: Call,
+        result: object,
+        error: Exception | None,
+        classify: Classifier,
+        kept: _StaleAnswers | None,
+        now: float,
     ) -> Any:
-        if not self._stands(call, result, error, judges, last, now) and self._enter(error):
+        if not self._returns_as_is(call, result, error, classify, kept, now) and self._enter(error):
             try:
-                return self._answer(call, result if error is None else error, last, now)
+                return self._answer(call, result if error is None else error, kept, now)
             except Exception as second:
-                _note(error, f"{self.name}: failed as well: {second!r}", second)
+                _note(error, f"{self.name}: failed too: {second!r}", second)
             finally:
                 self._leave()
         if error is not None:
             raise error
         return result
 
-    async def _rescue_async(
-        self, call: Call, result: object, error: Exception | None, judges: Classifier, last: _Last | None, now: float
+    async def _outcome_async(
+        self,
+        call: Call,
+        result: object,
+        error: Exception | None,
+        classify: Classifier,
+        kept: _StaleAnswers | None,
+        now: float,
     ) -> Any:
-        if not self._stands(call, result, error, judges, last, now) and self._enter(error):
+        if not self._returns_as_is(call, result, error, classify, kept, now) and self._enter(error):
             try:
-                answer = self._answer(call, result if error is None else error, last, now)
+                answer = self._answer(call, result if error is None else error, kept, now)
                 return await answer if inspect.isawaitable(answer) else answer
             except Exception as second:
-                _note(error, f"{self.name}: failed as well: {second!r}", second)
+                _note(error, f"{self.name}: failed too: {second!r}", second)
             finally:
                 self._leave()
         if error is not None:
@@ -191,12 +210,12 @@ class Fallback(CallPolicy):
         return result
 
     def _enter(self, error: Exception | None) -> bool:
-        """Take one of the places that the fallback has."""
+        """Whether one more fallback may run; at most `max_concurrent` do."""
         with self._lock:
             free = self.active < self.max_concurrent
             self.active += free
         if not free:
-            _note(error, f"{self.name}: no answer, {self.max_concurrent} fallbacks are at work already")
+            _note(error, f"{self.name}: not called: max_concurrent={self.max_concurrent} fallbacks are already running")
         return free
 
     def _leave(self) -> None:
@@ -207,29 +226,29 @@ class Fallback(CallPolicy):
         if any(is_coroutine_function(answer) for answer in (self.value, self.instead) if answer is not None):
             raise TypeError(f"{self.name}: an async fallback cannot answer for a sync function")
 
-    def _memory(self) -> _Last | None:
-        """One for each function that is guarded: their calls are never equal."""
-        return None if self.stale is None else _Last(self.stale, self.key, self.max_keys)
+    def _kept(self) -> _StaleAnswers | None:
+        """One store for each guarded function: calls of different functions are never equal."""
+        return None if self.stale is None else _StaleAnswers(self.stale, self.key, self.max_keys)
 
 
-class _NothingKnown(Exception):
-    """There is no last good answer, and no other one: the original outcome stands."""
+class _NoAnswer(Exception):
+    """No good result is kept, and there is no other answer: the caller gets the original outcome."""
 
 
 def _note(error: Exception | None, note: str, second: Exception | None = None) -> None:
-    if error is not None and error is not second and not isinstance(second, _NothingKnown):
+    if error is not None and error is not second and not isinstance(second, _NoAnswer):
         error.add_note(note)
 
 
-class _Last:
-    """The last good answers, the least recently given one forgotten first."""
+class _StaleAnswers:
+    """The last good result of each key, for `max_age` seconds; above `max_keys`, the oldest is dropped."""
 
-    __slots__ = ("_answers", "_key", "_limit", "_lock", "_most")
+    __slots__ = ("_answers", "_key", "_lock", "_max_age", "_max_keys")
 
-    def __init__(self, limit: float, key: Callable[..., Hashable] | None, most: int) -> None:
-        self._limit = limit
+    def __init__(self, max_age: float, key: Callable[..., Hashable] | None, max_keys: int) -> None:
+        self._max_age = max_age
         self._key = key
-        self._most = most
+        self._max_keys = max_keys
         self._answers: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
         self._lock = Lock()
 
@@ -238,10 +257,10 @@ class _Last:
         with self._lock:
             self._answers[key] = now, answer
             self._answers.move_to_end(key)
-            if len(self._answers) > self._most:
+            if len(self._answers) > self._max_keys:
                 self._answers.popitem(last=False)
 
-    def known(self, call: Call, now: float) -> tuple[bool, Any]:
+    def find(self, call: Call, now: float) -> tuple[bool, Any]:
         with self._lock:
             at, answer = self._answers.get(call_key(call, self._key), (-inf, None))
-        return now - at <= self._limit and at > -inf, answer
+        return now - at <= self._max_age and at > -inf, answer

@@ -13,7 +13,7 @@ import pytest
 
 from meshlib.errors import DeadlineExceeded
 from meshlib.pipeline import Pipeline
-from meshlib.policies.cache.collapse import _Line, collapse
+from meshlib.policies.cache.collapse import _OpenBatches, collapse
 from meshlib.policies.cache.request_cache import RequestCache, SingleFlight, request_scope
 from meshlib.policies.deadline.deadline import deadline
 from meshlib.policies.deadline.timeout import Timeout
@@ -75,7 +75,7 @@ async def test_equal_calls_that_overlap_are_one() -> None:
 
 
 @pytest.mark.anyio
-async def test_all_who_wait_hear_the_error() -> None:
+async def test_every_waiting_caller_gets_the_error() -> None:
     clock = ManualClock()
     work = Work(clock, OSError("down"))
     results = await gather(Pipeline(SingleFlight(), runtime=clock)(work.__call__), 1, 1, 1)
@@ -83,7 +83,7 @@ async def test_all_who_wait_hear_the_error() -> None:
 
 
 @pytest.mark.anyio
-async def test_if_the_one_who_runs_it_is_cancelled_another_begins_again() -> None:
+async def test_if_the_running_caller_is_cancelled_another_runs_it_again() -> None:
     clock = ManualClock()
     work = Work(clock)
     call = Pipeline(SingleFlight(), runtime=clock)(work.__call__)
@@ -109,7 +109,7 @@ async def test_if_the_one_who_runs_it_is_cancelled_another_begins_again() -> Non
 
 
 @pytest.mark.anyio
-async def test_who_waits_and_is_cancelled_touches_nobody_else() -> None:
+async def test_a_cancelled_waiting_caller_leaves_alone() -> None:
     clock = ManualClock()
     work = Work(clock)
     call = Pipeline(SingleFlight(), runtime=clock)(work.__call__)
@@ -204,7 +204,7 @@ async def test_an_error_is_not_remembered_by_a_guarded_function() -> None:
 
 
 @pytest.mark.parametrize("policy", [SingleFlight(), RequestCache()])
-def test_an_error_that_nobody_else_waits_for_goes_without_the_garbage_collector(policy: Any) -> None:
+def test_an_error_without_waiting_callers_is_freed_without_the_garbage_collector(policy: Any) -> None:
     @policy
     def work() -> None:
         raise Lost
@@ -309,7 +309,7 @@ async def test_a_full_batch_goes_at_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_everybody_in_a_failing_batch_hears_the_error() -> None:
+async def test_every_caller_of_a_failing_batch_gets_the_error() -> None:
     clock = ManualClock()
 
     @collapse(runtime=clock)
@@ -434,7 +434,7 @@ async def test_an_async_caller_waits_no_longer_than_its_deadline_and_the_others_
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("shared", ["collapse", "single flight"])
-async def test_the_short_deadline_of_the_one_who_runs_it_is_not_the_others(shared: str) -> None:
+async def test_the_short_deadline_of_the_running_caller_is_not_that_of_the_others(shared: str) -> None:
     clock, runs, results = ManualClock(), list[int](), list[Any]()
 
     @Pipeline(Timeout(30.0), runtime=clock)
@@ -464,13 +464,13 @@ async def test_the_short_deadline_of_the_one_who_runs_it_is_not_the_others(share
     assert sorted(map(str, results)) == ["7", "late"]
 
 
-def test_a_thread_that_leads_a_batch_goes_away_at_its_deadline() -> None:
+def test_a_thread_that_runs_a_batch_ends_at_its_deadline() -> None:
     with deadline(0.01), pytest.raises(DeadlineExceeded) as caught:
         collapse(within=60.0)(lambda ids: ids)(1)
     assert not caught.value.sent
 
 
-def test_a_thread_that_goes_away_leaves_the_batch_to_the_others() -> None:
+def test_a_thread_at_its_deadline_leaves_the_batch_to_the_others() -> None:
     first, results = Barrier(2), list[Any]()
 
     @collapse(within=0.5)
@@ -541,14 +541,14 @@ async def test_methods_are_gathered_for_each_object_apart() -> None:
     assert ours.read(3) == "ours 3"
 
 
-def test_a_batch_that_everybody_left_is_not_kept() -> None:
-    line: _Line[int, int] = _Line(100, 60.0)
+def test_a_batch_without_callers_is_not_kept() -> None:
+    batches: _OpenBatches[int, int] = _OpenBatches(100, 60.0)
     owner = (object(),)
-    batch = line.join(owner, 1, 0.0)
-    assert line.join(owner, 2, 0.0) is batch
-    line.leave(batch)
-    assert line.join(owner, 3, 0.0) is batch
+    batch = batches.join(owner, 1, 0.0)
+    assert batches.join(owner, 2, 0.0) is batch
+    batches.leave(batch)
+    assert batches.join(owner, 3, 0.0) is batch
     for _ in range(2):
-        line.leave(batch)
-    assert not line._open
-    assert line.join(owner, 4, 0.0).items == {4: 0}
+        batches.leave(batch)
+    assert not batches._open
+    assert batches.join(owner, 4, 0.0).items == {4: 0}

@@ -131,7 +131,7 @@ async def test_a_hanging_server_opens_the_breaker_of_a_decorator_beneath() -> No
 
 
 @pytest.mark.anyio
-async def test_a_caller_who_leaves_in_time_is_no_evidence() -> None:
+async def test_a_cancellation_before_the_deadline_is_no_evidence() -> None:
     breaker = CircuitBreaker(name="users", consecutive_failures=1)
 
     @Pipeline(Timeout(60.0), breaker)
@@ -144,7 +144,7 @@ async def test_a_caller_who_leaves_in_time_is_no_evidence() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_step_that_keeps_its_deadline_itself_is_told_and_not_cancelled() -> None:
+async def test_a_step_that_keeps_its_deadline_itself_is_not_cancelled() -> None:
     clock, seen = ManualClock(), list[float]()
 
     async def transport(call: Call) -> str:
@@ -239,7 +239,7 @@ def test_a_transports_own_timeout_becomes_ours_when_time_is_over() -> None:
         call(0.5)
 
 
-def test_hung_sync_calls_leave_no_thread_and_starve_nobody() -> None:
+def test_hung_sync_calls_leave_no_thread_and_starve_no_caller() -> None:
     clock, before, release, late = ManualClock(), threading.active_count(), threading.Event(), list[str]()
 
     @Pipeline(Fallback(lambda error: late.append(error.by)), Timeout(1.0), runtime=clock)

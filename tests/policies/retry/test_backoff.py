@@ -44,7 +44,7 @@ def test_equal_jittered_waits_out_its_last_step_below_the_maximum() -> None:
     assert first(6, backoff.equal_jittered(5.0, 50.0, lambda: 0.0)) == [5.0, 5.0, 10.0, 20.0, 40.0, 50.0]
 
 
-def test_equal_jittered_is_half_sure_and_ends_in_the_maximum() -> None:
+def test_equal_jittered_is_half_fixed_and_ends_at_the_maximum() -> None:
     assert first(6, backoff.equal_jittered(5.0, 50.0, half)) == [5.0, 7.5, 15.0, 30.0, 50.0, 50.0]
     assert first(3, backoff.equal_jittered(5.0, 5.0, half)) == [5.0, 5.0, 5.0]
 
@@ -110,7 +110,7 @@ def test_a_spread_wait_moves_by_its_share_and_never_below_nothing() -> None:
     assert next(backoff.spread_waits(backoff.constant_waits(1.0), lambda: 0.0, 0.0, 4.0)) == 0.0
 
 
-def test_a_recipe_takes_the_dice_or_throws_its_own() -> None:
+def test_a_recipe_takes_a_random_source_or_uses_its_own() -> None:
     assert first(3, recipes.equal_jitter(5.0, 300.0)(half)) == [5.0, 7.5, 15.0]
     assert first(1, recipes.equal_jitter(5.0, 300.0)()) == [5.0]
 

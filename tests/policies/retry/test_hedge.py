@@ -115,7 +115,7 @@ async def test_if_all_fail_the_outcome_is_that_of_the_first(run: Runtime) -> Non
 
 
 @pytest.mark.parametrize("last", [0, 1])
-async def test_if_all_fail_the_outcome_may_be_that_of_whoever_ended_last(run: Runtime, last: int) -> None:
+async def test_if_all_fail_the_outcome_may_be_that_of_the_last_to_end(run: Runtime, last: int) -> None:
     begun, gone = itertools.count(), [anyio.Event(), anyio.Event()]
     both = anyio.Event()
 
@@ -287,7 +287,7 @@ def test_a_sync_function_cannot_be_hedged() -> None:
         Pipeline(Hedge())(lambda: 1)
 
 
-def learnt(load: float, *latencies: float) -> float:
+def estimated(load: float, *latencies: float) -> float:
     hedge = Hedge(max_extra_load=load)
     assert hedge.hedge_after(0.0) == inf
     for seconds in latencies:
@@ -296,25 +296,25 @@ def learnt(load: float, *latencies: float) -> float:
     return hedge.hedge_after(3.0)
 
 
-def test_what_is_learnt_and_how_often_can_be_said() -> None:
+def test_the_estimate_and_its_refresh_are_settings_of_the_percentile() -> None:
     hedge = Hedge(max_extra_load=0.5, percentile=Percentile(window=3.0, refresh=1.0, minimum_calls=1))
     assert hedge.hedge_after(0.0) == inf
     hedge.record(0.2, 0.0)
     assert hedge.hedge_after(1.0) == 0.2
-    assert hedge.hedge_after(4.0) == inf, "forgotten"
+    assert hedge.hedge_after(4.0) == inf, "the window has passed"
 
 
-def test_the_delay_is_learnt_as_in_finagle() -> None:
+def test_the_delay_is_estimated_as_in_finagle() -> None:
     mostly_quick = [0.05] * 90 + [0.1] * 10
-    assert learnt(0.01, *mostly_quick) == 0.1
-    assert learnt(0.1, *mostly_quick) == 0.05
-    assert learnt(0.1, *[0.001] * 8, *[0.01] * 2) == 0.01  # tower's test: p90 of eight 1 ms and two 10 ms
-    assert learnt(0.05, *[0.0002] * 50) == 0.001, "at least the minimum"
-    assert learnt(0.05, *[5.0] * 50) == inf, "too slow to be worth it"
-    assert learnt(0.05, *[0.05] * 9) == inf, "too few calls"
+    assert estimated(0.01, *mostly_quick) == 0.1
+    assert estimated(0.1, *mostly_quick) == 0.05
+    assert estimated(0.1, *[0.001] * 8, *[0.01] * 2) == 0.01  # tower's test: p90 of eight 1 ms and two 10 ms
+    assert estimated(0.05, *[0.0002] * 50) == 0.001, "at least the minimum"
+    assert estimated(0.05, *[5.0] * 50) == inf, "too slow to be worth it"
+    assert estimated(0.05, *[0.05] * 9) == inf, "too few calls"
 
 
-async def test_a_bad_answer_teaches_nothing_about_latency() -> None:
+async def test_a_failure_is_not_counted_into_the_latency() -> None:
     clock = ManualClock()
     hedge = Hedge(max_extra_load=0.5, percentile=Percentile(minimum_calls=1))
     answers = [(0.1, "good")] * 5 + [(0.001, "bad")] * 20
@@ -354,7 +354,7 @@ def test_nonsense_is_refused(options: dict[str, Any]) -> None:
         Hedge(**options)
 
 
-async def test_a_judge_that_raises_ends_the_race_with_its_error(run: Runtime) -> None:
+async def test_a_classifier_that_raises_ends_the_race_with_its_error(run: Runtime) -> None:
     def broken(call: Call, result: object, error: BaseException | None) -> Verdict:
         raise LookupError("the judge")
 

@@ -126,7 +126,7 @@ def test_no_cancellation_is_tried_again(error: type[BaseException]) -> None:
     assert script.calls == 1
 
 
-def test_what_may_not_be_sent_twice_is_not() -> None:
+def test_a_call_that_is_not_replayable_is_not_retried() -> None:
     script = Script(OSError())
     with pytest.raises(OSError) as error:
         Pipeline(Retry(3, on=Exception), runtime=ManualClock()).over(script)(Call("POST", replayable=False))
@@ -265,7 +265,7 @@ def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
     ("asked", "why"),
     [(61.0, "the server asks to wait 61 s (max_retry_after is 60 s)"), (-1.0, "the server asks not to come back")],
 )
-def test_rather_give_up_than_come_early(asked: float, why: str) -> None:
+def test_it_gives_up_rather_than_come_early(asked: float, why: str) -> None:
     clock = ManualClock()
     with pytest.raises(Asked) as error:
         run(Retry(3, on=Exception), Script(Asked(asked)), clock)
@@ -329,13 +329,13 @@ def test_a_budget_of_retries_in_flight_returns_to_zero(last: Any) -> None:
     assert (budget.calls, budget.retries) == (0, 0)
 
 
-def test_a_budget_of_tokens_hears_every_attempt() -> None:
+def test_a_token_budget_records_every_attempt() -> None:
     budget = TokenBudget(10, ratio=0.5)
     run(Retry(4, on=Exception, budget=budget), Script(OSError(), OSError(), "ok"), ManualClock())
     assert budget.tokens == 8.5
 
 
-def test_events_tell_each_retry_and_the_end() -> None:
+def test_each_retry_and_the_end_emit_an_event() -> None:
     retry, heard = Retry(2, on=Exception, backoff=0.1, name="users"), list[Event]()
     retry.subscribe(heard.append)
     with pytest.raises(OSError):
@@ -410,7 +410,7 @@ def test_tenacitys_clock_is_ours() -> None:
         assert script.calls == 4
 
 
-def test_tenacity_may_judge_results() -> None:
+def test_a_retry_object_of_tenacity_may_judge_results() -> None:
     script = Script(None, None, 1)
     assert run(Retry(retry=tenacity.retry_if_result(lambda result: result is None)), script, ManualClock()) == 1
 

@@ -1,1 +1,1 @@
-"""One run for many callers: request cache, single flight, batches."""
+"""Shared runs: one run for many callers. Request cache, single flight, collapse."""

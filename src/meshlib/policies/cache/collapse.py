@@ -1,4 +1,4 @@
-"""Can many small calls become one large one? `@collapse` gathers what is asked at the same time into batches."""
+"""Collapse: gathers calls of one item that come at nearly the same time into one call of many."""
 
 from __future__ import annotations
 
@@ -51,73 +51,78 @@ class Collapse(Protocol):
 
 
 def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = SYSTEM) -> Collapse:
-    """Turn `load_users(ids)` into `load_user(id)`: calls of one are gathered, and answered by one call of many.
+    """Turn `load_users(ids)` into `load_user(id)`: calls of one item are gathered, and answered by one call of many.
 
-    A batch goes when it holds `max_batch` different items, or `within` seconds after its first (Hystrix: no bound,
-    10 ms). It gets a list without doubles and returns a mapping, or a sequence in the same order; an exception
-    in the place of an answer is raised to whoever asked for it. An item without an answer raises LookupError; an error
-    of the function goes to everybody in the batch. The first caller of a batch runs it, under its own deadline; if it
-    is cancelled, or its deadline passes, another takes over. Every caller goes away with `DeadlineExceeded` when its
-    own deadline passes. Items must be hashable. Works for async functions, for threads with sync ones, and for methods
-    (`load_users(self, ids)`), where each object has batches of its own.
+    A batch is called when it holds `max_batch` different items, or `within` seconds after its first item (Hystrix: no
+    bound, 10 ms). The function gets a list without duplicates and returns a mapping, or a sequence in the same order;
+    an exception in place of an answer is raised to the callers of that item. An item without an answer raises
+    LookupError; an error of the function is raised to every caller of the batch. The first caller runs the batch, under
+    its own deadline; if it is cancelled, or its deadline passes, another one takes over. Every caller ends with
+    `DeadlineExceeded` when its own deadline passes. Items must be hashable. Works for async functions, for threads with
+    sync ones, and for methods (`load_users(self, ids)`), where each object has its own batches. Raises ValueError for
+    values out of range.
     """
     checks.count("max_batch", max_batch)
     checks.seconds("within", within, zero=True)
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         check_function(fn)
-        line: _Line[Any, Any] = _Line(max_batch, within)
+        batches: _OpenBatches[Any, Any] = _OpenBatches(max_batch, within)
         name = getattr(fn, "__name__", "collapse")
         if is_coroutine_function(fn):
 
-            async def lead_async(batch: _Batch[Any, Any]) -> Any:
+            async def run_async(batch: _Batch[Any, Any]) -> Any:
                 if not batch.closed:
                     batch.filled = parking = task_parking()
-                    if not line.full(batch):
+                    if not batches.full(batch):
                         try:
                             await runtime.until(batch.due, parking.wait())
                         except Expired:
                             pass
-                    line.close(batch)
+                    batches.close(batch)
                 return await fn(*batch.owner, list(batch.items))
 
             @functools.wraps(fn)
-            async def one_async(*asked: Any) -> Any:
-                owner, item = asked[:-1], asked[-1]
+            async def one_async(*args: Any) -> Any:
+                owner, item = args[:-1], args[-1]
                 start, due = runtime.now(), deadline.current()
                 if start >= due:
                     raise DeadlineExceeded(name, sent=False)
-                batch = line.join(owner, item, start)
+                batch = batches.join(owner, item, start)
                 try:
-                    shared = share_async(batch.flight, False, lead_async, batch, due, runtime)
+                    shared = share_async(batch.flight, False, run_async, batch, due, runtime)
                     answers = await (shared if due == inf else runtime.until(due, shared))
                 except Expired as error:
                     raise DeadlineExceeded(name, sent=batch.closed) from error
                 finally:
-                    line.leave(batch)
+                    batches.leave(batch)
                 return batch.answer(answers, item)
 
             return one_async
 
-        def lead(batch: _Batch[Any, Any], due: float) -> Any:
+        def run(batch: _Batch[Any, Any], due: float) -> Any:
             if not batch.closed:
                 batch.filled = parking = ThreadParking()
-                if not line.full(batch) and not parking.wait(min(batch.due, due) - runtime.now()) and due < batch.due:
+                if (
+                    not batches.full(batch)
+                    and not parking.wait(min(batch.due, due) - runtime.now())
+                    and due < batch.due
+                ):
                     raise DeadlineExceeded(name, sent=False)
-                line.close(batch)
+                batches.close(batch)
             return fn(*batch.owner, list(batch.items))
 
         @functools.wraps(fn)
-        def one(*asked: Any) -> Any:
-            owner, item = asked[:-1], asked[-1]
+        def one(*args: Any) -> Any:
+            owner, item = args[:-1], args[-1]
             start, due = runtime.now(), deadline.current()
             if start >= due:
                 raise DeadlineExceeded(name, sent=False)
-            batch = line.join(owner, item, start)
+            batch = batches.join(owner, item, start)
             try:
-                answers = share(batch.flight, False, lambda batch: lead(batch, due), batch, due, runtime, name)
+                answers = share(batch.flight, False, lambda batch: run(batch, due), batch, due, runtime, name)
             finally:
-                line.leave(batch)
+                batches.leave(batch)
             if due < inf and runtime.now() >= due:
                 raise DeadlineExceeded(name)
             return batch.answer(answers, item)
@@ -128,7 +133,7 @@ def collapse(*, max_batch: int = 100, within: float = 0.01, runtime: Runtime = S
 
 
 class _Batch(Generic[K, V]):
-    """What is asked together: `items` in the order in which they came; `owner` has the object of a method, if any."""
+    """The items of one call, in the order in which they came; `owner` has the object of a method, if any."""
 
     __slots__ = ("callers", "closed", "due", "filled", "flight", "items", "owner")
 
@@ -138,11 +143,13 @@ class _Batch(Generic[K, V]):
         self.items: dict[K, int] = {}
         self.callers = 0
         self.closed = False
-        self.filled: Parking | None = None  # whom to wake when it is full before its time
+        self.filled: Parking | None = None  # wakes the caller that runs it, when it is full before its time
         self.flight: Flight[Mapping[K, V] | Sequence[V]] = Flight()
 
     def answer(self, answers: Mapping[K, V] | Sequence[V], item: K) -> V:
-        if not isinstance(answers, list) and isinstance(answers, Mapping):  # the second question costs ten times more
+        if not isinstance(answers, list) and isinstance(
+            answers, Mapping
+        ):  # the check for a mapping costs ten times more
             if item not in answers:
                 raise LookupError(f"the batch has no answer for {item!r}")
             found = answers[item]
@@ -155,8 +162,8 @@ class _Batch(Generic[K, V]):
         return found
 
 
-class _Line(Generic[K, V]):
-    """Where callers queue up for the batch that is open: one for each object, told apart by identity."""
+class _OpenBatches(Generic[K, V]):
+    """The batches that still take items: one for each object, which is identified by its `id`."""
 
     __slots__ = ("_lock", "_max", "_open", "_within")
 
@@ -167,16 +174,16 @@ class _Line(Generic[K, V]):
         self._lock = Lock()
 
     def join(self, owner: tuple[Any, ...], item: K, now: float) -> _Batch[K, V]:
-        place = tuple(map(id, owner)) if owner else owner
+        key = tuple(map(id, owner)) if owner else owner
         with self._lock:
-            batch = self._open.get(place)
+            batch = self._open.get(key)
             if batch is None:
-                batch = self._open[place] = _Batch(owner, now + self._within)
+                batch = self._open[key] = _Batch(owner, now + self._within)
             items = batch.items
             items.setdefault(item, len(items))
             batch.callers += 1
             if len(items) >= self._max:
-                self._shut(batch)
+                self._close(batch)
                 if batch.filled is not None:
                     batch.filled.wake()
             return batch
@@ -184,8 +191,8 @@ class _Line(Generic[K, V]):
     def leave(self, batch: _Batch[K, V]) -> None:
         with self._lock:
             batch.callers -= 1
-            if batch.callers == 0:  # perhaps all who were in it have been cancelled, and nobody has closed it
-                self._shut(batch)
+            if batch.callers == 0:  # all its callers may have been cancelled before it was closed
+                self._close(batch)
 
     def full(self, batch: _Batch[K, V]) -> bool:
         with self._lock:
@@ -193,10 +200,10 @@ class _Line(Generic[K, V]):
 
     def close(self, batch: _Batch[K, V]) -> None:
         with self._lock:
-            self._shut(batch)
+            self._close(batch)
 
-    def _shut(self, batch: _Batch[K, V]) -> None:
+    def _close(self, batch: _Batch[K, V]) -> None:
         batch.closed = True
-        place = tuple(map(id, batch.owner))
-        if self._open.get(place) is batch:
-            del self._open[place]
+        key = tuple(map(id, batch.owner))
+        if self._open.get(key) is batch:
+            del self._open[key]

@@ -1,7 +1,7 @@
-"""One run that several callers wait for: who runs it, who waits, and who takes over when the runner is cancelled.
+"""Flight: one run that several callers share. One runs it, the others wait; if it is cancelled, another takes over.
 
-The runner does it in its own task or thread, so nothing runs in the background and nothing is left behind. A caller who
-is cancelled takes only itself away. Callers may be in different threads and event loops.
+The runner uses its own task or thread, so nothing runs in the background and nothing is left behind. A caller that is
+cancelled leaves alone. Callers may be in different threads and event loops.
 """
 
 from __future__ import annotations
@@ -19,50 +19,50 @@ R = TypeVar("R")
 
 
 class Flight(Generic[R]):
-    """`outcome` is None until somebody has finished the run. Who makes one that is `led` is its first member and runs.
+    """`outcome` is None until the run has ended. With `running`, its maker is the first member and runs it.
 
-    `members` are those who run it or wait for it. An error that nobody waits for is not kept: it knows the frames that
-    know the flight, and only the garbage collector would part them.
+    `members` counts the callers that run it or wait for it. An error that no member waits for is not kept: its frames
+    refer to the flight, and only the garbage collector would break that cycle.
     """
 
-    __slots__ = ("_led", "_lock", "_waiting", "members", "outcome")
+    __slots__ = ("_lock", "_running", "_waiting", "members", "outcome")
 
-    def __init__(self, led: bool = False) -> None:
+    def __init__(self, running: bool = False) -> None:
         self._lock = Lock()
-        self._led = led
+        self._running = running
         self._waiting: list[Parking] = []
-        self.members = 1 if led else 0
+        self.members = 1 if running else 0
         self.outcome: tuple[R | None, Exception | None] | None = None
 
     def join(self) -> bool:
-        """Become a member. True: the run is yours, follow with `end`."""
+        """Become a member. True: the caller runs it, and calls `end` afterwards."""
         with self._lock:
             self.members += 1
-            return self._lead()
+            return self._try_run()
 
     def leave(self) -> None:
         with self._lock:
             self.members -= 1
 
-    def lead(self) -> bool:
-        """For members. True: the run is yours, follow with `end`."""
+    def try_run(self) -> bool:
+        """For members. True: the caller runs it, and calls `end` afterwards."""
         with self._lock:
-            return self._lead()
+            return self._try_run()
 
     def wait(self, parking: Parking) -> bool:
-        """True: somebody else is at it, and wakes `parking` at the end. False: look again."""
+        """True: another member runs it, and wakes `parking` at the end. False: look again."""
         with self._lock:
-            if not self._led:
+            if not self._running:
                 return False
             self._waiting.append(parking)
             return True
 
-    def end(self, result: R | None, error: Exception | None, told: bool = True) -> None:
-        """The run is over, and its runner gone; unless it is `told`, one of those who wait begins it again."""
+    def end(self, result: R | None, error: Exception | None, shared: bool = True) -> None:
+        """The run has ended, and its runner leaves; unless the outcome is `shared`, a waiting member runs it again."""
         with self._lock:
-            self._led = False
+            self._running = False
             self.members -= 1
-            if told and (error is None or self.members):
+            if shared and (error is None or self.members):
                 self.outcome = result, error
             waiting = self._waiting
             if waiting:
@@ -77,79 +77,77 @@ class Flight(Generic[R]):
             raise error
         return result  # type: ignore[return-value]
 
-    def _lead(self) -> bool:
-        if self._led or self.outcome is not None:
+    def _try_run(self) -> bool:
+        if self._running or self.outcome is not None:
             return False
-        self._led = True
+        self._running = True
         return True
 
 
 async def share_async(
-    flight: Flight[R], leads: bool, work: Callable[[A], Coroutine[Any, Any, R]], about: A, deadline: float, run: Runtime
+    flight: Flight[R], runs: bool, work: Callable[[A], Coroutine[Any, Any, R]], arg: A, deadline: float, run: Runtime
 ) -> R:
-    """The result of `work(about)`, which is run once for all who share the flight, at first by who `leads`.
+    """The result of `work(arg)`, which runs once for all members; `runs`: the caller made the flight and runs it.
 
-    Whoever calls keeps the `deadline`.
+    The caller itself ends by the `deadline`.
     """
-    if not leads and not flight.join() and not await _turn_async(flight):
+    if not runs and not flight.join() and not await _turn_async(flight):
         return flight.result()
     try:
-        result = await work(about)
+        result = await work(arg)
     except BaseException as error:
-        flight.end(None, *_for_all(error, deadline, run))
+        flight.end(None, *_shared_error(error, deadline, run))
         raise
     flight.end(result, None)
     return result
 
 
-def share(
-    flight: Flight[R], leads: bool, work: Callable[[A], R], about: A, deadline: float, run: Runtime, by: str
-) -> R:
-    """The same for threads. Who waits past its `deadline` goes away with `DeadlineExceeded`, told by `by`."""
-    if not leads and not flight.join() and not _turn(flight, deadline, run, by):
+def share(flight: Flight[R], runs: bool, work: Callable[[A], R], arg: A, deadline: float, run: Runtime, by: str) -> R:
+    """The same for threads. A member that waits past its `deadline` gets `DeadlineExceeded` of the policy `by`."""
+    if not runs and not flight.join() and not _turn(flight, deadline, run, by):
         return flight.result()
     try:
-        result = work(about)
+        result = work(arg)
     except BaseException as error:
-        flight.end(None, *_for_all(error, deadline, run))
+        flight.end(None, *_shared_error(error, deadline, run))
         raise
     flight.end(result, None)
     return result
 
 
 async def _turn_async(flight: Flight[R]) -> bool:
-    """Wait as a member. True: the run is yours. False: it is over, and you are no member any more."""
-    leads = False
+    """Wait as a member. True: the caller runs it. False: it has ended, and the caller has left."""
+    runs = False
     try:
-        while flight.outcome is None and not leads:
+        while flight.outcome is None and not runs:
             parking = task_parking()
             if flight.wait(parking):
                 await parking.wait()
-            leads = flight.outcome is None and flight.lead()
+            runs = flight.outcome is None and flight.try_run()
     finally:
-        if not leads:
+        if not runs:
             flight.leave()
-    return leads
+    return runs
 
 
 def _turn(flight: Flight[R], deadline: float, run: Runtime, by: str) -> bool:
-    leads = False
+    runs = False
     try:
-        while flight.outcome is None and not leads:
+        while flight.outcome is None and not runs:
             parking = ThreadParking()
             if flight.wait(parking) and not parking.wait(deadline - run.now()):
-                raise DeadlineExceeded(by)  # somebody else has sent it meanwhile, perhaps
-            leads = flight.outcome is None and flight.lead()
+                raise DeadlineExceeded(by)  # another member may have sent it
+            runs = flight.outcome is None and flight.try_run()
     finally:
-        if not leads:
+        if not runs:
             flight.leave()
-    return leads
+    return runs
 
 
-def _for_all(error: BaseException, deadline: float, run: Runtime) -> tuple[Exception | None, bool]:
-    """What the others are told of it, and whether they are. Cancelled, or in less time than they have: they are not.
+def _shared_error(error: BaseException, deadline: float, run: Runtime) -> tuple[Exception | None, bool]:
+    """The error for the other members, and whether it is shared. A cancellation and a deadline of the runner are not.
 
-    A timer may ring up to two milliseconds early (uvloop's do).
+    A timer may fire up to two milliseconds early (uvloop's do).
     """
     if not isinstance(error, Exception) or (isinstance(error, TimeoutError) and run.now() >= deadline - 0.002):
         return None, False

@@ -1,4 +1,4 @@
-"""Has this been asked already? Within one request: a scope remembers. At the same moment: equal calls share one run."""
+"""Request cache and single flight: equal calls share one run, within one request or at the same time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCOPE: ContextVar[dict[Hashable, Flight[Any]] | None] = ContextVar("meshlib.req
 class request_scope:
     """`with meshlib.request_scope():` inside, functions under a `RequestCache` run once for equal arguments.
 
-    One scope is one request of a server, one job, one page; child tasks share it. What was remembered goes with it.
+    One scope is one request of a server, one job, one page; child tasks share it. The results are dropped at its end.
     A scope within a scope begins empty.
     """
 
@@ -37,85 +37,85 @@ class request_scope:
         try:
             _SCOPE.reset(self._token)
         except ValueError:
-            pass  # left from another context (a generator that is closed elsewhere): nothing to end here
+            pass  # left in another context (a generator that is closed elsewhere): nothing to end here
 
 
-class _Shares(CallPolicy):
-    """Equal calls share one run. What equal means is said by `key(*args, **kwargs)`; default: all arguments."""
+class _SharedRuns(CallPolicy):
+    """Equal calls share one run. Equal are calls of equal `key(*args, **kwargs)`; default: all arguments."""
 
     shares = True
-    remembers: ClassVar[bool] = False  # whether a good outcome stays when the run is over
+    keeps_results: ClassVar[bool] = False  # whether a result is kept after the run
 
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
         self.key = checks.function("key", key, "the arguments")
 
-    # One policy may guard many functions, and their calls are never equal: hence `step` in the place.
+    # One policy may guard many functions, and their calls are never equal: hence `step` in the key.
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        key, own, remembers = self.key, dict[Hashable, Flight[R]](), self.remembers
+        key, own, keeps = self.key, dict[Hashable, Flight[R]](), self.keeps_results
 
         def shared(call: Call) -> R:
             flights = self._flights(own)
             if flights is None:
                 return step(call)
-            place = step, call_key(call, key)
-            flight = flights.get(place)
+            same = step, call_key(call, key)
+            flight = flights.get(same)
             if flight is None:
-                new: Flight[R] = Flight(led=True)
-                flight = flights.setdefault(place, new)
-                leads = flight is new
-            elif remembers and flight.outcome is not None and flight.outcome[1] is None:
+                new: Flight[R] = Flight(running=True)
+                flight = flights.setdefault(same, new)
+                runs = flight is new
+            elif keeps and flight.outcome is not None and flight.outcome[1] is None:
                 return cast(R, flight.outcome[0])
             else:
-                leads = False
+                runs = False
             try:
-                return share(flight, leads, step, call, call.deadline, run, self.name)
+                return share(flight, runs, step, call, call.deadline, run, self.name)
             finally:
-                self._landed(flights, place, flight)
+                self._drop(flights, same, flight)
 
         return shared
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        key, own, remembers = self.key, dict[Hashable, Flight[R]](), self.remembers
+        key, own, keeps = self.key, dict[Hashable, Flight[R]](), self.keeps_results
 
         async def shared(call: Call) -> R:
             flights = self._flights(own)
             if flights is None:
                 return await step(call)
-            place = step, call_key(call, key)
-            flight = flights.get(place)
+            same = step, call_key(call, key)
+            flight = flights.get(same)
             if flight is None:
-                new: Flight[R] = Flight(led=True)
-                flight = flights.setdefault(place, new)
-                leads = flight is new
-            elif remembers and flight.outcome is not None and flight.outcome[1] is None:
+                new: Flight[R] = Flight(running=True)
+                flight = flights.setdefault(same, new)
+                runs = flight is new
+            elif keeps and flight.outcome is not None and flight.outcome[1] is None:
                 return cast(R, flight.outcome[0])
             else:
-                leads = False
+                runs = False
             try:
-                return await share_async(flight, leads, step, call, call.deadline, run)
+                return await share_async(flight, runs, step, call, call.deadline, run)
             finally:
-                self._landed(flights, place, flight)
+                self._drop(flights, same, flight)
 
         return shared
 
-    def _landed(self, flights: dict[Hashable, Flight[Any]], place: Hashable, flight: Flight[Any]) -> None:
-        """Forget the flight once it is over, or nobody is in it any more."""
+    def _drop(self, flights: dict[Hashable, Flight[Any]], same: Hashable, flight: Flight[Any]) -> None:
+        """Remove the flight once it has ended, or has no members left."""
         outcome = flight.outcome
-        forgets = flight.members == 0 if outcome is None else not self.remembers or outcome[1] is not None
-        if forgets and flights.get(place) is flight:
-            flights.pop(place, None)
+        ended = flight.members == 0 if outcome is None else not self.keeps_results or outcome[1] is not None
+        if ended and flights.get(same) is flight:
+            flights.pop(same, None)
 
     def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
         return own
 
 
-class SingleFlight(_Shares):
+class SingleFlight(_SharedRuns):
     """Equal calls that overlap are one call: the first runs, the others wait for its result (or its error).
 
-    If the one who runs it is cancelled, one of those who wait begins again; their own cancellations touch nobody else.
-    After Go's singleflight; Hystrix has it within its collapser. Results are shared, so do not change them.
-    Raises ValueError for values without sense.
+    If the caller that runs it is cancelled, a waiting one runs it again; a waiting caller that is cancelled leaves
+    alone. After Go's singleflight; Hystrix has it within its collapser. Results are shared, so do not change them.
+    Raises ValueError for values out of range.
     """
 
     def __init__(
@@ -124,13 +124,13 @@ class SingleFlight(_Shares):
         super().__init__(key=key, name=name, runtime=runtime)
 
 
-class RequestCache(_Shares):
-    """Within a `request_scope`, equal calls run once, overlapping or not; errors are not remembered. Outside: no cache.
+class RequestCache(_SharedRuns):
+    """Within a `request_scope`, equal calls run once, overlapping or not; errors are not kept. Outside: no cache.
 
-    After Hystrix's request cache (which remembers errors too). Raises ValueError for values without sense.
+    After Hystrix's request cache (which keeps errors too). Raises ValueError for values out of range.
     """
 
-    remembers = True
+    keeps_results = True
 
     def __init__(
         self, *, key: Callable[..., Hashable] | None = None, name: str = "request cache", runtime: Runtime = SYSTEM
@@ -138,7 +138,7 @@ class RequestCache(_Shares):
         super().__init__(key=key, name=name, runtime=runtime)
 
     def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
-        # What is remembered is given before anything is packed into a `Call`. A deadline, or a key, goes the whole way.
+        # A kept result is returned before a `Call` is made. With a deadline, or a key, the full way is taken.
         if inner or self.key is not None:
             return super().guard(fn, run, classify, inner=inner)
         steps: list[Callable[[Call], Any]] = []
@@ -154,7 +154,7 @@ class RequestCache(_Shares):
         slow: Any = pack(fn, over, over_async)
         step, scope, due = steps[0], _SCOPE.get, deadline.current
 
-        def known(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        def kept(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
             flights = scope()
             if not flights or due() < inf:
                 return None
@@ -166,14 +166,14 @@ class RequestCache(_Shares):
 
             @functools.wraps(fn)
             async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-                outcome = known(args, kwargs)
+                outcome = kept(args, kwargs)
                 return outcome[0] if outcome is not None and outcome[1] is None else await slow(*args, **kwargs)
 
             return cast("F", guarded_async)
 
         @functools.wraps(fn)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            outcome = known(args, kwargs)
+            outcome = kept(args, kwargs)
             return outcome[0] if outcome is not None and outcome[1] is None else slow(*args, **kwargs)
 
         return cast("F", guarded)

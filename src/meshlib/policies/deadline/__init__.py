@@ -1,1 +1,1 @@
-"""How long a call may take: timeouts, inherited deadlines, admission by deadline."""
+"""Deadlines: how long a call may take. Timeouts, inherited deadlines, admission by deadline."""

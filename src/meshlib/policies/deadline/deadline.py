@@ -1,7 +1,7 @@
-"""By when must all this be done? A deadline that everything inside it inherits.
+"""Deadline: the time by which everything inside it must end; nested calls inherit it.
 
-It travels in a contextvar, so child tasks have it by themselves; threads get it through `carry` (or through
-`asyncio.to_thread` and `anyio.to_thread.run_sync`, which copy the context). Deadlines only ever shorten.
+It is kept in a contextvar, so child tasks inherit it; threads get it through `carry` (or through `asyncio.to_thread`
+and `anyio.to_thread.run_sync`, which copy the context). A nested deadline can only shorten it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ reset: Callable[[Token[float]], None] = _DEADLINE.reset
 
 
 def leave(token: Token[float]) -> None:
-    """End what `enter` began. In another context (a generator that is closed elsewhere) there is nothing to end."""
+    """End what `enter` began. In another context (a generator that is closed elsewhere) it does nothing."""
     try:
         _DEADLINE.reset(token)
     except ValueError:
@@ -37,9 +37,9 @@ def leave(token: Token[float]) -> None:
 
 
 def remaining(*, runtime: Runtime = SYSTEM) -> float:
-    """The seconds that are left of the deadline in force here: never below 0, `inf` where there is none.
+    """The seconds left until the deadline in force here: never below 0, `inf` where there is none.
 
-    A sync call cannot be cancelled: give what remains to whatever can keep time itself, as in
+    A sync call cannot be cancelled: pass the rest to code with a timeout of its own, as in
     `socket.settimeout(meshlib.remaining())`.
     """
     return max(0.0, _DEADLINE.get() - runtime.now())
@@ -49,16 +49,16 @@ class deadline:
     """`with meshlib.deadline(2.0):` gives everything inside at most 2.0 seconds in all; nested ones only shorten.
 
     Mesh requests and calls guarded by a retry, a timeout or the like end by it with `DeadlineExceeded`; other code can
-    ask `remaining()`. It does not interrupt plain code, nor what is guarded by gates alone (a breaker, a bulkhead): put
-    that under a `Timeout`. Raises ValueError for seconds below 0 or NaN.
+    call `remaining()`. It does not interrupt plain code, nor functions guarded by gates alone (a breaker, a bulkhead):
+    use a `Timeout` for those. Raises ValueError for seconds below 0 or NaN.
     """
 
     __slots__ = ("_runtime", "_seconds", "_token", "at")
 
     def __init__(self, seconds: float, *, runtime: Runtime = SYSTEM) -> None:
-        # A number from 0 up that is a float already is right: the common case, at a tenth of the check's price.
-        right = type(seconds) is float and seconds >= 0.0
-        self._seconds = seconds if right else checks.seconds("seconds", seconds, zero=True, infinite=True)
+        # A float of at least 0 is valid: the common case, at a tenth of the cost of the check.
+        valid = type(seconds) is float and seconds >= 0.0
+        self._seconds = seconds if valid else checks.seconds("seconds", seconds, zero=True, infinite=True)
         self._runtime = runtime
         self.at = inf  # monotonic seconds, once entered
 

@@ -1,4 +1,4 @@
-"""Deadline admission: is it still worth doing? Work whose caller has stopped waiting is refused before it begins."""
+"""Deadline admission: rejects a call whose deadline has passed before its work begins."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .deadline import current
 
 
 class DeadlineAdmission(Gate):
-    """Refuses calls whose deadline has passed already, but never more than `most` of all over `window` seconds.
+    """Rejects calls whose deadline has passed, but at most the ratio `max_rejected` of all over `window` seconds.
 
-    The bound is there because a wrong clock or a wrong deadline must not refuse everything. Every call that is let
-    through deposits 1, every refusal costs 1 / `most`; deposits expire after `window` seconds. `dark=True` only counts.
-    After Finagle's DeadlineFilter: 10 s within 1 to 60 s, 0.2. Refuses with `DeadlineExceeded`, nothing was sent.
-    Raises ValueError for values without sense.
+    The bound is there because a wrong clock or a wrong deadline must not reject everything. Every admitted call
+    deposits 1, every rejection withdraws 1 / `max_rejected`; deposits expire after `window` seconds (1 to 60).
+    `only_count=True` rejects nothing. After Finagle's DeadlineFilter: 10 s, 0.2. Rejects with `DeadlineExceeded`;
+    nothing was sent. Raises ValueError for values out of range.
     """
 
     tier = "service"
@@ -39,15 +39,18 @@ class DeadlineAdmission(Gate):
         self.max_rejected = checks.ratio("max_rejected", max_rejected)
         self.window = checks.seconds("window", window)
         if not 1.0 <= self.window <= 60.0:
-            raise ValueError(f"window={window!r}: expected 1 to 60 seconds")
+            raise checks.refused("window", window, "seconds from 1 to 60")
         self.only_count = only_count
         self.exceeded = self.rejected = 0
         self._lock = Lock()
         self._balance = SlidingCounts(self.window, 10)
-        self._deposit, self._price = 1000, int(1000 / self.max_rejected)
+        self._deposit, self._cost = 1000, int(1000 / self.max_rejected)
 
     def enter(self, now: float, deadline: float | None = None) -> int:
-        """Admit a call that is to be answered by `deadline` (default: the one in force here), or `DeadlineExceeded`."""
+        """Admit a call with this `deadline` (in monotonic seconds; default: the one in force).
+
+        Raises DeadlineExceeded.
+        """
         deadline = current() if deadline is None else deadline
         with self._lock:
             late = deadline < now
@@ -64,13 +67,13 @@ class DeadlineAdmission(Gate):
 
     def _withdraw(self, now: float) -> bool:
         deposits, _ = self._balance.totals(now)
-        if deposits < self._price:
+        if deposits < self._cost:
             return False
-        self._balance.add(now, -self._price, 0)
+        self._balance.add(now, -self._cost, 0)
         return True
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
-        """Nothing: how a call ends does not matter."""
+        """Does nothing: the outcome of a call does not matter."""
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         def admitted(call: Call) -> R:
@@ -87,5 +90,5 @@ class DeadlineAdmission(Gate):
         return admitted
 
     def metrics(self) -> dict[str, Any]:
-        """`exceeded` calls came too late, `rejected` of them were refused: Finagle's counters."""
+        """`exceeded` calls came after their deadline, `rejected` of them were rejected: Finagle's counters."""
         return {"exceeded": self.exceeded, "rejected": self.rejected}

@@ -1,4 +1,4 @@
-"""Keeping a time: a step that is given so many seconds, or until the deadline of its call."""
+"""Deadline timer: ends a step after so many seconds, or at the deadline of its call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import deadline as _deadline
 
 
 def within(step: Step[R], run: Runtime, seconds: float, name: str) -> Step[R]:
-    """`step`, begun only if there is time left, and late answers turned into `DeadlineExceeded`."""
+    """`step`, begun only if time is left; a late answer becomes `DeadlineExceeded`."""
     now, enter, leave = run.now, _deadline.enter, _deadline.leave
 
     def timed(call: Call) -> R:
@@ -24,7 +24,7 @@ def within(step: Step[R], run: Runtime, seconds: float, name: str) -> Step[R]:
         token = enter(due)
         try:
             result = step(call.by(due))
-        except TimeoutError as error:  # perhaps a socket's, that was told what remained
+        except TimeoutError as error:  # perhaps of a socket whose timeout was `remaining()`
             if isinstance(error, DeadlineExceeded) or now() < due:
                 raise
             raise DeadlineExceeded(name, limit=limit) from error
@@ -42,8 +42,8 @@ def within_async(
 ) -> AsyncStep[R]:
     """`step`, cancelled after `seconds` or at the call's own deadline, whichever is first.
 
-    Unless `outermost`, somebody above keeps the call's deadline already: then only a shorter one needs a timer. Unless
-    `cancels`, the step keeps the deadline of its call itself, and is only told.
+    Unless `outermost`, a policy outside keeps the call's deadline already: then only a shorter one needs a timer.
+    Unless `cancels`, the step ends by the deadline of its call itself, and gets no timer.
     """
     now, until, enter, leave = run.now, run.until, _deadline.enter, _deadline.leave
 
@@ -70,7 +70,7 @@ def within_async(
 
 
 def bounded(step: Step[R], run: Runtime) -> Step[R]:
-    """Where no Timeout is outermost, a deadline from outside still ends the call; without one this costs a glance."""
+    """Where no Timeout is outermost, a deadline from outside still ends the call; without one this is a comparison."""
     kept = within(step, run, inf, "deadline")
 
     def bounded(call: Call) -> R:

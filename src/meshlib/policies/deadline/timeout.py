@@ -1,8 +1,8 @@
-"""How long may it take? A limit for the whole call, and one for each try.
+"""Timeout: a limit for the whole call, and one for each attempt.
 
-On asyncio and trio the work is cancelled when its time is over. A sync function cannot be cancelled: it is asked for
-nothing once the time is over, what remains is offered as `meshlib.remaining()` and as `Call.deadline` (our HTTP
-client makes its transport's own time-outs from it), and an answer that comes too late is not taken for one.
+On asyncio and trio the work is cancelled when its time is over. A sync function cannot be cancelled: it is not begun
+once the time is over, the rest of the time is available as `meshlib.remaining()` and `Call.deadline` (our HTTP client
+sets its transport's timeouts from it), and an answer that comes too late becomes `DeadlineExceeded`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .deadline_timer import within, within_async
 
 
 class Timeout(CallPolicy):
-    """At most `seconds` for the call with all its retries, and at most `per_try` for each of them; None: no limit.
+    """At most `seconds` for the call with all its attempts, at most `per_try` seconds for each; None: no limit.
 
-    Raises `DeadlineExceeded`. A shorter deadline from outside (`with meshlib.deadline(…)`, a caller's Timeout) is kept
-    too, and everything inside inherits ours. In a pipeline, `per_try` takes effect beneath the innermost Retry or
-    Hedge. The default of 30 s is Polly's (Hystrix and resilience4j: 1 s; Envoy: 15 s); total and per try are Finagle's
-    MethodBuilder. Raises ValueError for times without sense, or a `per_try` above the total.
+    Raises `DeadlineExceeded`. A shorter deadline from outside (`with meshlib.deadline(…)`, a caller's Timeout) applies
+    too, and everything inside inherits the shorter one. In a pipeline, `per_try` takes effect inside the innermost
+    Retry or Hedge. The default of 30 s is Polly's (Hystrix and resilience4j: 1 s; Envoy: 15 s); total and per try are
+    Finagle's MethodBuilder. Raises ValueError for values out of range, or a `per_try` above the total.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Timeout(CallPolicy):
         self.seconds = inf if seconds is None else checks.seconds("seconds", seconds, infinite=True)
         self.per_try = None if per_try is None else checks.seconds("per_try", per_try)
         if self.per_try is not None and self.per_try > self.seconds:
-            raise ValueError(f"per_try={per_try!r}: expected at most the total of {seconds!r} seconds")
+            raise checks.refused("per_try", per_try, f"at most seconds={seconds!r}")
 
     def short(self, classify: Classifier) -> bool:
         return self.per_try is None
 
     def guard(self, fn: F, run: Runtime, classify: Classifier, *, inner: bool = False) -> F:
-        # Alone there is one try, so `per_try` is the limit.
+        # Alone there is one attempt, so `per_try` is the limit.
         seconds = self.seconds if self.per_try is None else self.per_try
         slow = pack(
             fn,
@@ -56,7 +56,7 @@ class Timeout(CallPolicy):
         def late(error: TimeoutError | None, due: float) -> TimeoutError:
             own = error is not None and not isinstance(error, Expired)
             if error is not None and own and (isinstance(error, DeadlineExceeded) or run.now() < due):
-                return error  # perhaps a socket's, that was told what remained
+                return error  # perhaps of a socket whose timeout was `remaining()`
             exceeded = DeadlineExceeded(self.name, limit=seconds)
             exceeded.__cause__ = error
             return exceeded

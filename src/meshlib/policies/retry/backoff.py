@@ -1,8 +1,8 @@
-"""How long to wait before the next time? The usual answers, to be given to `Retry(backoff=…)` or to an accrual rule.
+"""Backoff recipes: the usual waits between attempts, for `Retry(backoff=…)` and the failure accrual.
 
-Each is a recipe: call it for the waits of one run, with the dice (`random`, uniform draws from [0, 1)) or without, and
-it makes an iterator of seconds: `equal_jitter(5.0, 300.0)(lambda: 0.5)`. A number is a constant wait, and any sequence
-of seconds is taken as it stands (when it is used up, the retry gives up, as in Finagle).
+A recipe is called for the waits of one run, with a random source (uniform draws from [0, 1)) or without, and returns an
+iterator of seconds: `equal_jitter(5.0, 300.0)(lambda: 0.5)`. A number is a constant wait, and any sequence of seconds
+is taken as it is (when it is used up, the retry gives up, as in Finagle). Public as `meshlib.backoff`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from . import backoff_schedules
 
 Random: TypeAlias = backoff_schedules.Random
 Waits: TypeAlias = Callable[[Random], Iterator[float]]
-_MOST = 10_000  # waits in a sequence: what is longer has no end
+_MAX_WAITS = 10_000  # in a sequence: a longer one is taken for an endless one
 
 
 class Recipe(Protocol):
-    """Makes the waits of one run, in seconds; without `random` it throws the system's dice."""
+    """Makes the waits of one run, in seconds; without `random` it uses the system's random source."""
 
     def __call__(self, random: Random = ..., /) -> Iterator[float]: ...
 
@@ -39,7 +39,7 @@ def linear(start: float, step: float, max_delay: float = inf) -> Recipe:
 
 
 def exponential(start: float, factor: float = 2.0, max_delay: float = inf) -> Recipe:
-    """start, start·factor, start·factor² …, at most `max_delay`. No jitter: who failed together comes back together."""
+    """start, start·factor, start·factor² …, at most `max_delay`. No jitter: calls that fail together retry together."""
     return _recipe(lambda random: backoff_schedules.exponential_waits(start, factor, max_delay))
 
 
@@ -54,7 +54,7 @@ def full_jitter(start: float, max_delay: float) -> Recipe:
 
 
 def equal_jitter(start: float, max_delay: float) -> Recipe:
-    """Half of each exponential wait is sure, the other half chance (Finagle's equalJittered)."""
+    """Half of each exponential wait is fixed, the other half random (Finagle's equalJittered)."""
     return _recipe(lambda random: backoff_schedules.equal_jittered(start, max_delay, random))
 
 
@@ -74,14 +74,14 @@ def tower(start: float, max_delay: float, jitter: float = 0.0) -> Recipe:
 
 
 def polly(delay: float = 2.0, max_delay: float = inf) -> Recipe:
-    """Polly's exponential waits with jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
+    """Polly's exponential waits with jitter: a smooth curve sampled at n + chance, so that waits never cluster."""
     return _recipe(lambda random: backoff_schedules.polly_exponential(delay, random, max_delay))
 
 
 def resilience4j(
     initial: float = 0.5, factor: float = 1.5, max_delay: float = inf, *, random_share: float = 0.0
 ) -> Recipe:
-    """resilience4j's exponential backoff, in whole milliseconds, at most `max_delay` whatever was drawn.
+    """resilience4j's exponential backoff, in whole milliseconds, at most `max_delay` after the jitter.
 
     `random_share` (0–1) is its randomizationFactor, 0.5 by its own default; with `factor=1` that is its ofRandomized.
     """
@@ -100,7 +100,7 @@ def resilience4j(
 def spread(
     waits: float | Iterable[float] | Waits, share: float = 0.25, *, seconds: float = 0.0, max_delay: float = inf
 ) -> Recipe:
-    """Each of `waits` moved up or down by chance: by at most `share` of itself and `seconds`; at most `max_delay`.
+    """Each of `waits` moved up or down at random: by at most `share` of itself and `seconds`; at most `max_delay`.
 
     A quarter is Polly's UseJitter for constant and linear waits; failsafe's jitter factor is `share`, its jitter
     `seconds`.
@@ -121,7 +121,7 @@ def take(waits: float | Iterable[float] | Waits, number: int) -> Recipe:
 
 
 def take_until(waits: float | Iterable[float] | Waits, total: float) -> Recipe:
-    """`waits` until together they have reached `total` seconds; the last may go beyond (Finagle's takeUntil)."""
+    """`waits` until their sum reaches `total` seconds; the last one may exceed it (Finagle's takeUntil)."""
     inner = recipe("waits", waits)
     return _recipe(lambda random: backoff_schedules.waits_until(inner(random), total))
 
@@ -133,15 +133,17 @@ def concat(*waits: float | Iterable[float] | Waits) -> Recipe:
 
 
 def recipe(field: str, value: float | Iterable[float] | Waits) -> Waits:
-    """What `backoff=` was given, as a recipe. Raises ValueError for what is none."""
+    """The argument `field` as a recipe. Raises ValueError for a value that is no backoff."""
     if callable(value):
         return value
     if isinstance(value, Iterable):
         waits = tuple(
-            checks.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(islice(value, _MOST + 1))
+            checks.seconds(f"{field}[{n}]", delay, zero=True) for n, delay in enumerate(islice(value, _MAX_WAITS + 1))
         )
-        if len(waits) > _MOST:
-            raise ValueError(f"{field}={value!r}: expected an end; give an endless series as a function of the dice")
+        if len(waits) > _MAX_WAITS:
+            raise checks.refused(
+                field, value, f"at most {_MAX_WAITS} waits; an endless series is a function of a random source"
+            )
         return lambda random: iter(waits)
     delay = checks.seconds(field, value, zero=True)
     return lambda random: repeat(delay)
@@ -150,7 +152,7 @@ def recipe(field: str, value: float | Iterable[float] | Waits) -> Waits:
 def runs(
     field: str, value: float | Iterable[float] | Recipe | Callable[[], Iterator[float]]
 ) -> backoff_schedules.Backoff:
-    """The same for those who keep no dice: a function is called for each new run as it stands."""
+    """The same for callers without a random source: a function is called for each new run as it is."""
     if callable(value):
         return value
     made = recipe(field, value)
@@ -158,7 +160,7 @@ def runs(
 
 
 def _recipe(waits: Waits) -> Recipe:
-    waits(_never)  # arguments without sense are refused here, and not when something has failed
+    waits(_zero)  # bad arguments raise here, and not after the first failure
 
     def made(random: Random = SYSTEM.random, /) -> Iterator[float]:
         return waits(random)
@@ -166,5 +168,5 @@ def _recipe(waits: Waits) -> Recipe:
     return made
 
 
-def _never() -> float:
+def _zero() -> float:
     return 0.0

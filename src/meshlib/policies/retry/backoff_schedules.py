@@ -1,6 +1,6 @@
-"""How long to wait the next time? Every schedule that the anchors know, as endless generators of seconds.
+"""Backoff schedules: the arithmetic of the recipes, as endless iterators of seconds.
 
-Chance comes from outside: `random` is a uniform draw from [0, 1). Call the function again to start over.
+`random` is a uniform draw from [0, 1). Call the function again to start over.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def exponential_waits(start: float, factor: float = 2.0, max_delay: float = inf)
 def equal_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
     """start, then between start·2^(k-1) and twice that for k = 1, 2 …; `max_delay` for ever once that is reached.
 
-    After Finagle's Backoff.equalJittered: half of each wait is sure, the other half is chance.
+    After Finagle's Backoff.equalJittered: half of each wait is fixed, the other half is random.
     """
     _bounds(start, max_delay)
     return _equal_jittered(start, max_delay, random)
@@ -67,10 +67,10 @@ def _decorrelated(delay: float, max_delay: float, random: Random) -> Iterator[fl
 
 
 def exponential_jittered(start: float, max_delay: float, random: Random) -> Iterator[float]:
-    """start, then chance times the last wait times 2^attempt; `max_delay` for ever once that could reach it.
+    """start, then a random share of the last wait times 2^attempt; `max_delay` for ever once that could reach it.
 
-    After Finagle's exponentialJittered, with its peculiarity: each wait is drawn from the one before it, so a small
-    draw makes the next ones small too.
+    After Finagle's exponentialJittered: each wait is drawn from the one before it, so a small draw makes the next ones
+    small too.
     """
     _bounds(start, max_delay)
     return _exponential_jittered(start, max_delay, random)
@@ -80,8 +80,8 @@ def _exponential_jittered(delay: float, max_delay: float, random: Random) -> Ite
     attempt = 1
     while delay < max_delay:
         yield delay
-        most = delay * _power(2.0, attempt)
-        delay = max_delay if most >= max_delay else random() * most
+        high = delay * _power(2.0, attempt)
+        delay = max_delay if high >= max_delay else random() * high
         attempt += 1
     while True:
         yield max_delay
@@ -118,7 +118,7 @@ def spread_waits(delays: Iterator[float], random: Random, share: float = 0.25, s
 
 
 def polly_exponential(delay: float, random: Random, max_delay: float = inf) -> Iterator[float]:
-    """Polly v8's decorrelated exponential jitter: a smooth curve sampled at n + chance, so that waits never bunch."""
+    """Polly v8's decorrelated exponential jitter: a smooth curve sampled at n + random, so that waits never cluster."""
     _bounds(delay, max_delay, zero=True)
     return _polly_exponential(delay, random, max_delay)
 
@@ -160,18 +160,18 @@ def _randomized(delay: int, factor: float, draw: float) -> int:
 
 
 def waits_until(delays: Iterator[float], total: float) -> Iterator[float]:
-    """Waits until together they have reached `total` seconds; the last one may go beyond (Finagle's takeUntil)."""
+    """`delays` until their sum reaches `total` seconds; the last one may exceed it (Finagle's takeUntil)."""
     checks.seconds("total", total, zero=True)
     return _until(delays, total)
 
 
 def _until(delays: Iterator[float], total: float) -> Iterator[float]:
-    spent = 0.0
-    while spent < total:
+    waited = 0.0
+    while waited < total:
         delay = next(delays, None)
         if delay is None:
             return
-        spent += delay
+        waited += delay
         yield delay
 
 
@@ -190,7 +190,7 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _bounds(start: float, max_delay: float, *, zero: bool = False) -> None:
-    """With `zero` nothing may grow from nothing, and the max_delay cut off even the start (Polly)."""
+    """With `zero` the start may be 0, and `max_delay` below the start (Polly)."""
     checks.seconds("start", start, zero=zero)
     if (
         isinstance(max_delay, bool)

@@ -1,4 +1,4 @@
-"""Retry hooks: the functions that tell a retry more about an outcome. Rarely needed; each has a default."""
+"""Retry hooks: functions through which a retry reads an outcome. Rarely needed; each has a default."""
 
 from __future__ import annotations
 
