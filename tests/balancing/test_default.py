@@ -370,7 +370,7 @@ def test_linkerds_run_of_seven_ejects_and_probes_double_their_wait_up_to_the_lon
 
 
 def test_linkerds_success_rate_counts_refusals_and_its_run_does_not() -> None:
-    endpoints, _ = unified(failures=3)
+    endpoints, _ = unified(consecutive_failures=3)
     for _ in range(4):
         endpoints[0].limited(2.0)
         endpoints[1].limited(2.0)
@@ -397,7 +397,7 @@ def test_linkerds_probe_that_is_refused_fails_and_the_wait_doubles() -> None:
 
 
 def test_linkerds_penalty_is_lengthened_by_retry_after_up_to_its_longest() -> None:
-    endpoints, balancer = unified(failures=1)
+    endpoints, balancer = unified(consecutive_failures=1)
     random = Random(1).random
     kill(endpoints[0], 2.0, times=1)
     endpoints[0].postpone(20.0, 2.0)

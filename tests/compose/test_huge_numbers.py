@@ -35,9 +35,9 @@ ROOM = 40_000  # bytes: a few calls' worth, and none of HUGE
 WITH: dict[str, dict[str, Any]] = {
     "Fallback": {"value": None},
     "FailureCount": {"max_failures": 5},
-    "ConsecutiveFailures": {"failures": 5, "backoff": 1.0},
-    "SuccessRate": {"rate": 0.5, "window": 10, "backoff": 1.0},
-    "SuccessRateWithin": {"rate": 0.5, "window": 10.0, "backoff": 1.0},
+    "ConsecutiveFailures": {"consecutive_failures": 5, "backoff": 1.0},
+    "SuccessRate": {"success_rate": 0.5, "window_calls": 10, "backoff": 1.0},
+    "SuccessRateWithin": {"success_rate": 0.5, "window": 10.0, "backoff": 1.0},
     "UnifiedAccrual": {"backoff": lambda: iter([1.0])},
     "Quota": {"limit": 1e13, "store": RedisStore(object()), "when_away": "open"},
     "RateLimit": {"limit": 1e13},
@@ -130,7 +130,7 @@ def test_the_guard_sees_what_it_is_for() -> None:
         "Bulkhead(max_concurrent)", "Bulkhead(max_queue)", "SlidingWindow(limit)", "CircuitBreaker(probes)",
         "Probes(successes)", "FailureRate(buckets)", "FailureRate(window_calls)",
         "SreThrottle(buckets)", "Retry(attempts)", "Hedge(max_hedges)",
-        "Thresholds(requests)", "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(requests)",
+        "Thresholds(requests)", "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(minimum_calls)",
         "Fallback(max_keys)", "RateLimit(max_keys)", "AdaptiveLimit(max_queue)",
     } <= seen  # fmt: skip
 
@@ -238,7 +238,7 @@ clusters:
   users:
     endpoints: ["a:1", "b:1", "c:1"]
     balancer: {kind: prequal, removals: N, pool_size: N}
-    accrual: {failures: N}
+    accrual: {consecutive_failures: N}
     outlier:
       consecutive_5xx: N
       success_rate: {min_hosts: N, min_requests: N}

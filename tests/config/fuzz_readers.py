@@ -67,7 +67,7 @@ services:
     budget: {ratio: 20%}
 clusters:
   v1: &v1 {endpoints: [127.0.0.1:1, {address: "[::1]:2", weight: 2, labels: {a: b}}], balancer: round_robin}
-  v2: {<<: *v1, breaker: {failure_rate: 50%, window: 10s}, accrual: {failures: 3}, outlier: {interval: 1s}}
+  v2: {<<: *v1, breaker: {failure_rate: 50%, window: 10s}, accrual: {consecutive_failures: 3}, outlier: {interval: 1s}}
 egress: refuse
 dtab: {entries: "/svc => /#/clusters", namers: [{prefix: "/#/clusters"}], override: true}
 labels: {app: shop}

@@ -145,7 +145,11 @@ def test_priorities_count_from_the_first_reading_and_can_come_and_go(tmp_path: P
         ("outlier: {consecutive_5x: 3}", "clusters.a.outlier.consecutive_5x", "did you mean 'consecutive_5xx'"),
         ("accrual: {kind: unified, backoff: [4s, 1s]}", "clusters.a.accrual", ""),
         ("accrual: {kind: unify}", "clusters.a.accrual.kind", "'unified'"),
-        ("accrual: {failure: 3}", "clusters.a.accrual.failure", "did you mean 'failures'"),
+        (
+            "accrual: {consecutive_failure: 3}",
+            "clusters.a.accrual.consecutive_failure",
+            "did you mean 'consecutive_failures'",
+        ),
         ("health_check: {interval: 3s}", "clusters.a.health_check", "expected one of http, tcp and grpc"),
         ("health_check: {http: /, tcp: true}", "clusters.a.health_check", "expected one of http, tcp and grpc"),
         ("health_check: {http: healthz}", "clusters.a.health_check.http.path", "begins with /"),
@@ -195,8 +199,8 @@ def test_outlier_detection_keeps_its_counts_while_its_lines_stay_and_frees_whom_
 
 
 def test_unified_accrual_judges_each_endpoint_by_itself(tmp_path: Path) -> None:
-    ends = cluster(tmp_path, "accrual: {kind: unified, failures: 2, backoff: [1s, 8s]}").balancer.endpoints
-    assert all(isinstance(one.accrual, UnifiedAccrual) and one.accrual.failures == 2 for one in ends)
+    ends = cluster(tmp_path, "accrual: {kind: unified, consecutive_failures: 2, backoff: [1s, 8s]}").balancer.endpoints
+    assert all(isinstance(one.accrual, UnifiedAccrual) and one.accrual.consecutive_failures == 2 for one in ends)
     assert ends[0].accrual is not ends[1].accrual
 
 

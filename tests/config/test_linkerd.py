@@ -53,7 +53,10 @@ def test_its_settings_become_ours(folder: Path) -> None:
     assert [one.message.split(": ")[1] for one in found.report] == ["admin", "routers[0].servers"]
     cluster = found.model.clusters["/#/io.l5d.fs/users"]
     assert (cluster.balancer.kind, cluster.breaker) == ("peak_ewma", None)
-    assert cluster.accrual is not None and (cluster.accrual.failures, cluster.accrual.backoff) == (9, (0.1, 2.0))
+    assert cluster.accrual is not None and (cluster.accrual.consecutive_failures, cluster.accrual.backoff) == (
+        9,
+        (0.1, 2.0),
+    )
     policies = found.model.dtab.policies
     assert (policies.timeout, policies.per_try_timeout) == (1.5, 0.4)
     assert (policies.budget.ratio, policies.budget.min_per_second, policies.budget.ttl) == (0.5, 5.0, 15.0)

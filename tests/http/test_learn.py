@@ -169,7 +169,7 @@ async def test_a_429_counts_in_the_rate_of_linkerds_accrual_and_nowhere_else(
     mesh = mesh_of("10.0.0.1", attempts=1)
     backoff = partial(equal_jittered, 1.0, 60.0, lambda: 0.5)
     health = ClusterHealth(
-        "users", accrual=(lambda: UnifiedAccrual(backoff, requests=5)) if unified else None, consecutive_failures=1
+        "users", accrual=(lambda: UnifiedAccrual(backoff, minimum_calls=5)) if unified else None, consecutive_failures=1
     )
     rebalanced(mesh, "default", health=health)
     async with client_kind.open(mesh, transport=Server(client_kind, 429).transport) as client:

@@ -18,7 +18,7 @@ clusters:
   users:
     endpoints: [a:80, b:80, c:80]
     breaker: {failure_rate: 50%, minimum_calls: 4, cooldown: 60s}
-    accrual: {failures: 2, backoff: [30s, 30s]}
+    accrual: {consecutive_failures: 2, backoff: [30s, 30s]}
 """
 BURSTS = """
 services: {users: {timeout: 20s}}

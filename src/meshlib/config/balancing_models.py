@@ -142,10 +142,10 @@ class UnifiedModel(Model):
     """Linkerd 2's accrual: failures in a row, or too small a success rate, in which a 429 counts."""
 
     kind: Literal["unified"]
-    failures: int = Field(7, ge=0)
-    rate: Ratio = Field(0.8, ge=0, le=1)
+    consecutive_failures: int = Field(7, ge=0)
+    success_rate: Ratio = Field(0.8, ge=0, le=1)
     window: Seconds = Field(10.0, gt=0)
-    requests: int = Field(5, ge=1)
+    minimum_calls: int = Field(5, ge=1)
     backoff: tuple[Seconds, Seconds] = (1.0, 60.0)
 
 

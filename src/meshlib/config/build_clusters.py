@@ -69,9 +69,9 @@ def health(name: str, model: AccrualModel | UnifiedModel | None, runtime: Runtim
     if isinstance(model, AccrualModel):
         return ClusterHealth(
             name,
-            consecutive_failures=model.failures,
+            consecutive_failures=model.consecutive_failures,
             failure_share=model.failure_share,
-            minimum_calls=model.volume,
+            minimum_calls=model.minimum_calls,
             backoff=model.backoff,
         )
     settings = model.model_dump(exclude={"kind", "backoff"})

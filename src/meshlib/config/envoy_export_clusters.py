@@ -203,16 +203,18 @@ def _accrual(model: ClusterModel) -> dict[str, Any] | None:
     shortest, longest = accrual.backoff
     if isinstance(accrual, UnifiedModel):  # as if by failures and their share, which Envoy knows
         accrual = AccrualModel(
-            failures=accrual.failures, failure_share=max(1.0 - accrual.rate, 0.01), volume=accrual.requests
+            consecutive_failures=accrual.consecutive_failures,
+            failure_share=max(1.0 - accrual.success_rate, 0.01),
+            minimum_calls=accrual.minimum_calls,
         )
     share = accrual.failure_share < 1
     return {
-        "consecutive_5xx": accrual.failures or 5,
-        "enforcing_consecutive_5xx": 100 if accrual.failures else 0,
+        "consecutive_5xx": accrual.consecutive_failures or 5,
+        "enforcing_consecutive_5xx": 100 if accrual.consecutive_failures else 0,
         "enforcing_consecutive_gateway_failure": 0,
         "enforcing_success_rate": 0,
         "failure_percentage_threshold": round(accrual.failure_share * 100),
-        "failure_percentage_request_volume": accrual.volume,
+        "failure_percentage_request_volume": accrual.minimum_calls,
         "failure_percentage_minimum_hosts": 1,
         "enforcing_failure_percentage": 100 if share else 0,
         "interval": "1s",

@@ -32,7 +32,7 @@ CONTEXT = "certificates and their checks come with the client's own TLS context 
 KEPT = "connections are kept by the client's own transport"
 MANY = 25  # attempts: the budget is what bounds them
 EVERYTHING = "/"
-ACCRUAL = {"failures": 5, "failure_share": 1.0, "backoff": [5.0, 300.0]}
+ACCRUAL = {"consecutive_failures": 5, "failure_share": 1.0, "backoff": [5.0, 300.0]}
 
 Settings = dict[str, Any]
 
@@ -190,14 +190,15 @@ def _accrual(node: Node) -> Any:
     if kind == "none":
         return False
     if kind == "consecutiveFailures":
-        return {"failures": node.count("failures", 5), "failure_share": 1.0, "backoff": waits}
+        return {"consecutive_failures": node.count("failures", 5), "failure_share": 1.0, "backoff": waits}
     if kind in ("successRate", "successRateWindowed"):
         node.without_meaning("the share of failures is smoothed over recent calls", "window")
         rate = node.number("successRate", 0.8) or 0.0
         volume = node.count("requests", 30) or 1
-        return {"failures": 0, "failure_share": min(max(1.0 - rate, 0.001), 1.0), "volume": volume, "backoff": waits}
+        share = min(max(1.0 - rate, 0.001), 1.0)
+        return {"consecutive_failures": 0, "failure_share": share, "minimum_calls": volume, "backoff": waits}
     node.say("kind", f"{kind} is not known here: five failures in a row are too many")
-    return {"failures": 5, "failure_share": 1.0, "backoff": waits}
+    return {"consecutive_failures": 5, "failure_share": 1.0, "backoff": waits}
 
 
 def _waits(node: Node, least: float, most: float) -> tuple[float, float]:

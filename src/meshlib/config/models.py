@@ -40,11 +40,11 @@ from .values import Model, Ratio, Seconds
 
 
 class AccrualModel(Model):
-    """When one endpoint is taken out, and how it is asked again (see docs/balancing.md)."""
+    """When one endpoint is ejected, and how it is probed (see docs/balancing.md): arguments of `ClusterHealth`."""
 
-    failures: int = Field(5, ge=0)
+    consecutive_failures: int = Field(5, ge=0)
     failure_share: Ratio = Field(0.5, gt=0, le=1)
-    volume: int = Field(10, ge=1)
+    minimum_calls: int = Field(10, ge=1)
     backoff: tuple[Seconds, Seconds] = (0.25, 4.0)
 
 

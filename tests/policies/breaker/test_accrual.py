@@ -65,7 +65,7 @@ def test_success_rate_says_nothing_before_its_window_is_full() -> None:
 
 
 def test_success_rate_within_needs_a_whole_window_and_enough_requests() -> None:
-    policy = SuccessRateWithin(0.8, 30.0, WAIT, requests=5)
+    policy = SuccessRateWithin(0.8, 30.0, WAIT, minimum_calls=5)
     assert policy.failure(0.0) is None
     assert policy.failure(31.0) is None  # the first one has left the window: too few requests
     assert [policy.failure(31.0 + tick) for tick in (1, 2, 3)] == [None, None, None]
@@ -73,9 +73,9 @@ def test_success_rate_within_needs_a_whole_window_and_enough_requests() -> None:
 
 
 def test_the_window_begins_when_it_is_said_to_and_may_need_no_calls() -> None:
-    policy = SuccessRateWithin(1.0, 30.0, 5.0, requests=5, start=0.0)
+    policy = SuccessRateWithin(1.0, 30.0, 5.0, minimum_calls=5, start=0.0)
     assert [policy.failure(30.0) for _ in range(5)] == [None, None, None, None, 5.0]
-    policy = SuccessRateWithin(1.0, 30.0, [7.0], requests=0, start=0.0)
+    policy = SuccessRateWithin(1.0, 30.0, [7.0], minimum_calls=0, start=0.0)
     assert [policy.failure(0.0), policy.failure(30.0), policy.failure(30.0)] == [None, 7.0, 300.0]
 
 
@@ -164,21 +164,21 @@ def test_a_failed_probe_that_the_policy_forgives_may_be_repeated_at_once() -> No
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True])
 def test_nonsense_is_refused_by_name(bad: float) -> None:
-    with pytest.raises(ValueError, match="failures="):
+    with pytest.raises(ValueError, match="consecutive_failures="):
         ConsecutiveFailures(bad, WAIT)  # type: ignore[arg-type]
 
 
 def test_unified_a_run_or_a_share_kills_and_a_limited_call_counts_for_the_share_alone() -> None:
-    run = UnifiedAccrual([1.0, 2.0], failures=3, rate=0.0)
+    run = UnifiedAccrual([1.0, 2.0], consecutive_failures=3, success_rate=0.0)
     assert [run.failure(0.0), run.failure(0.1), run.limited(0.2), run.failure(0.3), run.failure(0.4)] == [None] * 5
     assert run.failure(0.5) == 1.0
-    share = UnifiedAccrual(1.0, failures=100, rate=0.8, requests=1)
+    share = UnifiedAccrual(1.0, consecutive_failures=100, success_rate=0.8, minimum_calls=1)
     share.success(0.0)
     assert share.limited(1.0) == 1.0
 
 
 def test_unified_a_failed_probe_is_one_more_wait_whatever_straggles_in() -> None:
-    accrual = Accrual(UnifiedAccrual([1.0, 2.0, 4.0], failures=2, rate=0.0))
+    accrual = Accrual(UnifiedAccrual([1.0, 2.0, 4.0], consecutive_failures=2, success_rate=0.0))
     for now in (0.0, 0.1):
         accrual.started(now)
         accrual.ended(FAILURE, now)

@@ -88,7 +88,7 @@ SENSELESS: list[tuple[str, Callable[[], Any]]] = [
     ("instead", lambda: Fallback(instead=7)),  # type: ignore[arg-type]
     ("delays", lambda: FailFast([1.0, 2.0])),  # type: ignore[arg-type]
     ("backoff", lambda: accrual.ConsecutiveFailures(5, -5.0)),
-    ("failures", lambda: accrual.UnifiedAccrual(lambda: iter([1.0]), failures=0, rate=0.0)),
+    ("consecutive_failures", lambda: accrual.UnifiedAccrual(1.0, consecutive_failures=0, success_rate=0.0)),
     ("random", lambda: Throttle(random=0.5)),  # type: ignore[arg-type]
 ]
 

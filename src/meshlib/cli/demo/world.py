@@ -34,11 +34,11 @@ clusters:
   users-v1:
     endpoints_from: {{file: endpoints.yaml, labels: {{version: v1}}}}
     breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {{seconds: {cooldown}, factor: 1}}}}
-    accrual: {{failures: 2, backoff: [150ms, {patience}]}}
+    accrual: {{consecutive_failures: 2, backoff: [150ms, {patience}]}}
   users-v2:
     endpoints_from: {{file: endpoints.yaml, labels: {{version: v2}}}}
     breaker: {{consecutive_failures: 10, failure_rate: 50%, window: 2s, cooldown: {{seconds: {cooldown}, factor: 1}}}}
-    accrual: {{failures: 2, backoff: [150ms, {patience}]}}
+    accrual: {{consecutive_failures: 2, backoff: [150ms, {patience}]}}
 """
 
 

@@ -1,7 +1,8 @@
-"""Has this endpoint failed too much, and may it be asked again? It steers the choice and refuses nothing.
+"""Failure accrual: when one endpoint is out of the rotation, and when it is probed. It never refuses a call.
 
-An `AccrualPolicy` judges a run of outcomes: it answers a failure with "dead, for so long" or with None. An `Accrual` is
-the state machine around it (after Finagle's FailureAccrualFactory):
+An `AccrualPolicy` counts outcomes: to a failure it returns how long the endpoint is dead, or None. An `Accrual` is the
+state machine around it (after Finagle's FailureAccrualFactory). It is for your own clients; the clusters of a mesh use
+the policies here too, and their state machine is `meshlib.balancing.ejection`.
 
     ALIVE ──(policy says dead)──> DEAD ──(time passes)──> PROBE_OPEN ──(a call starts)──> PROBE_CLOSED
       ^                            ^                          ^                               │
@@ -28,25 +29,25 @@ __all__ = [
 
 
 class AccrualPolicy(Protocol):
-    """When is it too much. `now` is in monotonic seconds and never goes backwards."""
+    """When an endpoint is dead. `now` is in monotonic seconds and never goes backwards."""
 
     def success(self, now: float) -> None:
         """A call succeeded."""
 
     def failure(self, now: float) -> float | None:
-        """A call failed: the seconds for which the endpoint is to be left alone, or None."""
+        """A call failed: the seconds for which the endpoint is dead, or None."""
 
     def revived(self, now: float) -> None:
-        """A probe succeeded: forget everything, waits begin anew."""
+        """A probe succeeded: all counts and waits begin anew."""
 
 
 class ConsecutiveFailures:
     """Dead at the n-th failure in a row, and at each one after it. A success ends the run, but not the waits."""
 
-    __slots__ = ("_run", "_waits", "failures")
+    __slots__ = ("_run", "_waits", "consecutive_failures")
 
-    def __init__(self, failures: int, backoff: Backoff) -> None:
-        self.failures = checks.count("failures", failures)
+    def __init__(self, consecutive_failures: int, backoff: Backoff) -> None:
+        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures)
         self._run = 0
         self._waits = EjectionBackoff(backoff)
 
@@ -55,7 +56,7 @@ class ConsecutiveFailures:
 
     def failure(self, now: float) -> float | None:
         self._run += 1
-        return self._waits.next() if self._run >= self.failures else None
+        return self._waits.next() if self._run >= self.consecutive_failures else None
 
     def revived(self, now: float) -> None:
         self._run = 0
@@ -63,17 +64,17 @@ class ConsecutiveFailures:
 
 
 class SuccessRate:
-    """Dead when the average success of about the last `window` calls is below `rate` (0–1).
+    """Dead when the average success of about the last `window_calls` calls is below `success_rate` (0–1).
 
-    The average is an Ema over the running number of calls; it judges only from the `window`-th call on.
+    The average is an Ema over the running number of calls; it decides from the `window_calls`-th call on.
     """
 
-    __slots__ = ("_calls", "_ema", "_waits", "rate", "window")
+    __slots__ = ("_calls", "_ema", "_waits", "success_rate", "window_calls")
 
-    def __init__(self, rate: float, window: int, backoff: Backoff) -> None:
-        self.rate = checks.ratio("rate", rate)
-        self.window = checks.count("window", window)
-        self._ema = Ema(window)
+    def __init__(self, success_rate: float, window_calls: int, backoff: Backoff) -> None:
+        self.success_rate = checks.ratio("success_rate", success_rate)
+        self.window_calls = checks.count("window_calls", window_calls)
+        self._ema = Ema(window_calls)
         self._calls = 0
         self._waits = EjectionBackoff(backoff)
 
@@ -84,7 +85,7 @@ class SuccessRate:
     def failure(self, now: float) -> float | None:
         self._calls += 1
         average = self._ema.observe(0.0, self._calls)
-        return self._waits.next() if self._calls >= self.window and average < self.rate else None
+        return self._waits.next() if self._calls >= self.window_calls and average < self.success_rate else None
 
     def revived(self, now: float) -> None:
         self._calls = 0
@@ -93,20 +94,26 @@ class SuccessRate:
 
 
 class SuccessRateWithin:
-    """Dead when the average success within about `window` seconds is below `rate` (0–1).
+    """Dead when the average success within about `window` seconds is below `success_rate` (0–1).
 
-    It judges only after one whole window since `start` (default: the first call) or its revival, and only with at least
-    `requests` calls in the last window, counted in five slices.
+    It decides after one whole window since `start` (default: the first call) or its revival, and only with at least
+    `minimum_calls` in the last window, counted in five slices.
     """
 
-    __slots__ = ("_ema", "_slices", "_start", "_waits", "rate", "requests", "window")
+    __slots__ = ("_ema", "_slices", "_start", "_waits", "minimum_calls", "success_rate", "window")
 
     def __init__(
-        self, rate: float, window: float, backoff: Backoff, *, requests: int = 5, start: float | None = None
+        self,
+        success_rate: float,
+        window: float,
+        backoff: Backoff,
+        *,
+        minimum_calls: int = 5,
+        start: float | None = None,
     ) -> None:
-        self.rate = checks.ratio("rate", rate)
+        self.success_rate = checks.ratio("success_rate", success_rate)
         self.window = checks.seconds("window", window)
-        self.requests = checks.count("requests", requests, min_value=0)
+        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
         self._ema = Ema(window)
         self._start = None if start is None else checks.number("start", start)
         self._slices: deque[list[float]] = deque()  # [when the slice began, calls in it], the newest last
@@ -118,7 +125,7 @@ class SuccessRateWithin:
     def failure(self, now: float) -> float | None:
         average = self._observe(0.0, now)
         started = now if self._start is None else self._start
-        dead = now - started >= self.window and average < self.rate and self._count(now) >= self.requests
+        dead = now - started >= self.window and average < self.success_rate and self._count(now) >= self.minimum_calls
         return self._waits.next() if dead else None
 
     def revived(self, now: float) -> None:
@@ -144,7 +151,7 @@ class SuccessRateWithin:
 
 
 class OrElse:
-    """Dead if either policy says so; both are told everything, and the longer wait counts."""
+    """Dead if either policy decides so; both count every outcome, and the longer wait holds."""
 
     __slots__ = ("first", "second")
 
@@ -182,9 +189,9 @@ ALIVE, DEAD, PROBE_OPEN, PROBE_CLOSED = AccrualState
 class Accrual:
     """One endpoint's accrual. The four counters are Finagle's statistics.
 
-    A failure while dead or waiting for a probe is not heard, and does not extend the time. Of two calls that race for
-    the probe, whichever ends first decides. A probe that has not ended `probe_lease` seconds after it began gives its
-    place to another (Finagle: never), and decides all the same if it ends after all.
+    A failure while dead or waiting for a probe is not counted, and does not extend the time. Of two calls that race for
+    the probe, the first to end decides. A probe that has not ended `probe_lease` seconds after it began gives its slot
+    to another call (Finagle: never), and decides all the same if it ends after all.
     """
 
     __slots__ = ("_since", "_state", "_until", "policy", "probe_lease", "probes", "removals", "removed_for", "revivals")
@@ -203,17 +210,17 @@ class Accrual:
         return PROBE_OPEN if self._state is not ALIVE and now >= self._until else self._state
 
     def is_open(self, now: float) -> bool:
-        """May a balancer choose it? While dead, or while a probe is under way, it should not."""
+        """Whether a balancer may choose it: not while dead, nor while a probe is in flight."""
         return self.state(now) in (ALIVE, PROBE_OPEN)
 
     def started(self, now: float) -> None:
-        """A call begins."""
+        """Count a call that begins."""
         if self._state is not ALIVE and self.state(now) is PROBE_OPEN:
             self.probes += 1
             self._state, self._until = PROBE_CLOSED, now + self.probe_lease
 
     def ended(self, verdict: Verdict, now: float) -> None:
-        """A call is over. Failing to connect is a failure like any other."""
+        """Count a call that is over. A failed connect is a failure like any other."""
         state = self._state
         if verdict is SUCCESS:
             self.policy.success(now)
@@ -226,17 +233,16 @@ class Accrual:
             if state is PROBE_CLOSED:
                 self._state = PROBE_OPEN
         elif state is ALIVE or state is PROBE_CLOSED:
-            self._judged(self.policy.failure(now), state, now)
+            self._decide(self.policy.failure(now), state, now)
 
     def limited(self, now: float) -> None:
-        """A call is over that the server refused because of too many (429): a failed probe, and else only something to
-        a policy that minds (`UnifiedAccrual`)."""
+        """Count a call that the server refused with 429: a failed probe, and else for `UnifiedAccrual` alone."""
         state = self.state(now)
         if state is ALIVE or state is PROBE_CLOSED:
-            minds = getattr(self.policy, "limited", None)
-            self._judged(None if minds is None else minds(now), state, now)
+            count_limited = getattr(self.policy, "limited", None)
+            self._decide(None if count_limited is None else count_limited(now), state, now)
 
-    def _judged(self, wait: float | None, state: AccrualState, now: float) -> None:
+    def _decide(self, wait: float | None, state: AccrualState, now: float) -> None:
         if wait is not None:
             if state is ALIVE:
                 self.removals += 1

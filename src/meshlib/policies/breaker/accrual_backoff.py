@@ -1,4 +1,4 @@
-"""How long is an endpoint left alone, the first time, the second time, and after that?"""
+"""Ejection backoff: how long an endpoint is out, the first time, the second time, and after that."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Backoff: TypeAlias = float | Iterable[float] | Recipe | Callable[[], Iterator[fl
 """The waits of one ejection: seconds, a list, one of `meshlib.backoff`, or what makes a new iterator."""
 
 FINAGLE = equal_jitter(5.0, 300.0)
-"""Its default wait: 5 s doubling to 300 s, half of it chance."""
+"""Its default wait: 5 s doubling to 300 s, half of it random."""
 
 
 class EjectionBackoff:
-    """The waits of one illness; when a finite list is used up, `last` for ever (Finagle: 300 s)."""
+    """The waits of one ejection; when a finite list is used up, `max_wait` each time (Finagle: 300 s)."""
 
-    __slots__ = ("_backoff", "_last", "_waits")
+    __slots__ = ("_backoff", "_max_wait", "_waits")
 
-    def __init__(self, backoff: Backoff, last: float = 300.0) -> None:
+    def __init__(self, backoff: Backoff, max_wait: float = 300.0) -> None:
         self._backoff = runs("backoff", backoff)
-        self._last = last
+        self._max_wait = max_wait
         self._waits: Iterator[float] | None = None  # made when first needed: most endpoints never fail
 
     def restart(self) -> None:
@@ -30,4 +30,4 @@ class EjectionBackoff:
     def next(self) -> float:
         if self._waits is None:
             self._waits = self._backoff()
-        return next(self._waits, self._last)
+        return next(self._waits, self._max_wait)

@@ -1,16 +1,16 @@
-"""Fail fast: after a connection is refused, nobody tries again but one background attempt at a time.
+"""Fail fast: after a refused connect, only one background attempt at a time tries again.
 
       a connect fails                          the next delay is over
-    OK ──────────────▶ DEAD: callers refused ───────────────────────▶ one attempt (`due`) ──┐
+    OK ──────────────▶ DEAD: calls rejected  ───────────────────────▶ one attempt (`due`) ──┐
      ▲                  ▲         failed: the next delay                                    │
      │                  └───────────────────────────────────────────────────────────────────┤
      └────── succeeded, or the list of delays is used up ───────────────────────────────────┘
 
-An attempt is a *lease*: one that has not ended when it runs out is made anew, so that an attempt that never returns (a
-crashed thread, a task that vanished) costs one lease and not the endpoint.
+An attempt is a *lease*: when it runs out before the attempt ended, another attempt begins, so that one that never
+returns (a crashed thread, a lost task) costs one lease and not the endpoint.
 
-After Finagle's FailFastFactory. It belongs to one endpoint, and hears of sessions, not of calls: a server that answers
-with errors is not dead. Where failure accrual hears of connects too it adds little; with one endpoint it must be off.
+After Finagle's FailFastFactory. It belongs to one endpoint, and counts connects, not calls: a server that answers
+with errors is not dead. Where failure accrual counts connects too it adds little; with one endpoint it must be off.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class FailFastMetrics:
 
 
 class FailFast(Gate):
-    """Marks an endpoint dead at its first failed connect, and keeps callers away meanwhile; refuses with `NoEndpoint`.
+    """Marks an endpoint dead at its first failed connect, and rejects calls meanwhile with `NoEndpoint`.
 
-    `delays` makes the seconds before each background attempt; when they are used up the endpoint is taken for alive
+    `delays` makes the seconds before each background attempt; when they are used up the endpoint is alive
     again. Default: exponential with jitter from 1 to 32 s, sixteen times, then one of 32 s (Finagle's). `lease` seconds
     are what one attempt may take before another is made (Finagle: no bound); let it be longer than a connect may take.
 
-    By hand: `failed(now)` and `succeeded(now)` for each connect, `due(now)` to learn whether a background attempt is to
-    be made now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
-    failure) counts against it; once a delay is over one caller is let through as the attempt.
+    Without a gate: `failed(now)` and `succeeded(now)` for each connect, `due(now)` for whether a background attempt is
+    due now, `retry_at` for when. As a gate: each call is a connect, and only `OSError` (or what `classify` calls a
+    failure) counts against it; once a delay is over one call is admitted as the attempt.
     Raises ValueError for values without sense.
     """
 
@@ -75,7 +75,7 @@ class FailFast(Gate):
         self._lock = RLock()
         self._left: Iterator[float] = iter(())
         self._dead_since: float | None = None
-        self._attempt = 0  # the number of the one that is under way, which is its permit; callers get 0
+        self._attempt = 0  # the number of the one in flight, which is its permit; other calls get 0
         self._attempts = 0
         self._leased_until = -inf
         self._tries = self._marked_dead = self._marked_available = 0
@@ -83,13 +83,13 @@ class FailFast(Gate):
 
     @property
     def available(self) -> bool:
-        """Whether callers are let through. In Finagle's words: Open, else Busy."""
+        """Whether calls are admitted. In Finagle's words: Open, else Busy."""
         return self._dead_since is None
 
     # --- sessions --------------------------------------------------------------------------------------------------
 
     def failed(self, now: float) -> None:
-        """A connect that was not the background attempt failed. Those that were under way already change nothing."""
+        """Count a failed connect that was not the background attempt. Once dead, further ones change nothing."""
         with self._lock:
             if self._dead_since is None:
                 self._dead_since = now
@@ -101,17 +101,17 @@ class FailFast(Gate):
         self.port.flush()
 
     def succeeded(self, now: float) -> None:
-        """A connect succeeded: the endpoint is alive."""
+        """Count a successful connect: the endpoint is alive."""
         with self._lock:
             self._revive()
         self.port.flush()
 
     def due(self, now: float) -> bool:
-        """Whether a background attempt is to be made now. Whoever is told so makes it and says how it `ended`."""
+        """Whether a background attempt is due now. The caller that gets True makes it, and calls `ended`."""
         return self._begin(now) > 0
 
     def ended(self, alive: bool, now: float) -> None:
-        """The background attempt that is under way ended."""
+        """Count the end of the background attempt."""
         self._ended(self._attempt, alive, now)
 
     def _begin(self, now: float) -> int:
@@ -142,7 +142,7 @@ class FailFast(Gate):
     def _next(self, now: float) -> None:
         delay = next(self._left, None)
         if delay is None:
-            self._revive()  # optimistic: nobody will try any more but the callers themselves
+            self._revive()  # optimistic: from now on only calls can try
             return
         self.retry_at = now + delay
         if self.port.listeners:
@@ -175,7 +175,7 @@ class FailFast(Gate):
         raise error
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
-        """Hear how a call ended. An attempt that was cancelled is made again by the next caller."""
+        """Count how a call ended. After a cancelled attempt the next call is the attempt."""
         if permit:
             if verdict is not IGNORED:
                 self._ended(permit, verdict is SUCCESS, now)

@@ -1,4 +1,4 @@
-"""Linkerd 2's rule of when an endpoint has failed too much: a run, or a windowed rate in which refusals count too."""
+"""Unified accrual: Linkerd 2's rule, failures in a row or a windowed success rate in which 429 counts too."""
 
 from __future__ import annotations
 
@@ -9,24 +9,41 @@ from .accrual_backoff import Backoff, EjectionBackoff
 
 
 class UnifiedAccrual:
-    """Dead after `failures` in a row (0: that does not count) or when the success rate within `window` is below `rate`.
+    """Dead after `consecutive_failures` (0: no limit), or below `success_rate` (0–1) within `window` seconds.
 
-    After Linkerd 2's unified accrual. The rate is exact over ten equal buckets that expire by themselves, and judges
-    from `requests` calls on. `limited` tells of a 429 or RESOURCE_EXHAUSTED: it counts against the rate, but ends the
-    run. Once dead, each failed probe is one more wait, and nothing but `revived` brings it back.
+    After Linkerd 2's unified accrual. The rate is exact over ten equal buckets that expire by themselves, and decides
+    from `minimum_calls` on. `limited` counts a 429 or RESOURCE_EXHAUSTED: it lowers the rate, but ends the run. Once
+    dead, each failed probe is one more wait, and only `revived` brings it back. Raises ValueError.
     """
 
-    __slots__ = ("_buckets", "_dead", "_run", "_waits", "failures", "rate", "requests", "window")
+    __slots__ = (
+        "_buckets",
+        "_dead",
+        "_run",
+        "_waits",
+        "consecutive_failures",
+        "minimum_calls",
+        "success_rate",
+        "window",
+    )
 
     def __init__(
-        self, backoff: Backoff, *, failures: int = 7, rate: float = 0.8, window: float = 10.0, requests: int = 5
+        self,
+        backoff: Backoff,
+        *,
+        consecutive_failures: int = 7,
+        success_rate: float = 0.8,
+        window: float = 10.0,
+        minimum_calls: int = 5,
     ) -> None:
-        self.failures = checks.count("failures", failures, min_value=0)
-        self.rate = checks.ratio("rate", rate, zero=True)
-        if not failures and not rate:
-            raise ValueError(f"failures={failures!r}, rate={rate!r}: expected one above 0, or nothing ever counts")
+        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures, min_value=0)
+        self.success_rate = checks.ratio("success_rate", success_rate, zero=True)
+        if not consecutive_failures and not success_rate:
+            raise ValueError(
+                f"consecutive_failures={consecutive_failures!r}, success_rate={success_rate!r}: expected one above 0"
+            )
         self.window = checks.seconds("window", window)
-        self.requests = checks.count("requests", requests, min_value=0)
+        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
         self._run = 0
         self._dead = False
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]
@@ -39,15 +56,15 @@ class UnifiedAccrual:
 
     def failure(self, now: float) -> float | None:
         self._run += 1
-        return self._judge(self._count(0, now) or 0 < self.failures <= self._run)
+        return self._decide(self._count(0, now) or 0 < self.consecutive_failures <= self._run)
 
     def limited(self, now: float) -> float | None:
-        """The server refused because of too many calls."""
+        """The server refused the call with 429."""
         self._run = 0
-        return self._judge(self._count(0, now))
+        return self._decide(self._count(0, now))
 
     def bad_probe(self, now: float) -> float:
-        """A probe failed, or was refused because of too many calls: the next wait, whatever the window says by now."""
+        """A probe failed, or the server refused it with 429: the next wait, whatever the window holds by now."""
         self._count(0, now)
         return self._waits.next()
 
@@ -57,8 +74,8 @@ class UnifiedAccrual:
         self._buckets.clear()
         self._waits.restart()
 
-    def _judge(self, too_much: bool) -> float | None:
-        self._dead = self._dead or too_much
+    def _decide(self, dead: bool) -> float | None:
+        self._dead = self._dead or dead
         return self._waits.next() if self._dead else None
 
     def _count(self, good: int, now: float) -> bool:
@@ -71,4 +88,4 @@ class UnifiedAccrual:
         buckets[-1][1] += good
         buckets[-1][2] += 1
         calls = sum(one[2] for one in buckets)
-        return calls >= self.requests and sum(one[1] for one in buckets) < self.rate * calls
+        return calls >= self.minimum_calls and sum(one[1] for one in buckets) < self.success_rate * calls
