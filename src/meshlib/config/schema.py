@@ -43,7 +43,7 @@ class MeshSchema(GenerateJsonSchema):
         if isinstance(function, partial) and function.func is policy_models.in_mapping:
             return _any_of([self.resolve_ref_schema(inner)["properties"][function.args[0]], inner])
         if function not in _FORMS:
-            raise LookupError(f"{function.__qualname__}: its short forms are missing in config/schema.py")
+            raise AssertionError(f"{function.__qualname__}: its short forms are missing in config/schema.py")
         return _any_of([*_FORMS[function](self, inner), inner])
 
     def model_schema(self, schema: ModelSchema) -> JsonSchema:
