@@ -72,17 +72,17 @@ labels: Only endpoints that have all of these labels.
 otherwise: What is used where no endpoint has the labels: none, any, or other labels.
     """,
     "AccrualModel": """
-failures: Failures in a row that eject an endpoint; 0: none do.
+consecutive_failures: Failures in a row that eject an endpoint; 0: none do.
 failure_share: Share of failures among recent calls that ejects an endpoint.
-volume: Recent calls below which failure_share ejects no endpoint.
+minimum_calls: Recent calls below which failure_share ejects no endpoint.
 backoff: Shortest and longest time between two probes of an ejected endpoint.
     """,
     "UnifiedModel": """
 kind: Linkerd 2's accrual.
-failures: Failures in a row that eject an endpoint.
-rate: Success rate below which an endpoint is ejected.
+consecutive_failures: Failures in a row that eject an endpoint.
+success_rate: Success rate below which an endpoint is ejected.
 window: Time over which the success rate is counted.
-requests: Requests in the window below which the success rate ejects no endpoint.
+minimum_calls: Requests in the window below which the success rate ejects no endpoint.
 backoff: Shortest and longest time between two probes of an ejected endpoint.
     """,
     "BreakerModel": """

@@ -8,11 +8,11 @@ from typing import Literal, Required, TypedDict
 
 
 class AccrualDocument(TypedDict, total=False):
-    """When one endpoint is taken out, and how it is asked again (see docs/balancing.md)."""
+    """When one endpoint is ejected, and how it is probed (see docs/balancing.md): arguments of `ClusterHealth`."""
 
-    failures: int
+    consecutive_failures: int
     failure_share: str | float
-    volume: int
+    minimum_calls: int
     backoff: Sequence[str | float]
 
 
@@ -462,10 +462,10 @@ class UnifiedDocument(TypedDict, total=False):
     """Linkerd 2's accrual: failures in a row, or too small a success rate, in which a 429 counts."""
 
     kind: Required[Literal["unified"]]
-    failures: int
-    rate: str | float
+    consecutive_failures: int
+    success_rate: str | float
     window: str | float
-    requests: int
+    minimum_calls: int
     backoff: Sequence[str | float]
 
 
