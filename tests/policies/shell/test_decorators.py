@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from meshlib.errors import BreakerOpen, DeadlineExceeded
 from meshlib.pipeline import Pipeline
+from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
 from meshlib.policies.deadline.deadline import deadline
 from meshlib.policies.retry.retry import Retry
 from meshlib.policies.shell.decorators import circuit_breaker, fallback, hedge, retry, timeout
@@ -27,6 +29,12 @@ def test_bare_means_defaults_and_the_functions_name() -> None:
     with pytest.raises(BreakerOpen) as error:
         charge()
     assert error.value.by == "charge"
+
+
+def test_help_shows_the_parameters_and_the_documentation_of_the_policy() -> None:
+    assert inspect.signature(circuit_breaker).parameters == inspect.signature(CircuitBreaker).parameters
+    page = pydoc.render_doc(circuit_breaker, renderer=pydoc.plaintext)
+    assert "circuit_breaker(*, name: 'str' = 'breaker', trip:" in page and "A circuit breaker for functions" in page
 
 
 def test_a_name_of_ones_own_is_kept_and_shared() -> None:

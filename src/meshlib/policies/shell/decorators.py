@@ -1,7 +1,7 @@
-"""The lower-case decorators: `@retry`, `@retry(attempts=5)`, `@circuit_breaker(name="payments", cooldown=5.0)`.
+"""Decorators: `@circuit_breaker`, `@circuit_breaker(name="payments", cooldown=5.0)`, `@retry(on=OSError)` and others.
 
-Each stands for its policy and takes what the policy takes. The decorated function keeps its type, and a policy that was
-given no name is named after the function.
+Each makes its policy and takes its arguments; `help` and editors show them. The decorated function keeps its type, and
+a policy without a name is named after the function.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import EllipsisType
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from ..breaker.circuit_breaker import CircuitBreaker
 from ..cache.request_cache import RequestCache, SingleFlight
@@ -31,27 +31,33 @@ class _Guards(Protocol):
     def __call__(self, fn: F, /) -> F: ...
 
 
-class Decorator(Generic[P]):
+class Decorator(Protocol[P]):
     """Makes a policy and guards a function with it. Bare, the policy has its defaults."""
-
-    def __init__(self, policy: Callable[P, _Guards]) -> None:
-        self._policy = policy
-        self.__doc__ = policy.__doc__
 
     @overload
     def __call__(self, fn: F, /) -> F: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[F], F]: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+
+def _decorator(name: str, policy: Callable[P, _Guards]) -> Decorator[P]:
+    """The decorator of `policy`: a function with its parameters and its documentation."""
+
+    def decorator(*args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and callable(args[0]):
-            return named_after(self._policy)(args[0])
-        return named_after(self._policy, *args, **kwargs)
+            return named_after(policy)(args[0])
+        return named_after(policy, *args, **kwargs)
+
+    decorator.__name__ = decorator.__qualname__ = name
+    decorator.__doc__ = policy.__doc__
+    shown = inspect.signature(policy).replace(return_annotation=inspect.Signature.empty)
+    decorator.__signature__ = shown  # type: ignore[attr-defined]
+    return cast("Decorator[P]", decorator)
 
 
 def named_after(policy: Callable[..., _Guards], *args: Any, **kwargs: Any) -> Callable[[F], F]:
     """A decorator that makes the policy: once if it is named (then all functions share it), else one per function."""
-    made = policy(*args, **kwargs)  # also where nobody named it: nonsense is refused here, not at the function
+    made = policy(*args, **kwargs)  # also without a name: bad arguments are refused here, not at the function
     if "name" in inspect.signature(policy).bind(*args, **kwargs).arguments:
         return made
 
@@ -62,16 +68,16 @@ def named_after(policy: Callable[..., _Guards], *args: Any, **kwargs: Any) -> Ca
     return decorate
 
 
-circuit_breaker = Decorator(CircuitBreaker)
-retry = Decorator(Retry)
-timeout = Decorator(Timeout)
-bulkhead = Decorator(Bulkhead)
-adaptive_limit = Decorator(AdaptiveLimit)
-rate_limit = Decorator(RateLimit)
-throttle = Decorator(Throttle)
-hedge = Decorator(Hedge)
-single_flight = Decorator(SingleFlight)
-request_cache = Decorator(RequestCache)
+circuit_breaker = _decorator("circuit_breaker", CircuitBreaker)
+retry = _decorator("retry", Retry)
+timeout = _decorator("timeout", Timeout)
+bulkhead = _decorator("bulkhead", Bulkhead)
+adaptive_limit = _decorator("adaptive_limit", AdaptiveLimit)
+rate_limit = _decorator("rate_limit", RateLimit)
+throttle = _decorator("throttle", Throttle)
+hedge = _decorator("hedge", Hedge)
+single_flight = _decorator("single_flight", SingleFlight)
+request_cache = _decorator("request_cache", RequestCache)
 
 
 def fallback(
@@ -85,7 +91,7 @@ def fallback(
 ) -> Callable[[F], F]:
     """`@fallback(value)`, `@fallback(function_of_the_error)`, `@fallback(instead=other)`, `@fallback(stale=60.0)`.
 
-    Never bare: there is no answer that would be right for everybody. See `Fallback`.
+    Never bare: no answer is right for all functions. See `Fallback`.
     """
     if isinstance(value, EllipsisType):
         return named_after(Fallback, instead=instead, stale=stale, key=key, on=on, **options)
