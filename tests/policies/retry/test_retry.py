@@ -9,54 +9,19 @@ from typing import Any
 
 import pytest
 import tenacity
+from retry_script import Script, notes, run
 
-from meshlib import backoff
 from meshlib.call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Classifier, raised
-from meshlib.errors import BulkheadFull, DeadlineExceeded
+from meshlib.errors import BulkheadFull
 from meshlib.events import BudgetExhausted, Event, RetryGivenUp, RetrySpent
 from meshlib.pipeline import Pipeline
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
-from meshlib.policies.deadline.deadline import deadline
 from meshlib.policies.deadline.timeout import Timeout
 from meshlib.policies.retry.budget import ConcurrencyBudget, RetryBudget, TokenBudget
 from meshlib.policies.retry.retry import Retry, RetryDecision
 from meshlib.policies.retry.retry_hooks import RetryHooks
 from meshlib.policies.shell import decorators
 from meshlib.testing import ManualClock
-
-
-class Asked(Exception):
-    """A server's "come back later"."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-
-class Script:
-    """Answers in turn; exceptions are raised, the last one is repeated."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = answers
-        self.calls = 0
-
-    def __call__(self, *args: Any) -> Any:
-        answer = self.answers[min(self.calls, len(self.answers) - 1)]
-        self.calls += 1
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-
-def notes(error: pytest.ExceptionInfo[BaseException]) -> list[str]:
-    return getattr(error.value, "__notes__", [])
-
-
-def run(policy: Retry, script: Script, clock: ManualClock, **pipeline: Any) -> Any:
-    return Pipeline(policy, runtime=clock, **pipeline).over(script)(Call("request"))
-
-
-# --- what is tried again ---------------------------------------------------------------------------------------------
 
 
 def test_a_passing_failure_is_tried_again() -> None:
@@ -145,9 +110,6 @@ def test_what_never_left_may_be_sent_again_even_so() -> None:
         assert Pipeline(retry, runtime=ManualClock()).over(script)(Call("POST", replayable=False)) == "ok"
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
 def test_an_open_breaker_is_not_waited_for() -> None:
     clock, breaker = ManualClock(), CircuitBreaker(name="users")
     breaker.force_open()
@@ -168,128 +130,6 @@ def test_a_retry_stops_when_the_breaker_beneath_it_opens() -> None:
     with pytest.raises(Exception, match="breaker open"):
         Pipeline(Retry(9, on=Exception), breaker, runtime=ManualClock())(script.__call__)()
     assert script.calls == 2
-
-
-# --- when ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("waits", "slept"),
-    [
-        (0.5, [0.5, 0.5, 0.5]),
-        ([0.1, 0.2, 0.3, 9.0], [0.1, 0.2, 0.3]),
-        (backoff.constant(0.2), [0.2, 0.2, 0.2]),
-        (backoff.linear(0.1, 0.1), [0.1, 0.2, 0.3]),
-        (backoff.exponential(0.1, max_delay=0.3), [0.1, 0.2, 0.3]),
-        (backoff.full_jitter(0.1, 1.0), [0.05, 0.1, 0.2]),
-        (backoff.equal_jitter(0.1, 1.0), [0.1, 0.15, 0.3]),
-        (backoff.decorrelated_jitter(0.1, 1.0), [0.1, 0.2, 0.4]),
-    ],
-)
-def test_it_waits_as_the_backoff_says(waits: Any, slept: list[float]) -> None:
-    clock = ManualClock()
-    with pytest.raises(OSError):
-        run(Retry(4, on=Exception, backoff=waits), Script(OSError()), clock)
-    assert clock.slept == pytest.approx(slept)
-
-
-def test_every_call_begins_its_backoff_anew() -> None:
-    clock, retry = ManualClock(), Retry(3, on=Exception, backoff=backoff.exponential(0.1))
-    for _ in range(2):
-        with pytest.raises(OSError):
-            run(retry, Script(OSError()), clock)
-    assert clock.slept == [0.1, 0.2, 0.1, 0.2]
-
-
-def test_it_stops_when_the_waits_are_used_up() -> None:
-    script = Script(OSError())
-    with pytest.raises(OSError) as error:
-        run(Retry(None, on=Exception, backoff=[0.1, 0.1]), script, ManualClock())
-    assert (script.calls, notes(error)) == (3, ["gave up after 3 attempts: no waits left in the backoff"])
-
-
-def test_the_server_may_ask_for_a_longer_wait() -> None:
-    clock = ManualClock()
-    assert run(Retry(3, on=Exception, backoff=1.0), Script(Asked(2.5), Asked(0.1), "ok"), clock) == "ok"
-    assert clock.slept == [2.5, 1.0]
-
-
-def test_a_wait_asked_for_by_a_result_is_kept_too() -> None:
-    clock = ManualClock()
-    retry = Retry(
-        3,
-        on_result=lambda r: r == "busy",
-        hooks=RetryHooks(retry_after=lambda outcome: 7.0 if outcome == "busy" else None),
-    )
-    assert run(retry, Script("busy", "ok"), clock) == "ok"
-    assert clock.slept == [7.0]
-
-
-class Answer:
-    """What httpx, requests and aiohttp have in common."""
-
-    def __init__(self, **headers: str) -> None:
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-class Refused(Exception):
-    """As `raise_for_status` raises it."""
-
-    def __init__(self, response: Answer) -> None:
-        super().__init__(response)
-        self.response = response
-
-
-@pytest.mark.parametrize(
-    ("headers", "waits"),
-    [
-        ({"Retry_After": " 3 "}, 3.0),
-        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:52 GMT"}, 7.0),
-        ({"Retry_After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 1.0),
-        ({"Retry_After": "soon"}, 1.0),
-        ({"Retry_After": "\u0663"}, 1.0),
-        ({}, 1.0),
-    ],
-)
-def test_the_header_of_a_response_is_read_from_an_error_and_from_a_result(
-    headers: dict[str, str], waits: float
-) -> None:
-    for outcome in (Refused(Answer(**headers)), Answer(**headers)):
-        clock = ManualClock()
-        retry = Retry(3, on=Exception, on_result=lambda result: isinstance(result, Answer), backoff=1.0)
-        assert run(retry, Script(outcome, "ok"), clock) == "ok"
-        assert clock.slept == [waits]
-
-
-@pytest.mark.parametrize(
-    ("asked", "why"),
-    [(61.0, "the server asks to wait 61 s (max_retry_after is 60 s)"), (-1.0, "the server asks not to come back")],
-)
-def test_it_gives_up_rather_than_come_early(asked: float, why: str) -> None:
-    clock = ManualClock()
-    with pytest.raises(Asked) as error:
-        run(Retry(3, on=Exception), Script(Asked(asked)), clock)
-    assert (clock.slept, notes(error)) == ([], [f"gave up after 1 attempt: {why}"])
-
-
-def test_it_never_waits_past_the_deadline() -> None:
-    clock, script = ManualClock(), Script(OSError())
-    with deadline(1.0, runtime=clock), pytest.raises(OSError) as error:
-        Pipeline(Retry(9, on=Exception, backoff=0.4), runtime=clock)(script.__call__)()
-    assert clock.slept == [0.4, 0.4]
-    assert notes(error) == ["gave up after 3 attempts: the deadline is before the next attempt"]
-
-
-def test_nothing_is_begun_after_the_deadline() -> None:
-    clock, script = ManualClock(), Script("ok")
-    with deadline(1.0, runtime=clock):
-        clock.advance(1.0)
-        with pytest.raises(DeadlineExceeded) as error:
-            Pipeline(Retry(on=Exception), runtime=clock)(script.__call__)()
-    assert (script.calls, error.value.sent) == (0, False)
-
-
-# --- means -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_outage_costs_no_more_than_the_budget() -> None:
@@ -388,54 +228,6 @@ def test_a_failed_call_leaves_no_cycle_behind() -> None:
         gc.enable()
 
 
-# --- tenacity --------------------------------------------------------------------------------------------------------
-
-
-def test_tenacitys_objects_stand_in() -> None:
-    clock, script = ManualClock(), Script(KeyError(), KeyError(), KeyError(), "ok")
-    retry = Retry(
-        stop=tenacity.stop_after_attempt(5),
-        wait=tenacity.wait_exponential(multiplier=0.1, max=0.3),
-        retry=tenacity.retry_if_exception_type(KeyError),
-    )
-    assert run(retry, script, clock) == "ok"
-    assert clock.slept == pytest.approx([0.1, 0.2, 0.3])
-
-
-def test_tenacitys_clock_is_ours() -> None:
-    for stop in (tenacity.stop_after_delay(1.0), tenacity.stop_before_delay(1.3)):
-        script = Script(OSError())
-        with pytest.raises(OSError):
-            run(Retry(on=Exception, stop=stop, wait=tenacity.wait_fixed(0.4)), script, ManualClock())
-        assert script.calls == 4
-
-
-def test_a_retry_object_of_tenacity_may_judge_results() -> None:
-    script = Script(None, None, 1)
-    assert run(Retry(retry=tenacity.retry_if_result(lambda result: result is None)), script, ManualClock()) == 1
-
-
-def test_tenacity_is_asked_only_after_a_failure() -> None:
-    def never(state: object) -> Any:
-        raise AssertionError("asked")
-
-    assert run(Retry(on=Exception, stop=never, wait=never), Script("ok"), ManualClock()) == "ok"
-
-    asked: list[object] = []
-
-    class IfOSError(tenacity.retry_if_exception_type):
-        def __call__(self, state: tenacity.RetryCallState) -> bool:
-            asked.append(state.outcome)
-            return super().__call__(state)
-
-    script = Script(OSError(), "ok")
-    assert run(Retry(retry=IfOSError(OSError), backoff=0), script, ManualClock()) == "ok"
-    assert len(asked) == 1, "what only judges exceptions has nothing to say of a result"
-    unless = tenacity.retry_unless_exception_type(ValueError)
-    with pytest.raises(ValueError, match="enough"):
-        run(Retry(retry=unless, backoff=0), Script("again", ValueError("enough")), ManualClock())
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -455,9 +247,6 @@ def test_tenacity_is_asked_only_after_a_failure() -> None:
 def test_nonsense_is_refused(make: Callable[[], Retry]) -> None:
     with pytest.raises(ValueError, match="expected"):
         make()
-
-
-# --- async -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.anyio
