@@ -1,4 +1,4 @@
-"""Who is out there, and who should be asked: an immutable picture, replaced whole.
+"""Mesh: the services, clusters and routes of a process, as an immutable snapshot that is replaced whole.
 
 `Mesh.current` is one attribute that holds a frozen `Snapshot`; reading it needs no lock. Writers (a configuration
 reload, discovery) build the next picture beside it and publish it. What must outlive a picture lives in objects that
@@ -70,10 +70,10 @@ class Cluster:
 
     `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
     callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
-    name that the caller used). `outlier` is told how each attempt ended.
+    name that the caller used). `outlier` records the outcome of each attempt.
 
     A connection older than `max_connection_duration` (seconds; None: any age) takes no new exchange, and is closed as
-    soon as it is at rest. This holds for the fast lane, whose connections are the mesh's own. Over httpx's transports
+    soon as it is at rest. This holds for the mesh's own connections. Over httpx's transports
     (sync clients, trio, HTTP/2, a `transport=` of the caller) it does nothing: httpx cannot say how old one is.
     """
 

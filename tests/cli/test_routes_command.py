@@ -54,7 +54,7 @@ def test_a_writer_who_has_not_seen_the_latest_is_refused(
     store, one, two = files
     main(["routes", "put", store, one])
     assert main(["routes", "put", store, two, "--expected", "0000"]) == 1
-    assert "somebody else wrote" in capsys.readouterr().err
+    assert "another writer wrote" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

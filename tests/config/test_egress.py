@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from watching import Watched
 
-from meshlib import ConfigError, Mesh
+from meshlib import ConfigError, Mesh, NoEndpoint, SyncMeshClient
 from meshlib.cli import main
 from meshlib.config.envoy_export import export
 from meshlib.config.load import load_text
@@ -92,3 +92,13 @@ def test_explain_says_that_egress_lists_a_host(tmp_path: Path, capsys: pytest.Ca
 def test_the_export_for_envoy_tells_of_listed_hosts() -> None:
     told = export(load_text(f"{MESH}egress: [api.example.com]\n", "mesh.yaml")).differences
     assert any("hosts that egress lists go straight out" in one for one in told)
+
+
+@pytest.mark.parametrize("egress", ["refuse", "[api.example.com]", f"{{hosts: [x.com], routes: {RULES}}}"])
+def test_a_refusal_names_the_host_once(tmp_path: Path, egress: str) -> None:
+    """Who raises it puts the name in front: "x: x: egress is refused" said it twice."""
+    mesh = Watched(tmp_path, mesh_yaml=f"{MESH}egress: {egress}\n").mesh
+    assert "other.com" not in fate(mesh, "other.com:443")
+    with SyncMeshClient(mesh=mesh) as client, pytest.raises(NoEndpoint) as caught:
+        client.get("http://other.com/")
+    assert str(caught.value).count("other.com") <= 1

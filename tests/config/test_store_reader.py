@@ -11,7 +11,7 @@ import pytest
 from meshlib import ConfigError, Mesh
 from meshlib.cli import main
 from meshlib.discovery.file_store import FileStore
-from meshlib.discovery.process_status import ProcessStatus, said
+from meshlib.discovery.process_status import ProcessStatus, running_processes
 from meshlib.discovery.store import Changed, MemoryStore, StoreAway, Told
 from meshlib.events import ConfigRefused, Event, SourceBack
 
@@ -121,14 +121,14 @@ def test_a_process_says_beside_the_copy_what_it_runs(tmp_path: Path, capsys: pyt
     shared.put(TEXT)
     store = MemoryStore(TEXT)
     with Mesh.from_store(store, copy=copy):
-        (facts, _), *others = said(copy)
+        (facts, _), *others = running_processes(copy)
         assert not others and facts["pid"] == os.getpid() and (facts["revision"], facts["refused"]) == ("1", None)
         store.put("services: {a: {retrys: 1}}")
         assert main(["status", str(shared.path), "--copy", str(copy)]) == 0
         shown = capsys.readouterr().out
         assert f"process {os.getpid()}: runs revision 1, snapshot 1" in shown
         assert "refused the newest text" in shown and "did you mean 'retry'" in shown
-    assert list(said(copy)) == []
+    assert list(running_processes(copy)) == []
 
 
 def test_a_process_that_runs_the_copy_says_so_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,8 +141,8 @@ def test_a_process_that_runs_the_copy_says_so_and_why(tmp_path: Path, capsys: py
 
 
 def test_what_a_process_that_is_no_more_said_is_taken_away(tmp_path: Path) -> None:
-    ProcessStatus(tmp_path / "copy.yaml").tell(revision="1")
+    ProcessStatus(tmp_path / "copy.yaml").update(revision="1")
     mine = tmp_path / ".copy.yaml.processes" / f"{os.getpid()}.json"
     mine.rename(mine.with_name(f"{2**22 + 1}.json"))  # above every process id that Linux gives
-    assert list(said(tmp_path / "copy.yaml")) == []
+    assert list(running_processes(tmp_path / "copy.yaml")) == []
     assert list(mine.parent.glob("*.json")) == []

@@ -41,7 +41,7 @@ def test_what_was_put_is_read_with_its_revision(make: Make) -> None:
 def test_a_writer_replaces_only_what_it_has_seen(make: Make) -> None:
     first = make().put("one", expected="")
     make().put("two", expected=first.revision)
-    with pytest.raises(Conflict, match="somebody else wrote in between"):
+    with pytest.raises(Conflict, match="another writer wrote in between"):
         make().put("three", expected=first.revision)
     with pytest.raises(Conflict):
         make().put("three", expected="")

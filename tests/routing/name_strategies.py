@@ -1,11 +1,13 @@
-"""Random paths, name trees and dtabs for properties."""
+"""Random paths, name trees and dtabs for properties, and what a tree stands for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from hypothesis import strategies as st
 
 from meshlib.routing.dtab import ANY, Dentry, Dtab, Prefix
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, Leaf, Union, Weighted
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, Leaf, NameTree, Special, Union, Weighted
 from meshlib.routing.path import Path
 
 labels = st.one_of(
@@ -24,3 +26,27 @@ trees = st.recursive(
 )
 prefixes = st.lists(st.one_of(labels, st.just(ANY)), max_size=3).map(lambda parts: Prefix(*parts))
 dtabs = st.lists(st.builds(Dentry, prefixes, trees), max_size=4).map(Dtab)
+
+
+def evaluated(tree: NameTree[Any]) -> frozenset[Any] | None:
+    """The set of values that the tree stands for, without weights; None if it is negative or fails."""
+    result = _evaluated(tree)
+    return None if isinstance(result, Special) else result
+
+
+def _evaluated(tree: NameTree[Any]) -> frozenset[Any] | Special:
+    if isinstance(tree, Leaf):
+        return frozenset((tree.value,))
+    if isinstance(tree, Alt):
+        for branch in tree.trees:
+            result = _evaluated(branch)
+            if result is not NEG:
+                return result
+        return NEG
+    if isinstance(tree, Union):
+        if len(tree.trees) == 1:
+            return _evaluated(tree.trees[0].tree)
+        found = [_evaluated(arm.tree) for arm in tree.trees]
+        sets = [result for result in found if not isinstance(result, Special)]
+        return frozenset().union(*sets) if sets else NEG
+    return frozenset() if tree is EMPTY else tree

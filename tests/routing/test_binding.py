@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from name_strategies import dtabs, path_values
+from name_strategies import dtabs, evaluated, path_values
 
 from meshlib.routing.binding import Interpreter, bind, shares
 from meshlib.routing.dtab import Dtab
 from meshlib.routing.namer import PENDING, Bound, FunctionNamer, NamingError, RewritingNamer, SourceNamer
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, evaluated, mapped, parse_tree, show_tree
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, mapped, parse_tree, show_tree
 from meshlib.routing.path import Path
 from meshlib.routing.path_pattern import PathPattern
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meshlib.errors import ConfigError
-from meshlib.routing.context import ContextDeadline, ContextTrace, carried, read_sample
-
-ids = st.integers(0, 2**64 - 1)
+from meshlib.routing.context import ContextDeadline, carried
 
 
 def test_a_deadline_is_read_and_written_in_nanoseconds() -> None:
@@ -28,31 +22,6 @@ def test_of_several_deadlines_the_strictest_counts() -> None:
 @pytest.mark.parametrize("header", [None, "", "1", "1 2 3", "a b", "-1 2", "1 99999999999999999999", "² 1"])
 def test_a_deadline_that_cannot_be_read_is_absent(header: str | None) -> None:
     assert ContextDeadline.read(header) is None
-
-
-@given(span=ids, parent=ids, trace=st.integers(0, 2**128 - 1), flags=ids)
-def test_a_trace_survives_its_header(span: int, parent: int, trace: int, flags: int) -> None:
-    written = ContextTrace(span_id=span, parent_id=parent, trace_id=trace, flags=flags)
-    read = ContextTrace.read(str(written))
-    assert (read.span_id, read.parent_id, read.trace_id, read.flags) == (span, parent, trace, flags)
-
-
-def test_a_trace_is_four_big_endian_numbers() -> None:
-    data = b"".join(number.to_bytes(8, "big") for number in (1, 2, 3, 4))
-    read = ContextTrace.read(b64encode(data).decode())
-    assert (read.span_id, read.parent_id, read.trace_id, read.flags) == (1, 2, 3, 4)
-
-
-@pytest.mark.parametrize("header", [None, "", "AAAA", "ä", "!" * 44])
-def test_a_trace_that_cannot_be_read_is_absent(header: str | None) -> None:
-    assert ContextTrace.read(header) is None
-
-
-@pytest.mark.parametrize(
-    ("header", "share"), [("0.5", 0.5), ("-3", 0.0), ("7", 1.0), ("x", None), ("", None), ("nan", None), (None, None)]
-)
-def test_a_sample_is_brought_into_its_range(header: str | None, share: float | None) -> None:
-    assert read_sample(header) == share
 
 
 def test_only_the_context_of_a_trusted_caller_travels_on() -> None:

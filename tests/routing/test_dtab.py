@@ -33,18 +33,6 @@ def test_tables_are_appended() -> None:
     assert one + Dtab() is one
 
 
-def test_what_was_appended_can_be_taken_off_again() -> None:
-    base = Dtab.read("/foo=>/bar;/baz=>/xxx/yyy")
-    assert len(base.without_prefix(base)) == 0
-    assert (base + Dtab.read("/foo => /123")).without_prefix(base) == Dtab.read("/foo=>/123")
-    assert base.without_prefix(base + Dtab.read("/s => /b")) == base
-    assert len(Dtab().without_prefix(base)) == 0
-
-
-def test_simplifying_drops_entries_that_say_nothing() -> None:
-    assert Dtab.read("/a => ~; /b => ~ | /c; /d => ~ & ~").simplified() == Dtab.read("/b => /c")
-
-
 def test_a_table_prints_as_finagle_prints_it() -> None:
     assert str(Dtab.read(" /a/*/c => /d ; /e => /f | /g & 2 * /h ")) == "/a/*/c=>/d;/e=>/f | /g & 2.00*/h"
 

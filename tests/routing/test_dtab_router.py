@@ -89,9 +89,9 @@ def test_the_first_identifier_that_finds_a_name_wins() -> None:
 @pytest.mark.parametrize(
     ("dtab", "reason"),
     [
-        ("", "/svc/users: the dtab leads to nobody"),
-        ("/svc => !", "leads to nobody"),
-        ("/svc => $", "leads to nobody"),
+        ("", "/svc/users: the dtab leads to no cluster"),
+        ("/svc => !", "leads to no cluster"),
+        ("/svc => $", "leads to no cluster"),
         ("/svc => /svc", "Max recursion level"),
         ("/svc => /$/no.such", "Unknown namer: no.such"),
         ("/svc => 9 * $ & 1 * /#/io.l5d.fs", "this branch of the dtab is empty"),

@@ -130,13 +130,13 @@ def test_each_delegation_is_told() -> None:
         "  remove l5d-dtab",
         "=> cluster b",
     ]
-    assert told(TABLE, host="x")[-1] == "refused: /svc/x: the dtab leads to nobody"
+    assert told(TABLE, host="x")[-1] == "refused: /svc/x: the dtab leads to no cluster"
     assert "cannot be read" in told(TABLE, host="x", l5d_dtab="no")[2]
 
 
 def test_unknown_hosts_are_told() -> None:
     assert told(RouteTable([USERS]), host="x") == ["no service has the host 'x': it goes straight out"]
-    assert told(RouteTable(unknown="closed"), host="x")[-1] == "refused: x: closed"
+    assert told(RouteTable(unknown="closed"), host="x")[-1] == "refused: closed"
     egress = ServiceRoutes("egress", default=Split("proxy"))
     assert told(RouteTable(unknown=egress), host="x") == [
         "no service has the host 'x': the rules of 'egress' for unknown hosts",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from routing.name_strategies import evaluated
 
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, NameTree, Union, Weighted, evaluated, parse_tree, simplified
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, NameTree, Union, Weighted, parse_tree, simplified
 from meshlib.routing.path import Path
 
 

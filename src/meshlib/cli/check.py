@@ -1,4 +1,4 @@
-"""`meshlib check FILE…`: says what is wrong with mesh files, as a compiler would."""
+"""`meshlib check FILE…`: prints what is wrong with mesh files, as a compiler does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`meshlib explain`: why would this request go there? Rules, dtab, draw, candidates, and the policies in order."""
+"""`meshlib explain`: shows where a request goes and why: rules, dtab, draw, candidates, and the policies in order."""
 
 from __future__ import annotations
 

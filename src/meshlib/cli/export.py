@@ -1,4 +1,4 @@
-"""`meshlib export envoy`: the same mesh for the day when the team moves to a sidecar."""
+"""`meshlib export envoy`: prints the same mesh as an Envoy bootstrap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`meshlib rollout SERVICE --to CLUSTER …`: shifts traffic step by step, watches, and goes back by itself.
+"""`meshlib rollout SERVICE --to CLUSTER …`: shifts traffic step by step, and shifts it back when figures get worse.
 
 The figures are those that the application publishes (`Figures().publish(FILE)`, see `meshlib.telemetry.figures`).
 Ctrl-C leaves the share as it is and gives the claim back.

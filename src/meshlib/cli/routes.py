@@ -1,4 +1,4 @@
-"""`meshlib routes …`: read and write the shared mesh file, wherever it is kept.
+"""`meshlib routes …`: reads and writes the shared mesh file in its store.
 
 A store is named by a path (`mesh.yaml`) or by `etcd://HOST:PORT/KEY`. What is written is checked first, and replaces
 only the state that the writer has seen.

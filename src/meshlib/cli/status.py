@@ -1,4 +1,4 @@
-"""`meshlib status`: is the shared mesh file there and good, what is the copy of it, and what do processes run?"""
+"""`meshlib status`: prints the state of the shared mesh file, of its copy, and of the processes that use it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..config.build_routes import route_table
 from ..config.load import load_text
 from ..discovery.file_store import FileStore
-from ..discovery.process_status import said
+from ..discovery.process_status import running_processes
 from ..discovery.store import Entry, RouteStore, StoreAway
 from ..errors import ConfigError
 from .routes import store
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     good = _tell("store", source)
     if options.copy is not None:
         _tell("copy", FileStore(options.copy))
-        for facts, at in said(Path(options.copy)):
+        for facts, at in running_processes(Path(options.copy)):
             _tell_process(facts, at)
     return 0 if good else 1
 

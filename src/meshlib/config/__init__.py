@@ -1,1 +1,1 @@
-"""The only room that knows pydantic and YAML: models, loading, building."""
+"""Configuration: models, loading and building. The only room that knows pydantic and YAML."""

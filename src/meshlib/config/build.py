@@ -1,4 +1,4 @@
-"""From models to the objects that do the work. What has not changed is the same object as before.
+"""Builder: from models to the objects that do the work. What has not changed is the same object as before.
 
 So a reload keeps what the objects know: a breaker stays open, a budget stays spent, an endpoint stays ejected, as long
 as their own lines in the file stay as they were. Nothing of pydantic survives this step.

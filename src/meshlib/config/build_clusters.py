@@ -1,4 +1,4 @@
-"""From the model of a cluster to what chooses among its endpoints, and what finds out who of them is ill."""
+"""Cluster builder: from a cluster's model to its balancer, cluster health, outlier detection and health checks."""
 
 from __future__ import annotations
 

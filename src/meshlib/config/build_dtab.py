@@ -1,4 +1,4 @@
-"""From the `dtab` section of a mesh file to the router for all hosts that no service takes."""
+"""Dtab builder: from the `dtab` section of a mesh file to the router for hosts that no service takes."""
 
 from __future__ import annotations
 

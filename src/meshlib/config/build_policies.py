@@ -1,4 +1,4 @@
-"""From the models of policies to the policies."""
+"""Policy builder: from the models of policies to the policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the rules of a mesh.yaml to the compiled route table."""
+"""Route builder: from the rules of a mesh.yaml to the compiled route table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading YAML with the line of everything in it, so that an error can say where."""
+"""Document: YAML data with the line of everything in it, so that an error can name the place."""
 
 from __future__ import annotations
 

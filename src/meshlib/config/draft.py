@@ -1,4 +1,4 @@
-"""The mesh file that manifests amount to, while it is being written: plain data, and where each piece comes from."""
+"""Draft: the mesh file that manifests amount to, as plain data with the origin of each piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing one value in a mesh.yaml without touching the rest: comments, order and layout stay as people wrote them."""
+"""Edit: changes one value in a mesh.yaml; comments, order and layout of the rest stay."""
 
 from __future__ import annotations
 

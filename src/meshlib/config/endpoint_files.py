@@ -1,4 +1,4 @@
-"""Endpoints that stand in a file: our own list, or Prometheus' `file_sd` (JSON or YAML)."""
+"""Endpoint files: endpoints from a file, as our own list or as Prometheus' `file_sd` (JSON or YAML)."""
 
 from __future__ import annotations
 

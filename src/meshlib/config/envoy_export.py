@@ -1,4 +1,4 @@
-"""The same mesh as a sidecar: an Envoy bootstrap (static, version 3) out of a mesh file.
+"""Envoy export: a static Envoy bootstrap (version 3) from a mesh file.
 
 The same requests go to the same clusters, sticky splits included, because both hash alike. What Envoy has no
 counterpart for is told in `Exported.differences`.

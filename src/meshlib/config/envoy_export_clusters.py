@@ -1,4 +1,4 @@
-"""How does Envoy say a cluster: its endpoints, balancer, outlier detection and limits?"""
+"""Envoy export of clusters: endpoints, balancer, outlier detection and limits in Envoy's fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does Envoy say the conditions of a rule, and what a sticky split hashes?"""
+"""Envoy export of matches: the conditions of a rule, and what a sticky split hashes, in Envoy's fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pydantic's report to one sentence of ours: which place, what was found, what was expected."""
+"""Validation errors: from pydantic's report to one sentence with the place, what was found and what was expected."""
 
 from __future__ import annotations
 

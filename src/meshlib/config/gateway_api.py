@@ -1,4 +1,4 @@
-"""What do the Gateway API's HTTPRoutes and GRPCRoutes mean to a client?
+"""Gateway API reader: what HTTPRoutes and GRPCRoutes mean to a client.
 
 A route whose parent is a Service holds for calls to that service (GAMMA). One whose parent is a Gateway holds for calls
 to its hostnames; without hostnames it is left out, unless `load` is told that this process stands in for that gateway.

@@ -1,4 +1,4 @@
-"""What do Istio's VirtualServices mean to a client? Each field becomes one of ours, or is reported.
+"""Istio reader: what VirtualServices mean to a client. Each field becomes one of ours, or is reported.
 
 The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless
 `load_istio` is told that this process stands in for that gateway. A rule with a condition that cannot be checked here

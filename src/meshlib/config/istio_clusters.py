@@ -1,4 +1,4 @@
-"""What do Istio's DestinationRules, ServiceEntries and WorkloadEntries mean to a client? Clusters and their members."""
+"""Istio clusters: DestinationRules, ServiceEntries and WorkloadEntries as clusters and their endpoints."""
 
 from __future__ import annotations
 

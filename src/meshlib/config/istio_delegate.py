@@ -1,4 +1,4 @@
-"""What becomes of a rule that delegates to another VirtualService? That one's rules, narrowed and completed by it.
+"""Istio delegates: a rule that delegates to another VirtualService becomes that one's rules, narrowed by it.
 
 As in Istio: what the delegate says counts, what it leaves open is the root's; of the conditions both must hold, and a
 rule of the delegate that could not is ignored. Delegation goes one level deep.

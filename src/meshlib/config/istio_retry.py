@@ -1,4 +1,4 @@
-"""When does Istio try again? `retries` of a rule, and what it does when nothing is said."""
+"""Istio retries: `retries` of a rule, and Istio's default where there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does a linkerd.yaml (Linkerd 1.x) mean to a client? Whose dtab and namers count, and who is behind each name.
+"""Linkerd reader: what a linkerd.yaml (Linkerd 1.x) means to a client: dtab, namers and endpoints.
 
 One router counts, as a client goes through one: the first that speaks HTTP, or the one whose label this process stands
 in for. Its names are for all hosts that no service takes.

@@ -1,4 +1,4 @@
-"""How does a linkerd.yaml treat services and clients? Its `service` and `client` sections, for all or by prefix.
+"""Linkerd policies: the `service` and `client` sections of a linkerd.yaml, for all names or by prefix.
 
 With `kind: io.l5d.static` every entry whose prefix matches counts, and the later ones more; `{names}` that a prefix
 captures may stand in `commonName`.

@@ -1,4 +1,4 @@
-"""What is legal in a mesh.yaml and makes no sense: rules never reached, splits that lose a part, nobody to ask."""
+"""Lint: finds what is valid in a mesh.yaml but has no effect: unreachable rules, short splits, empty clusters."""
 
 from __future__ import annotations
 

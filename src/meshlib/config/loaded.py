@@ -1,4 +1,4 @@
-"""What did one reading of the files bring, and does it make sense as a whole?"""
+"""Loaded configuration: the result of one reading, and the checks that need the whole of it."""
 
 from __future__ import annotations
 

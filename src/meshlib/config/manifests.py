@@ -1,4 +1,4 @@
-"""Reading the manifests of other meshes as they are: which files, which kinds, and the mesh that they amount to."""
+"""Manifests: reads the files of other meshes as they are, and makes one mesh of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mesh.yaml may say: one frozen model per policy, with the field names and defaults of its constructor.
+"""Mesh models: what a mesh.yaml may say, one frozen model per section, with the names and defaults of the constructors.
 
 services:
   users:                                  # http://users/…

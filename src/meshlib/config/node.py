@@ -1,4 +1,4 @@
-"""Reading somebody else's configuration without losing a word of it: each key is used, or reported.
+"""Node: one mapping of a manifest, each key of which is used or reported.
 
 A `Node` is one mapping of a manifest. Whoever reads a key has used it; `without_meaning` says why one does nothing in a
 client; `Report` gets those, and everything that nobody has asked for.

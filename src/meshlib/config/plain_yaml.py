@@ -1,4 +1,4 @@
-"""What does a YAML text say, as plain data? Mappings, lists, texts, numbers, true, false and null, and nothing else.
+"""Plain YAML: a YAML text as mappings, lists, texts, numbers, true, false and null, and nothing else.
 
 One pass over the parser's events (libyaml's, where it is installed), without recursion, so that no nesting is too deep
 for it, and other threads get their turn between any two of them. Lines are looked for in a second pass, and only when

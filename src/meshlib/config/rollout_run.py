@@ -1,4 +1,4 @@
-"""Carrying a rollout out: each step is written into the shared mesh file, and only one rollout of a service runs.
+"""Rollout run: writes each step of a rollout into the shared mesh file; only one rollout of a service runs.
 
 Who runs one writes its claim into the file (`rollouts`), compared and swapped like everything else: of two that begin
 together one is refused. The claim has an end and is prolonged while the rollout runs, so that a process that died does

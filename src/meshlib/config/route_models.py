@@ -1,4 +1,4 @@
-"""What a routing rule in mesh.yaml may say. Matched from top to bottom; the first rule that matches wins.
+"""Route models: what a routing rule in mesh.yaml may say. Rules are tried from top to bottom; the first match wins.
 
 services:
   users:

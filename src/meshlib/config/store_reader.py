@@ -111,6 +111,6 @@ class StoreReader:
         if self._status is None:
             return
         try:
-            self._status.tell(snapshot=self._mesh.version, **facts)
+            self._status.update(snapshot=self._mesh.version, **facts)
         except OSError as error:
             _log.warning("the status of this process could not be written beside the copy: %s", error)

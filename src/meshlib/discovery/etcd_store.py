@@ -1,4 +1,4 @@
-"""A text in etcd (version 3), through its JSON gateway: one key, compared and swapped by its revision, and watched.
+"""Etcd store: a text in etcd (version 3) through its JSON gateway: one key, compared and swapped by revision, watched.
 
 The watch runs in a thread of its own and needs nothing but the standard library. It resumes one revision after the
 last that it has seen, so nothing is lost and nothing comes twice; if etcd has compacted that away, it reads the present

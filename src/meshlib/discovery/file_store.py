@@ -1,4 +1,4 @@
-"""The embedded default: the text is a file, its revision the hash of what stands in it.
+"""File store: the text is a file, and its revision is the hash of the text.
 
 Written beside and renamed over, so that no reader sees half of it; written under a lock file, so that two processes
 that compare and swap cannot both win. People may edit the file by hand all the same. What it was is kept in a folder
@@ -26,7 +26,7 @@ class FileStore:
     """A store in one file; its history in `.NAME.history/` beside it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()  # a daemon may go to another folder; links stay links
+        self.path = Path(path).absolute()  # a daemon may change its folder; links stay links
         self.name = str(path)
         self._past = self.path.parent / f".{self.path.name}.history"
 
@@ -47,7 +47,7 @@ class FileStore:
                 if expected is not None and expected != found:
                     raise Conflict(self.name, found, expected)
                 if before is not None:
-                    self._keep(before)  # perhaps somebody's own edit
+                    self._keep(before)  # perhaps an edit by hand
                 _replace(self.path, text)
                 entry = Entry(text, _revision(text), self.path.stat().st_mtime)
                 self._keep(entry)

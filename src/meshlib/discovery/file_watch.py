@@ -1,4 +1,4 @@
-"""Noticing that a file has changed: one thread for all the files of a mesh, whatever editors do to them.
+"""File watch: one thread that notices changes of all the files of a mesh, however they are written.
 
 The folders are watched, not the files: an editor that writes a new file and renames it over the old one, a
 Kubernetes ConfigMap that turns a symbolic link, and a file that appears later are all seen.
@@ -16,7 +16,7 @@ import watchfiles
 
 from ..native import threads_are_greenlets
 
-QUIET = 50  # milliseconds without a change before one is told: writers need a moment
+QUIET = 50  # milliseconds without a change before one is reported: writers need a moment
 PAUSE = 0.25  # seconds between two looks where changes are not reported
 AGAIN = 0.2  # seconds until a reader looks once more at a file that may be half written
 _log = logging.getLogger("meshlib")
@@ -37,7 +37,7 @@ def stamp(path: Path) -> Stamp:
 class FileWatch:
     """Calls `changed` in a thread of its own when the files of `seen()` are no longer what they were, until `close`.
 
-    `seen` says which files somebody depends on, and their stamps from just before they were read; `changed` is expected
+    `seen` returns the files to watch, and their stamps from just before they were read; `changed` is expected
     to read again, and must not raise.
     """
 
@@ -45,7 +45,7 @@ class FileWatch:
         self._seen = seen
         self._changed = changed
         self._stop = threading.Event()
-        self._told = False
+        self._warned = False
         self._thread = threading.Thread(target=self._run, name="meshlib file watch", daemon=True)
         self._thread.start()
 
@@ -57,15 +57,15 @@ class FileWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if threads_are_greenlets():  # to wait for the system's word is native code: it would stop all greenlets
+            if threads_are_greenlets():  # a native wait would stop all greenlets
                 self._stop.wait(PAUSE)
                 self._look()
                 continue
             try:
                 self._watch()
             except Exception as error:  # no watches left in the system, a folder gone: a look now and then must do
-                if not self._told:
-                    self._told = True
+                if not self._warned:
+                    self._warned = True
                     _log.warning("file changes are not reported by the system, looking every %g s: %s", PAUSE, error)
                 self._stop.wait(PAUSE)
                 self._look()

@@ -1,4 +1,4 @@
-"""Linkerd's `io.l5d.fs`: a folder with one file for each name, and in it one endpoint a line.
+"""Linkerd folder: Linkerd's `io.l5d.fs`, a folder with one file for each name and one endpoint a line.
 
 # users.prod
 10.0.0.1 8080

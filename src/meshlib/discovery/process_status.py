@@ -1,6 +1,6 @@
-"""What do the running processes say of a store? Each keeps one small file beside the copy that they share.
+"""Process status: one small file for each running process, beside the copy of the store that they share.
 
-`meshlib status --copy FILE` reads them. A file whose process is no more is taken away by whoever finds it.
+`meshlib status --copy FILE` reads them. A file whose process has ended is removed by the next reader.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ def _folder(copy: Path) -> Path:
 
 
 class ProcessStatus:
-    """What this process says, as plain data: replaced whole with each `tell`."""
+    """The facts of this process, as plain data: replaced whole with each `update`."""
 
     def __init__(self, copy: Path, **facts: Any) -> None:
         self._folder = _folder(copy)
         self._facts = facts
         self._lock = Lock()
 
-    def tell(self, **facts: Any) -> None:
-        """Add to what was said, or say otherwise. Raises OSError if it cannot be written."""
+    def update(self, **facts: Any) -> None:
+        """Add or change facts. Raises OSError if it cannot be written."""
         with self._lock:
             self._facts |= facts
             self._folder.mkdir(parents=True, exist_ok=True)
-            pid = os.getpid()  # of a worker that was forked off, not of who began
+            pid = os.getpid()  # of a forked worker, not of its parent
             beside = self._folder / f".{pid}"
             beside.write_text(json.dumps({"pid": pid, **self._facts}), encoding="utf-8")
             beside.replace(self._folder / f"{pid}.json")
@@ -40,8 +40,8 @@ class ProcessStatus:
         (self._folder / f"{os.getpid()}.json").unlink(missing_ok=True)
 
 
-def said(copy: Path) -> Iterator[tuple[dict[str, Any], float]]:
-    """What each living process of this machine says, and when it last had something to say (seconds since 1970)."""
+def running_processes(copy: Path) -> Iterator[tuple[dict[str, Any], float]]:
+    """The facts of each living process of this machine, and when they last changed (seconds since 1970)."""
     for path in sorted(_folder(copy).glob("*.json")):
         with contextlib.suppress(OSError, ValueError, RecursionError):
             if _lives(int(path.stem)):
@@ -57,6 +57,6 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's process
         return True
     return True

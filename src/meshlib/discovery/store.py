@@ -1,8 +1,8 @@
-"""Where the one shared text (a mesh.yaml) lives: read it, replace it if nobody else did, see it change.
+"""Store: where the one shared text (a mesh.yaml) lives: read, compare and swap, watch.
 
 A store holds one text under a name. Each state of it has a `revision`, and `put` replaces only the one that the writer
 has seen (compare-and-swap), so that two writers cannot undo each other's work unknowingly. A store that is away raises
-`StoreAway`; whoever watches keeps the last good text and is told.
+`StoreAway`; a watcher keeps the last good text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StoreAway(MeshError):
 
 
 class Conflict(MeshError):
-    """Somebody else wrote in between: read again, and decide anew. `found` is the revision that is there now."""
+    """Another writer wrote in between: read again, and decide anew. `found` is the revision that is there now."""
 
     def __init__(self, store: str, found: str, expected: str) -> None:
         super().__init__(store, found, expected)
@@ -30,7 +30,7 @@ class Conflict(MeshError):
 
     def __str__(self) -> str:
         found = f"found revision {self.found}" if self.found else "found nothing there"
-        return f"{self.args[0]}: {found}, expected {self.expected or 'nothing'}: somebody else wrote in between"
+        return f"{self.args[0]}: {found}, expected {self.expected or 'nothing'}: another writer wrote in between"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class RouteStore(Protocol):
     def watch(self, changed: Changed, told: Told = lambda problem: None) -> Callable[[], None]:
         """Call `changed` with the present text and then with each new one, none twice, from a thread of its own.
 
-        `told` hears what is wrong while the store is away, and None when it is back. The function returned ends it.
+        `told` is called with what is wrong while the store is away, and with None when it is back. The function
+        returned ends the watch.
         """
 
 
@@ -97,7 +98,7 @@ class MemoryStore:
         return self._past[::-1][:limit]
 
     def watch(self, changed: Changed, told: Told = lambda problem: None) -> Callable[[], None]:
-        """As any store's, but `changed` is called by whoever writes."""
+        """As any store's, but `changed` is called in the thread of the writer."""
         with self._lock:
             self._watchers.append(changed)
             if self._past:

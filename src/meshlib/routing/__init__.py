@@ -1,1 +1,1 @@
-"""From a name to a cluster: paths, dtabs, rules and splits. Pure: no I/O, no clock, no dice of its own."""
+"""Routing: from a name to a cluster, by paths, dtabs, rules and splits. Pure: no I/O, no clock, no random source."""

@@ -1,4 +1,4 @@
-"""How are paths, name trees and dtabs read? Finagle's grammar, character by character.
+"""Dtab reader: reads paths, name trees and dtabs in Finagle's grammar, character by character.
 
     dtab     = [ dentry *( ";" dentry ) [ ";" ] ]  dentry = prefix "=>" tree
     tree     = union *( "|" union )                union  = weighted *( "&" weighted )

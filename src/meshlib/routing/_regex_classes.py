@@ -1,4 +1,4 @@
-"""Which characters does a class take? RE2's classes as ranges, and the tests made of them."""
+"""Regex classes: RE2's character classes as ranges, and the tests made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is a pattern read? RE2's syntax, turned into the instructions that `regex` runs."""
+"""Regex parser: turns RE2's syntax into the instructions that `regex` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a compiled pattern? Instructions with jumps, and the four ways to put programs together."""
+"""Regex program: instructions with jumps, and the four ways to put programs together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may a rule do to a request besides sending it somewhere? Header edits, rewrites, answers, mirrors, faults.
+"""Rule actions: header edits, rewrites, redirects, responses, mirrors and faults.
 
 All of it is data with pure functions; the one who sends carries it out.
 """

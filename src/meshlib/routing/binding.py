@@ -1,4 +1,4 @@
-"""Where does a name lead in the end? The dtab is asked again and again until every leaf is bound.
+"""Binding: applies the dtab to a name until every leaf is bound to a cluster.
 
 After Finagle's Namer.bind and DefaultInterpreter, and Linkerd's ConfiguredNamersInterpreter: first the dtab; if it says
 `~`, the namers whose prefix fits, first to last, each handing on by saying `~` itself; then what is built in.

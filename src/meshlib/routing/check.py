@@ -1,4 +1,4 @@
-"""What is wrong with these rules, although they can be read? Findings, as a compiler would warn.
+"""Rule check: finds what is wrong in rules that can be read, as a compiler warns.
 
 Nothing here is guessed: a rule is called unreachable only if an earlier one provably takes everything that it could.
 """

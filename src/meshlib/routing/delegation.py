@@ -1,4 +1,4 @@
-"""Why does a name lead where it leads? The tree of all delegations, every branch shown, for people to read.
+"""Delegation tree: all steps from a name to its clusters, every branch shown, for people to read.
 
 After Linkerd's ConfiguredNamersInterpreter.delegate and DelegateTree: unlike binding, no branch is left out because an
 earlier one already answered. `to_json` gives what namerd answers at `/api/1/delegate`.

@@ -1,4 +1,4 @@
-"""How does one name become another? A delegation table (dtab): `prefix => tree` entries, the later ones first.
+"""Delegation table (dtab): `prefix => tree` entries that turn one name into another, the later ones first.
 
 After Finagle's Dtab: an entry whose prefix matches replaces that prefix by its tree, the rest of the path goes to the
 end of every leaf, and several matching entries form a fail-over, the last written first.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .nametree import NEG, Alt, NameTree, mapped, show_tree, simplified
+from .nametree import NEG, Alt, NameTree, mapped, show_tree
 from .path import Path, shown
 
 ANY: str = ""  # an element of a prefix that stands for exactly one element, written `*`
@@ -106,16 +106,6 @@ class Dtab:
         """One step: the tree that the matching entries make together; `NEG` if there are none."""
         trees = [entry.applied(path) for entry in self.matching(path)]
         return NEG if not trees else trees[0] if len(trees) == 1 else Alt(tuple(trees))
-
-    def without_prefix(self, base: Dtab) -> Dtab:
-        """What was appended to `base`; the whole table if it does not begin with `base`."""
-        count = len(base.entries)
-        return Dtab(self.entries[count:]) if self.entries[:count] == base.entries else self
-
-    def simplified(self) -> Dtab:
-        """An equivalent table: trees simplified, entries that say nothing (`~`) left out."""
-        simple = [Dentry(entry.prefix, simplified(entry.tree)) for entry in self.entries]
-        return Dtab(entry for entry in simple if entry.tree is not NEG)
 
     def __add__(self, other: Dtab) -> Dtab:
         return Dtab(self.entries + other.entries) if other.entries else self

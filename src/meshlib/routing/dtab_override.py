@@ -1,4 +1,4 @@
-"""May a request bring its own delegations? Only where the configuration says so, and then by these headers.
+"""Dtab override: a request's own delegations, from its headers, where the configuration allows them.
 
 `l5d-ctx-dtab` travels with a call through the mesh, `l5d-dtab` is a user's wish; both come after the configured dtab,
 the user's last, so it wins (after Linkerd's LinkerdHeaders). Finagle's older `dtab-local` and `x-dtab-NN-{a,b}` can be

@@ -1,4 +1,4 @@
-"""Which cluster does the dtab name for this request? Identify, bind, draw; bound names are kept by name.
+"""Dtab router: finds the cluster of a request by its name: identify, bind, draw. Bound names are cached.
 
 Put it into `RouteTable(unknown=…)`: hosts that no service takes then go by the dtab. It is immutable like the table:
 when the namers know something new, make a new one.
@@ -116,7 +116,7 @@ class DtabRouter:
             return None
         found = shares(tree)
         if not found:
-            return _always(_refused(str(name), f"{name}: the dtab leads to nobody"))
+            return _always(_refused(str(name), f"{name}: the dtab leads to no cluster"))
         weights: dict[Bound | None, float] = {}
         for bound, share in found:
             weights[bound] = weights.get(bound, 0.0) + share

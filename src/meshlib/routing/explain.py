@@ -1,4 +1,4 @@
-"""Why does this request go there? Every step of one decision in words, made from the decision itself.
+"""Route explanation: every step of one decision in words, made from the decision itself.
 
 The table decides first, with a recorder between it and the dice; the explanation then reads the same rules. It never
 decides anything of its own, so it cannot disagree.

@@ -1,4 +1,4 @@
-"""Former hosts: which names were services of this mesh, and must not go out as unknown hosts?
+"""Former hosts: the names that were services of this mesh and must not go out as unknown hosts.
 
 A name that was a service is called with tokens that are meant for it. Once the service is gone, DNS may name a stranger
 for it. So each route table remembers the names of all that were published before it, until the process restarts.

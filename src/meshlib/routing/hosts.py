@@ -1,4 +1,4 @@
-"""Host map: which entry takes this host? Names and wildcards, found as Envoy finds them.
+"""Host map: finds the entry for a host by name or wildcard, as Envoy does.
 
 The exact name comes first, then the longest suffix wildcard (`*.example.com`), then the longest prefix wildcard
 (`users.*`), then `*`. A name with a port is first looked up with it, then without. Letter case and a trailing dot do

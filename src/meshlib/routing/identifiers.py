@@ -1,4 +1,4 @@
-"""What is the name of this request? Linkerd's identifiers: from host, header, method or path to `/svc/users`.
+"""Identifiers: make a request's name, such as `/svc/users`, from its host, header, method or path, as Linkerd does.
 
 An identifier answers with `Identified`, or with a sentence that says what is missing; then the next one is asked.
 """

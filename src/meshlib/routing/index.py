@@ -1,4 +1,4 @@
-"""Which rules can this path possibly match? Found by whole segments in a trie, never by scanning all rules.
+"""Path index: finds the rules that a path can match, by whole segments in a trie, without a scan of all rules.
 
 A rule hangs at the node of its literal beginning. The candidates for a path are the rules of all nodes on its way, in
 the order in which they were written; they are put together when a node is first reached, and kept. A rule without a

@@ -1,4 +1,4 @@
-"""Does this request satisfy this condition? One alternative of a rule, compiled into one closure."""
+"""Match: one alternative of a rule's conditions, compiled into one closure."""
 
 from __future__ import annotations
 

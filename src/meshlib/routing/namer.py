@@ -1,4 +1,4 @@
-"""Who knows what a name is bound to? Namers: ours are views of the discovery sources, and a few that only rewrite.
+"""Namers: bind names to clusters. Ours are views of the discovery sources, and a few that only rewrite.
 
 A namer answers for the part of a path behind its prefix: with a tree of bound names or of further paths, with `NEG` if
 it does not know the name, with `PENDING` if it does not know yet, or by raising `NamingError`.

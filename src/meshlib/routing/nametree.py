@@ -1,4 +1,4 @@
-"""What does a name stand for? A tree of alternatives and weighted unions (after Finagle's NameTree).
+"""Name tree: alternatives and weighted unions that a name stands for (after Finagle's NameTree).
 
 `a | b` is fail-over, `3 * a & b` a weighted union; the leaves are values, `!` fails for good, `~` knows nothing here,
 and `$` is a valid answer that is empty.
@@ -100,30 +100,6 @@ def simplified(tree: NameTree[T]) -> NameTree[T]:
         arms = [arm for arm in arms if arm.tree is not FAIL and arm.tree is not NEG]
         return NEG if not arms else arms[0].tree if len(arms) == 1 else Union(tuple(arms))
     return tree
-
-
-def evaluated(tree: NameTree[T]) -> frozenset[T] | None:
-    """The set of values that the tree stands for, without weights; None if it is negative or fails."""
-    result = _evaluated(tree)
-    return None if isinstance(result, Special) else result
-
-
-def _evaluated(tree: NameTree[T]) -> frozenset[T] | Special:
-    if isinstance(tree, Leaf):
-        return frozenset((tree.value,))
-    if isinstance(tree, Alt):
-        for branch in tree.trees:
-            result = _evaluated(branch)
-            if result is not NEG:
-                return result
-        return NEG
-    if isinstance(tree, Union):
-        if len(tree.trees) == 1:
-            return _evaluated(tree.trees[0].tree)
-        found = [_evaluated(arm.tree) for arm in tree.trees]
-        sets = [result for result in found if not isinstance(result, Special)]
-        return frozenset().union(*sets) if sets else NEG
-    return frozenset() if tree is EMPTY else tree
 
 
 def show_tree(tree: NameTree[T]) -> str:

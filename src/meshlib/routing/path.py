@@ -1,4 +1,4 @@
-"""What is a name made of? Finagle's paths: elements of bytes, written `/svc/users` with everything odd as `\\xHH`."""
+"""Path: Finagle's names, elements of bytes, written `/svc/users` with special bytes as `\\xHH`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do Linkerd's path patterns match? `/svc/*/{name}:http`: elements with wildcards and captures, as a prefix.
+"""Path pattern: Linkerd's `/svc/*/{name}:http`, a prefix of elements with wildcards and captures.
 
 After Linkerd 1's PathMatcher: `*` alone stands for one element; within an element each `{name}` takes as many
 characters as it can, the texts around it must be found, and the whole may be part of the element.

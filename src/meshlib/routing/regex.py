@@ -1,4 +1,4 @@
-"""Does this text match this pattern, in a time that no pattern and no text can stretch?
+"""Regex: matches a text against an RE2 pattern in time linear in the text, whatever the pattern.
 
 Rules come from operators and texts from strangers, so a backtracking engine is out of the question. Patterns in RE2's
 syntax (without `\\b`, `\\p{…}`, back-references and look-around) become a Thompson automaton. `matches` runs it as a

@@ -1,4 +1,4 @@
-"""What does routing need to know about a request? Nothing else of it is ever looked at."""
+"""Route request: what routing reads of a request, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When does the new version get more? A rollout as a state machine: told time and figures, it says the next share.
+"""Rollout: a state machine that takes time and figures and returns the next share of the new version.
 
 It steps every so many seconds, holds while too few requests were seen, and rolls back for good as soon as `abort_if`
 holds. Who publishes the share, and who measures the figures, is no business of this file.

@@ -1,4 +1,4 @@
-"""Is it too bad? Conditions over live figures, such as `success_rate < 0.99 or p99 > 300ms`.
+"""Rollout condition: an expression over live figures, such as `success_rate < 0.99 or p99 > 300ms`.
 
     condition = all *( "or" all )      all = test *( "and" test )      test = "(" condition ")" | name operator number
     operator  = "<" | "<=" | ">" | ">="                                number = 0.99 | 99% | 300ms | 1.5s | 2m

@@ -1,4 +1,4 @@
-"""What does a rule say, and what comes out of it? `Route` is written by people, `Decision` is read by the engine."""
+"""Route and decision: a rule as people write it, and its outcome as the engine reads it."""
 
 from __future__ import annotations
 

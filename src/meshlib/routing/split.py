@@ -1,4 +1,4 @@
-"""Which version gets this request? A weighted split, by a draw or by a hash that keeps each user where he is.
+"""Split: chooses a cluster by weight, by a draw or by a hash that keeps each user on one version.
 
 There are two ways to be sticky. Both start from the hash that Envoy computes, XXH64 of the key's bytes with seed 0.
 

@@ -1,4 +1,4 @@
-"""Route table: which service is this host, and what do its rules decide? Immutable and replaced whole."""
+"""Route table: finds the service of a host and applies its rules. Immutable and replaced whole."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ServiceRoutes:
         self.resolve: Chooser[Decision] = self._compiled()
 
     def clusters(self) -> frozenset[str]:
-        """The clusters that can be drawn at all, by whatever rule."""
+        """The clusters that can be drawn at all, by any rule."""
         rules = self.routes if self.default is None else (*self.routes, self.default)
         splits = [rule.to for rule in rules if rule.to is not None]
         return frozenset(arm.cluster for split in splits for arm in split.destinations if arm.weight > 0)
 
     def _compiled(self) -> Chooser[Decision]:
-        refusal = f"{self.name}: no rule matches the request, and there is no default"
+        refusal = "no rule matches the request, and there is no default"
         last: Chooser[Decision]
         if self.default is not None:
             last = decisions(self.name, self.default, -1, None)
@@ -97,7 +97,7 @@ class Resolver(Protocol):
 class RouteTable:
     """All services. `resolve` is one dictionary look-up, then that service's own compiled function.
 
-    `unknown` decides about hosts that the mesh does not know: None lets them go straight out (`resolve` answers
+    `unknown` decides about hosts that the mesh does not know: None lets them go straight out (`resolve` returns
     None), a string refuses them with that reason, a `ServiceRoutes` applies its rules, a `DtabRouter` its dtab. Hosts
     under `outside` (names and wildcards) go straight out before it is asked.
 
@@ -155,7 +155,7 @@ class RouteTable:
             return decision if unknown.within and decision.cluster is not None else self._kept_in(decision, host)
         reason = self.was_service(host)
         if reason is None and unknown is not None:
-            reason = f"{host_and_port(host)[0]}: {unknown}"
+            reason = unknown
         return None if reason is None else _refused(host, reason)
 
     def _kept_in(self, decision: Decision, host: str, named: Collection[str] = ()) -> Decision:

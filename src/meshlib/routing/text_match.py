@@ -1,4 +1,4 @@
-"""Is this the text that a rule wants? One condition on a header, a parameter, a cookie, a label or a host."""
+"""Text match: one condition on a header, a parameter, a cookie, a label or a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does this URL path match? Four ways to say it, all by the text as it was sent: nothing is decoded or normalised.
+"""URL path: four kinds of condition on the path as it was sent; nothing is decoded or normalised.
 
 Each has `literal`, the whole segments that every matching path begins with, by which the rules are indexed, and
 `certain`, which says that a path found under that literal needs no further test.

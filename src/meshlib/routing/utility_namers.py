@@ -1,4 +1,4 @@
-"""Which names are built in? Everything below `/$/`: addresses, failures, Finagle's and Linkerd's rewriting helpers.
+"""Utility namers: the built-in names below `/$/`: addresses, failures, Finagle's and Linkerd's rewriting helpers.
 
 /$/inet/[host/]port   /$/fixedinet/[host/]port   /$/io.buoyant.rinet/port/host      an address
 /$/fail   /$/nil                                                                    `!` and `$`

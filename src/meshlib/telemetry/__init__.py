@@ -1,1 +1,1 @@
-"""Listeners: what can be told about a mesh, in the forms in which others want to hear it."""
+"""Telemetry: what a mesh emits, in the forms that other systems read."""

@@ -1,4 +1,4 @@
-"""How well is each cluster doing? Counters that only grow, and the figures between two looks at them.
+"""Figures: counters of each cluster that only grow, and the figures between two readings.
 
 Counters are what survives being read by several people at different times: whoever wants the success rate since a
 moment keeps what the counters were then. `Figures` listens to a mesh; `publish` writes what it counts to a file, as
