@@ -18,10 +18,11 @@ from meshlib.errors import DeadlineExceeded, Throttled
 from meshlib.policies.breaker.accrual import Accrual, ConsecutiveFailures
 from meshlib.policies.breaker.fail_fast import FailFast
 from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.cluster_limits import ClusterLimits
 from meshlib.policies.concurrency.limit_algorithms import AIMD, Gradient2, Limit, Vegas, WindowedLimit
-from meshlib.policies.concurrency.thresholds import Pool, RetryBudgetLimit, Thresholds
 from meshlib.policies.deadline.deadline_admission import DeadlineAdmission
 from meshlib.policies.rate.rate_limit import Cycles, FixedWindow, Rate, SlidingWindow, Smooth, TokenBucket
+from meshlib.policies.retry.budget import ConcurrencyBudget
 from meshlib.policies.throttle.throttle import FailureThrottle, NackThrottle, SreThrottle, Throttle
 
 
@@ -237,17 +238,21 @@ def accrual() -> str:
     return canvas.svg("Five failures in a row, and a probe after each wait", "seconds", ticks=range(0, 61, 10))
 
 
-def pool() -> str:
-    """How many retries may be under way, by the number of requests, with a retry budget and without."""
+def cluster_limits() -> str:
+    """How many retries may be under way, by the number of requests: a fixed limit, and a budget of their share."""
     canvas = Canvas((0, 100), (0, 22))
-    for name, limits, colour, y in (
-        ("retries=3", Thresholds(), GREY, 4),
-        ("retry_budget: 20 %, at least 3", Thresholds(retry_budget=RetryBudgetLimit()), BLUE, 18),
+    retries = ClusterLimits(max_retries=3).retries
+    budget = ConcurrencyBudget(0.2, min_concurrent=3)
+    assert retries is not None
+    fixed, share = list[tuple[float, float]](), list[tuple[float, float]]()
+    for requests in range(101):
+        fixed.append((requests, retries.available))
+        share.append((requests, budget.balance(0.0)))
+        budget.deposit(0.0)
+    for name, points, colour, y in (
+        ("max_retries: 3", fixed, GREY, 4),
+        ("ConcurrencyBudget(0.2, min_concurrent=3)", share, BLUE, 18),
     ):
-        one, points = Pool(limits), list[tuple[float, float]]()
-        for requests in range(101):
-            points.append((requests, one.retries.limit))
-            one.requests.enter()
         canvas.line(points, colour)
         canvas.text(99, y + 1, name, colour, anchor="end")
     return canvas.svg(
@@ -265,7 +270,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "deadline-admission": deadline_admission,
     "fail-fast": fail_fast,
     "accrual": accrual,
-    "pool": pool,
+    "cluster-limits": cluster_limits,
 }
 
 if __name__ == "__main__":

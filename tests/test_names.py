@@ -15,7 +15,6 @@ DEFINES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 SHARED: dict[str, str] = {
     "MeshClient": "the client over httpx and the same client over httpx2",
     "SyncMeshClient": "the client over httpx and the same client over httpx2",
-    "Pool": "the thresholds of a cluster, and a pool of connections",
     "main": "the entry point of a program: the command, and a server of the demo",
     "add": "each command adds its own arguments to the parser",
     "run": "each command runs by a function of this name",

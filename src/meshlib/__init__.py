@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from .policies.cache.request_cache import RequestCache, SingleFlight, request_scope
     from .policies.concurrency.adaptive_limit import AdaptiveLimit
     from .policies.concurrency.bulkhead import Bulkhead
+    from .policies.concurrency.cluster_limits import ClusterLimits
     from .policies.concurrency.limit_algorithms import AIMD, FixedLimit, Gradient, Gradient2, Vegas
     from .policies.concurrency.thread_bulkhead import ThreadBulkhead
-    from .policies.concurrency.thresholds import Pool, Thresholds
     from .policies.deadline.deadline import carry, deadline, remaining
     from .policies.deadline.deadline_admission import DeadlineAdmission
     from .policies.deadline.timeout import Timeout
@@ -85,6 +85,7 @@ __all__ = [
     "CircuitBreaker",
     "Classifier",
     "Cluster",
+    "ClusterLimits",
     "ConcurrencyBudget",
     "ConfigError",
     "Consecutive",
@@ -118,7 +119,6 @@ __all__ = [
     "Pipeline",
     "Policy",
     "PolicyOrderWarning",
-    "Pool",
     "Probes",
     "Quota",
     "RateLimit",
@@ -140,7 +140,6 @@ __all__ = [
     "State",
     "SyncMeshClient",
     "ThreadBulkhead",
-    "Thresholds",
     "Throttle",
     "Throttled",
     "Timeout",
@@ -197,8 +196,8 @@ _ROOMS = {
     ".policies.retry.hedge": "Hedge",
     ".policies.retry.hedge_delay": "Percentile",
     ".policies.concurrency.adaptive_limit": "AdaptiveLimit",
+    ".policies.concurrency.cluster_limits": "ClusterLimits",
     ".policies.concurrency.limit_algorithms": "AIMD FixedLimit Gradient Gradient2 Vegas",
-    ".policies.concurrency.thresholds": "Pool Thresholds",
     ".policies.rate.quota": "Quota",
     ".policies.rate.rate_limit": "Cycles FixedWindow RateLimit SlidingWindow Smooth TokenBucket",
     ".policies.rate.redis_store": "RedisStore",

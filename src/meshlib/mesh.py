@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .config.document_types import MeshDocument
     from .discovery.store import RouteStore
     from .pipeline import Pipeline
+    from .policies.concurrency.cluster_limits import ClusterLimits
     from .policies.retry.budget import RetryBudget
     from .policies.shell.gate import Gate
     from .routing.split import Sticky
@@ -68,9 +69,10 @@ class Service:
 class Cluster:
     """A set of endpoints that are one and the same thing (a version, a subset), and the gates in front of them.
 
-    `gates` are asked outermost first, for each attempt. `sticky` is what a hashing balancer goes by. With `tls`, what
-    callers send by http goes out by https. `tls_name` is the name that certificates are checked against (None: the
-    name that the caller used). `outlier` records the outcome of each attempt.
+    `gates` are asked outermost first, for each attempt. `limits` bounds connections, requests and retries under way.
+    `sticky` is what a hashing balancer goes by. With `tls`, what callers send by http goes out by https. `tls_name` is
+    the name that certificates are checked against (None: the name that the caller used). `outlier` records the
+    outcome of each attempt.
 
     A connection older than `max_connection_duration` (seconds; None: any age) takes no new exchange, and is closed as
     soon as it is at rest. This holds for the mesh's own connections. Over httpx's transports
@@ -78,8 +80,8 @@ class Cluster:
     """
 
     __slots__ = (
-        "balancer", "gates", "max_connection_duration", "name", "outlier", "settings", "steps", "sticky", "tls",
-        "tls_name",
+        "balancer", "gates", "limits", "max_connection_duration", "name", "outlier", "settings", "steps", "sticky",
+        "tls", "tls_name",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +90,7 @@ class Cluster:
         balancer: Balancer,
         gates: Sequence[Gate] = (),
         *,
+        limits: ClusterLimits | None = None,
         sticky: Sticky | None = None,
         outlier: OutlierDetection | None = None,
         tls: bool = False,
@@ -100,7 +103,10 @@ class Cluster:
         self.name = name
         self.max_connection_duration = max_connection_duration
         self.balancer = balancer
-        self.gates = tuple(gates)
+        self.limits = limits
+        # The innermost gate, so that a call counts only while it is really under way.
+        of_limits = (limits.requests,) if limits is not None and limits.requests is not None else ()
+        self.gates = (*(gate for gate in gates if gate not in of_limits), *of_limits)
         self.sticky = sticky
         self.outlier = outlier
         self.tls = tls

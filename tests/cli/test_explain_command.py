@@ -20,7 +20,7 @@ services:
     split: {v1: 90, v2: 10}
 clusters:
   v1: {endpoints: [10.0.0.1:80, {address: 10.0.0.2:80, weight: 2, zone: a, labels: {version: v1}}]}
-  v2: {endpoints: [10.0.0.3:80], bulkhead: {max_concurrent: 10}}
+  v2: {endpoints: [10.0.0.3:80], bulkhead: {max_concurrent: 10}, limits: {max_retries: 3}}
 egress: refuse
 """
 
@@ -48,6 +48,8 @@ def test_the_rule_the_hash_the_policies_and_the_candidates_are_told(
         "=> cluster v2",
         "Timeout 9 s, 0.5 s for each try",  # the rule's own limit
         "Bulkhead 10 at a time",
+        "limits of v2",
+        "max_retries: 3",
         "10.0.0.3:80  weight 1  in flight 0",
     ):
         assert line in text

@@ -32,9 +32,9 @@ from meshlib.policies.cache.flight import Flight
 from meshlib.policies.cache.request_cache import RequestCache, SingleFlight, request_scope
 from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
 from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.cluster_limits import ClusterLimits
 from meshlib.policies.concurrency.limit_algorithms import AIMD, FixedLimit
 from meshlib.policies.concurrency.thread_bulkhead import ThreadBulkhead
-from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.deadline.deadline import current
 from meshlib.policies.deadline.deadline_admission import DeadlineAdmission
 from meshlib.policies.deadline.timeout import Timeout
@@ -98,9 +98,10 @@ def _item(call: Call) -> int:
     return item
 
 
-def pool() -> Subject:
-    whole = Pool()
-    return alone(whole.requests, lambda: whole.requests.active == 0)
+def limits() -> Subject:
+    requests = ClusterLimits(max_requests=10).requests
+    assert requests is not None
+    return alone(requests, lambda: requests.in_flight == 0)
 
 
 def rate() -> Subject:
@@ -249,7 +250,7 @@ def alive(kind: type) -> int:
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     make.__name__: make
     for make in (
-        breaker, bulkhead, adaptive, partitions, pool, rate, keyed_rate, throttle, nacks, fail_fast, admission, retry,
+        breaker, bulkhead, adaptive, partitions, limits, rate, keyed_rate, throttle, nacks, fail_fast, admission, retry,
         hedge, timeout, fallback, single_flight, request_cache, collapsed, threads, composed,
         composed_and_hedged,
     )

@@ -29,7 +29,6 @@ from meshlib import Mesh, MeshClient, Pipeline
 from meshlib.policies.concurrency import limit_algorithms
 from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
 from meshlib.policies.concurrency.limit_algorithms import Gradient2, WindowedLimit
-from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.fallback import Fallback
 from meshlib.policies.retry.retry import Retry
 from meshlib.policies.throttle import throttle
@@ -49,7 +48,6 @@ BASES = {"CallPolicy", "Gate", "KeyedLimit", "Slots", "WaitingGate"}  # a policy
 MADE: dict[str, Callable[[Runtime], Any]] = {
     "Fallback": lambda run: Fallback(None, runtime=run),
     "Retry": lambda run: Retry(on=Exception, runtime=run),
-    "Counted": lambda run: Pool(runtime=run).requests,
     "WindowedLimit": lambda run: AdaptiveLimit(WindowedLimit(Gradient2()), runtime=run),
     "Partition": lambda run: AdaptiveLimit(runtime=run).partition("any"),
 }

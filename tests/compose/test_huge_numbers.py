@@ -130,7 +130,7 @@ def test_the_guard_sees_what_it_is_for() -> None:
         "Bulkhead(max_concurrent)", "Bulkhead(max_queue)", "SlidingWindow(limit)", "CircuitBreaker(probes)",
         "Probes(successes)", "FailureRate(buckets)", "FailureRate(window_calls)",
         "SreThrottle(buckets)", "Retry(attempts)", "Hedge(max_hedges)",
-        "Thresholds(requests)", "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(minimum_calls)",
+        "Gradient2(max_limit)", "ThreadBulkhead(max_threads)", "UnifiedAccrual(minimum_calls)",
         "Fallback(max_keys)", "RateLimit(max_keys)", "AdaptiveLimit(max_queue)",
     } <= seen  # fmt: skip
 

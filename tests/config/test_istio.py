@@ -13,7 +13,6 @@ import pytest
 from meshlib import ConfigError, Mesh
 from meshlib.config import istio
 from meshlib.config.manifests import Manifests
-from meshlib.policies.concurrency.bulkhead import Bulkhead
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision
 
@@ -229,7 +228,7 @@ spec:
     loadBalancer: {simple: ROUND_ROBIN}
     connectionPool:
       tcp: {maxConnections: 10, maxConnectionDuration: 10m}
-      http: {http2MaxRequests: 20, http1MaxPendingRequests: 5}
+      http: {http2MaxRequests: 20, http1MaxPendingRequests: 5, maxRetries: 4}
     outlierDetection: {consecutive5xxErrors: 7, baseEjectionTime: 15s, minHealthPercent: 40}
   subsets:
   - {name: v1, labels: {version: v1}}
@@ -241,7 +240,7 @@ spec:
 """
 
 
-def test_a_traffic_policy_becomes_balancer_bulkhead_and_outlier_detection(folder: Folder) -> None:
+def test_a_traffic_policy_becomes_balancer_limits_and_outlier_detection(folder: Folder) -> None:
     read = folder.read(
         POLICY,
         rules("""
@@ -254,9 +253,9 @@ def test_a_traffic_policy_becomes_balancer_bulkhead_and_outlier_detection(folder
     clusters = read.mesh().current.clusters
     first, second = clusters["reviews/v1"], clusters["reviews/v2"]
     assert read.model.clusters["reviews/v1"].balancer.kind == "round_robin"
-    [bulkhead] = [gate for gate in first.gates if isinstance(gate, Bulkhead)]
-    assert read.model.clusters["reviews/v1"].bulkhead is not None and bulkhead.name == "reviews/v1"
-    assert read.model.clusters["reviews/v1"].bulkhead.max_concurrent == 10
+    assert first.limits is not None and first.limits.name == "reviews/v1"
+    assert first.limits.maxima() == {"max_connections": 10, "max_requests": 20, "max_retries": 4, "max_pending": 5}
+    assert read.model.clusters["reviews/v1"].bulkhead is None
     assert (first.max_connection_duration, second.max_connection_duration) == (600.0, 600.0)
     outlier = second.outlier  # the subset inherits it
     assert outlier is not None and read.model.clusters["reviews/v2"].accrual is None
@@ -273,7 +272,7 @@ def test_a_port_does_not_inherit_from_its_host(folder: Folder) -> None:
     )
     read = folder.read(text, rules("- route: [{destination: {host: reviews, port: {number: 9080}}}]"))
     cluster = read.model.clusters["reviews:9080"]
-    assert (cluster.balancer.kind, cluster.bulkhead) == ("random", None)
+    assert (cluster.balancer.kind, cluster.limits) == ("random", None)
 
 
 def test_a_service_entry_is_a_service_with_its_endpoints(folder: Folder) -> None:

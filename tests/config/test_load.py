@@ -235,7 +235,7 @@ def test_the_mesh_file_of_the_documentation_is_a_good_one(folder: Path) -> None:
     (folder / "mesh.yaml").write_text(page.split("```yaml\n", 1)[1].split("```", 1)[0])
     mesh = load(folder)
     kinds = [type(gate).__name__ for gate in mesh.current.clusters["users-v1"].gates]
-    assert kinds == ["CircuitBreaker", "Throttle", "RateLimit", "AdaptiveLimit", "Bulkhead"]
+    assert kinds == ["CircuitBreaker", "Throttle", "RateLimit", "AdaptiveLimit", "Bulkhead", "Bulkhead"]  # of `limits`
     assert [type(policy).__name__ for policy in mesh.pipeline("reports").policies] == [
         "Timeout",
         "Retry",

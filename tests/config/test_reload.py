@@ -69,6 +69,18 @@ def test_an_open_breaker_survives_a_reload_that_does_not_touch_it(watched: Watch
     assert breaker.state == "open"
 
 
+def test_limits_survive_a_reload_that_does_not_touch_them(watched: Watched) -> None:
+    limited = ONE.replace("    breaker", "    limits: {max_retries: 1}\n    breaker")
+    watched.edit(limited)
+    limits = watched.mesh.current.clusters["a"].limits
+    assert limits is not None and limits.take_retry()
+    watched.edit(limited.replace("h:2", "h:3"))
+    watched.edit(limited.replace("cooldown: 1s", "cooldown: 2s"))
+    assert watched.mesh.current.clusters["a"].limits is limits
+    watched.edit(limited.replace("max_retries: 1", "max_retries: 2"))
+    assert watched.mesh.current.clusters["a"].limits.maxima() == {"max_retries": 2}  # type: ignore[union-attr]
+
+
 def test_a_changed_breaker_is_a_new_one(watched: Watched) -> None:
     breaker = watched.mesh.current.clusters["a"].breaker
     watched.edit(ONE.replace("1s", "2s"))

@@ -100,6 +100,10 @@ def _beyond(mesh: Mesh, found: Explanation) -> Iterator[Step]:
     if cluster is not None:
         policies += cluster.gates
     yield Step("policies, outermost first", *[_described(policy) for policy in policies] or ["none"])
+    if cluster is not None and cluster.limits is not None:
+        yield Step(
+            f"limits of {cluster.name}", *[f"{kind}: {limit}" for kind, limit in cluster.limits.maxima().items()]
+        )
     if cluster is None:
         yield Step(f"no cluster is called {decision.cluster!r}: the call is refused")
         return

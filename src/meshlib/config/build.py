@@ -21,6 +21,7 @@ from ..http.health.health_checks import Checks
 from ..http.health.health_thread import HealthThread
 from ..mesh import Cluster, Mesh, Service, Snapshot
 from ..pipeline import Pipeline
+from ..policies.concurrency.cluster_limits import ClusterLimits
 from ..policies.retry.budget import RetryBudget
 from ..policies.shell.gate import Gate
 from ..routing.table import ServiceRoutes as Rules
@@ -134,11 +135,15 @@ class Builder:
             with _at(loaded.document, "clusters", name, "accrual"):
                 kept = health(name, model.accrual, self._mesh.runtime)
             kept.port = self._mesh.port
+        limits = (
+            old.limits if old is not None and before and before.limits == model.limits else self._limits(name, model)
+        )
         same = old is not None and before is not None and before.outlier == model.outlier
         return Cluster(
             name,
             balancer(name, model, known, kept, coming=coming),
             guards,
+            limits=limits,
             sticky=sticky(model.sticky),
             outlier=old.outlier if old is not None and same else outlier(model),
             tls=model.tls,
@@ -146,6 +151,13 @@ class Builder:
             max_connection_duration=model.max_connection_duration,
             settings=model,
         )
+
+    def _limits(self, name: str, model: ClusterModel) -> ClusterLimits | None:
+        if model.limits is None:
+            return None
+        limits = ClusterLimits(**model.limits.model_dump(), name=name, runtime=self._mesh.runtime)
+        limits.send_events_to(self._mesh.port)
+        return limits
 
     def _service(self, name: str, model: ServiceModel, document: Document) -> Service:
         before, old = self._before.services.get(name, (None, None))
@@ -271,6 +283,7 @@ def _with_members(cluster: Cluster, members: Sequence[Endpoint]) -> Cluster:
         cluster.name,
         balancer,
         cluster.gates,
+        limits=cluster.limits,
         sticky=cluster.sticky,
         outlier=cluster.outlier,
         tls=cluster.tls,

@@ -41,6 +41,8 @@ def cluster(
     for field in WITHOUT:
         if getattr(model, field) is not None:
             say(f"{name}: {field} has no counterpart")
+    if budget is not None and model.limits is not None and model.limits.max_retries is not None:
+        say(f"{name}: max_retries is written without the retry budget, for Envoy knows one of the two")
     kind = model.balancer.kind
     policy = POLICIES.get(kind, "LEAST_REQUEST")
     if kind not in POLICIES:
@@ -135,12 +137,20 @@ def _localities(endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
 
 
 def _limits(model: ClusterModel, budget: float | None) -> dict[str, Any]:
-    bulkhead = model.bulkhead
+    bulkhead, limits = model.bulkhead, model.limits
     most = bulkhead.max_concurrent if bulkhead is not None else NONE
     queue = bulkhead.max_queue if bulkhead is not None and bulkhead.max_wait else NONE
     found: dict[str, Any] = {"max_connections": most, "max_requests": most, "max_pending_requests": queue}
     if bulkhead is not None and not queue:
         found["max_pending_requests"] = 1  # 0 would refuse every request that needs a new connection
+    if limits is not None:
+        if limits.max_connections is not None:
+            found["max_connections"] = min(limits.max_connections, most)
+            found["max_pending_requests"] = NONE if limits.max_pending is None else max(1, limits.max_pending)
+        if limits.max_requests is not None:
+            found["max_requests"] = min(limits.max_requests, most)
+        if limits.max_retries is not None:
+            return found | {"max_retries": limits.max_retries}  # which Envoy does not look at beside a retry_budget
     if budget is not None:
         found["retry_budget"] = {"budget_percent": {"value": min(budget * 100, 100.0)}, "min_retry_concurrency": 3}
     return found

@@ -16,7 +16,6 @@ BALANCERS = {
     "ROUND_ROBIN": "round_robin",
     "RANDOM": "random",
 }
-PATIENCE = 15.0  # seconds in a queue: until Envoy's default time limit of the request
 SECTIONS = ("loadBalancer", "connectionPool", "outlierDetection", "tls", "proxyProtocol", "tunnel", "retryBudget")
 CONTEXT = "certificates and their checks come with the client's own TLS context (verify=)"
 TRANSPORT = "the connections of the client's own transport are set up in its constructor"
@@ -247,27 +246,29 @@ def _balancer(node: Node) -> dict[str, Any]:
 
 def _pool(node: Node) -> dict[str, Any]:
     tcp, http = node.node("tcp"), node.node("http")
-    most: list[int] = []
-    queue = None
+    limits: dict[str, int] = {}
     found: dict[str, Any] = {}
     if tcp is not None:
         tcp.without_meaning(TRANSPORT, "connectTimeout", "tcpKeepalive", "idleTimeout")
         longest = tcp.seconds("maxConnectionDuration")
         if longest:  # 0 sets no limit
             found["max_connection_duration"] = longest
-        most += [limit for limit in [tcp.count("maxConnections")] if limit]
+        if connections := tcp.count("maxConnections"):
+            limits["max_connections"] = connections
     if http is not None:
         http.without_meaning(TRANSPORT, "idleTimeout", "h2UpgradePolicy", "useClientProtocol", "http2KeepAlive")
         http.without_meaning(TRANSPORT, "maxRequestsPerConnection")
-        http.without_meaning("the budget bounds retries, as a share of the calls", "maxRetries")
-        most += [limit for key in ("http2MaxRequests", "maxConcurrentStreams") if (limit := http.count(key))]
-        queue = http.count("http1MaxPendingRequests")
-        if queue is not None and not most:
-            http.say("http1MaxPendingRequests", "needs maxConnections or http2MaxRequests: nothing waits otherwise")
-    if most:
-        waits = {"max_queue": queue, "max_wait": PATIENCE} if queue else {}
-        found["bulkhead"] = {"max_concurrent": min(most), **waits}
-    return found
+        requests = [limit for key in ("http2MaxRequests", "maxConcurrentStreams") if (limit := http.count(key))]
+        if requests:
+            limits["max_requests"] = min(requests)
+        if retries := http.count("maxRetries"):  # 0 is Istio's "not set"
+            limits["max_retries"] = retries
+        if pending := http.count("http1MaxPendingRequests"):
+            if "max_connections" in limits:
+                limits["max_pending"] = pending
+            else:
+                http.say("http1MaxPendingRequests", "no request waits for a connection without maxConnections")
+    return found | ({"limits": limits} if limits else {})
 
 
 def _outliers(node: Node) -> dict[str, Any]:

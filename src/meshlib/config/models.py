@@ -29,6 +29,7 @@ from .policy_models import (
     BudgetModel,
     BulkheadModel,
     HedgeModel,
+    LimitsModel,
     RateLimitModel,
     RetryModel,
     ThrottleModel,
@@ -111,6 +112,7 @@ class ClusterModel(Model):
     rate_limit: Annotated[RateLimitModel | None, BeforeValidator(off)] = None
     adaptive_limit: Annotated[AdaptiveLimitModel | None, BeforeValidator(off)] = None
     bulkhead: Annotated[BulkheadModel | None, BeforeValidator(off)] = None
+    limits: Annotated[LimitsModel | None, BeforeValidator(off)] = None
     accrual: Annotated[Accrual | None, BeforeValidator(off)] = AccrualModel()
     outlier: Annotated[OutlierModel | None, BeforeValidator(on)] = None
     health_check: Annotated[HealthCheckModel | None, BeforeValidator(off)] = None

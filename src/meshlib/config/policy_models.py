@@ -95,6 +95,19 @@ class BulkheadModel(Model):
     max_wait: Seconds | None = Field(None, ge=0)
 
 
+class LimitsModel(Model):
+    max_connections: int | None = Field(None, ge=1)
+    max_pending: int | None = Field(None, ge=0)
+    max_requests: int | None = Field(None, ge=1)
+    max_retries: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _pending(self) -> LimitsModel:
+        if self.max_pending is not None and self.max_connections is None:
+            raise ValueError("max_pending: expected max_connections beside it, or no request ever waits")
+        return self
+
+
 class RetryModel(Model):
     attempts: int = Field(3, ge=1)
     statuses: tuple[Status, ...] = (502, 503, 504)

@@ -13,6 +13,7 @@ from meshlib.wire.dialer import Dialer
 from meshlib.wire.exchange_end import Stale
 from meshlib.wire.h1_connection import Connection
 from meshlib.wire.h1_errors import ConnectTimeout, Cut, NoSocket, PoolClosed, WireError
+from meshlib.wire.pool_group import PoolGroup
 from meshlib.wire.raw_response import RawResponse
 from meshlib.wire.response_stream import Stream
 from meshlib.wire.slot_queue import SlotQueue
@@ -37,7 +38,8 @@ class Pool:
     counts idle, busy and opening ones; beyond it exchanges wait, first come, first served, at most `max_pending` of
     them. So they do when this process may open no more sockets. An idle connection is closed after `keepalive_expiry`
     seconds (None: never), or at once when `max_keepalive` others are idle. One that is older than `max_duration`
-    seconds (None: no limit) takes no new exchange, and is closed when it comes to rest.
+    seconds (None: no limit) takes no new exchange, and is closed when it comes to rest. A pool of a `group` closes idle
+    connections of that group where it would otherwise open too many.
 
     A pool belongs to the event loop that uses it first. It moves to another loop when it holds no connection, when that
     loop is closed, or after a fork; otherwise a second loop gets a RuntimeError.
@@ -56,6 +58,7 @@ class Pool:
         max_keepalive: int | None = None,
         keepalive_expiry: float | None = 5.0,
         max_duration: float | None = None,
+        group: PoolGroup | None = None,
     ) -> None:
         for field, limit, least in (
             ("max_connections", max_connections, 1),
@@ -74,6 +77,9 @@ class Pool:
         self._max_keepalive = 0 if keepalive_expiry == 0 else max_keepalive
         self._keepalive_expiry = keepalive_expiry
         self._max_duration = max_duration
+        self._group = group
+        if group is not None:
+            group.pools.add(self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._leaving = False  # no new exchange
@@ -275,6 +281,8 @@ class Pool:
         """A new connection in a place that is ours already, and is given back if this fails."""
         try:
             assert self._loop is not None
+            if self._group is not None:
+                await self._group.make_room()
             connection = Connection(self._loop, self._rest, self._closed)
             await self._dialer.connect(connection, limit)
             if self._cut:

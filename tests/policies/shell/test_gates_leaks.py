@@ -16,8 +16,8 @@ from meshlib.errors import Rejected
 from meshlib.policies.breaker.circuit_breaker import CircuitBreaker
 from meshlib.policies.concurrency.adaptive_limit import AdaptiveLimit
 from meshlib.policies.concurrency.bulkhead import Bulkhead
+from meshlib.policies.concurrency.cluster_limits import ClusterLimits
 from meshlib.policies.concurrency.limit_algorithms import AIMD, FixedLimit
-from meshlib.policies.concurrency.thresholds import Pool
 from meshlib.policies.rate.rate_limit import RateLimit, Smooth, TokenBucket
 from meshlib.policies.throttle.throttle import Throttle
 from meshlib.runtime import SYSTEM
@@ -36,7 +36,7 @@ class Gates:
         self.shares = AdaptiveLimit(FixedLimit(15), partitions={"live": 0.7, "batch": 0.3})
         self.rate = RateLimit(Smooth(20_000, per=1.0, burst=5), max_wait=0.001)
         self.keys = RateLimit(TokenBucket(50_000, burst=5), max_wait=inf)
-        self.pool = Pool()
+        self.limits = ClusterLimits(max_requests=20)
         self.throttle = Throttle(nack=lambda answer: False)
         self.breaker = CircuitBreaker(consecutive_failures=10**9)
 
@@ -44,7 +44,7 @@ class Gates:
         live = self.shares.partition("live" if kind % 2 else "batch")
         stacks: list[tuple[Any, ...]] = [
             (self.bulkhead, self.limit),
-            (self.bulkhead, self.rate, self.pool.requests),
+            (self.bulkhead, self.rate, self.limits.requests),
             (self.limit, live, self.throttle),
             (self.rate, self.limit, self.breaker),
             (self.keys.key(kind), self.refusing, live),
@@ -63,7 +63,7 @@ class Gates:
             assert all(share.in_flight == 0 for share in seen.partitions.values())
             assert (limit.available, limit._made) == (seen.limit, len(limit._free))
         assert self.rate.metrics().waiting == self.keys.metrics().waiting == 0
-        assert self.pool.requests.active == 0
+        assert self.limits.remaining() == {"requests": 20}
 
 
 class Broken(Exception):

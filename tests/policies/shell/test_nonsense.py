@@ -22,7 +22,6 @@ from meshlib import (
     Fallback,
     Hedge,
     Percentile,
-    Pool,
     RateLimit,
     Retry,
     RetryBudget,
@@ -101,7 +100,6 @@ NOT_MADE: list[tuple[str, Callable[[], Any]]] = [
     ("limit", lambda: AdaptiveLimit(Vegas)),  # type: ignore[arg-type]
     ("limit", lambda: RateLimit(Smooth)),  # type: ignore[arg-type]
     ("by", lambda: Throttle(2.0)),  # type: ignore[arg-type]
-    ("thresholds", lambda: Pool(1024)),  # type: ignore[arg-type]
 ]
 
 

@@ -59,6 +59,7 @@ class ClientState:
         "family",
         "fast",
         "first",
+        "http2",
         "idle",
         "lane",
         "lean",
@@ -83,6 +84,7 @@ class ClientState:
         self.idle: list[Parking] = []  # who is to be woken when there are none
         self.closing = False  # no new requests
         self.closed = False  # nor any further attempt at those that were under way
+        self.http2 = False  # whether the default transport may speak it
         self.fast = True
         self.lane: OwnTransport | None = None  # the fast lane beside the default transport, where it can be used at all
         self.lean: FastPath | None = None  # and its path around httpx's models
@@ -152,6 +154,7 @@ class ClientState:
         lib = self.family.lib
         usual = lib._config.DEFAULT_LIMITS  # this very object is what nobody asked for; others may be equal to it
         limits = settings.get("limits") or usual
+        self.http2 = bool(settings.get("http2"))
         if limits.max_connections is not None:
             # httpx counts connections, and one of HTTP/2 carries up to a hundred requests.
             limit = ConnectionLimit(limits.max_connections * (100 if settings.get("http2") else 1), lib)
@@ -176,17 +179,25 @@ class ClientState:
         return ours
 
     def find(self, transport: Any, attempt: Attempt, wire: Any, method: str, loop: Any = None) -> Any:
-        """The transport for one attempt, and its limit: the caller's own, or instead of the default one ours."""
+        """The transport for one attempt, and its limits: the caller's own, or instead of the default one ours."""
         if self.closed:
             raise self.cut_off(attempt.what)
         endpoint = attempt.endpoint
         assert endpoint is not None
         if transport is not self.default or self.pools is None or method in transport.__dict__:
             # Instrumentation that patches this one instance wants to see everything.
-            return self._tunnel(transport, wire, endpoint, method, loop), None
+            return self._tunnel(transport, wire, endpoint, method, loop), ()
         if self.fast and self.lane is not None and self.lane.takes(attempt.what):
-            return self.lane.transport(attempt, endpoint, wire), self.limit
-        return self.pools.transport(wire, endpoint, loop), self.limit or self.usual
+            return self.lane.transport(attempt, endpoint, wire), self._limits(self.limit, attempt)
+        return self.pools.transport(wire, endpoint, loop), self._limits(self.limit or self.usual, attempt)
+
+    def _limits(self, own: ConnectionLimit | None, attempt: Attempt) -> tuple[ConnectionLimit, ...]:
+        """What an attempt needs before it is sent: a connection of the client's, and one of the cluster's, first."""
+        found = () if own is None else (own,)
+        limits = attempt.cluster.limits
+        if limits is None or limits.connections is None or self.http2:  # a connection of HTTP/2 carries many requests
+            return found
+        return *found, ConnectionLimit(limits.connections, self.family.lib)
 
     def _tunnel(self, transport: Any, wire: Any, endpoint: Endpoint, method: str, loop: Any) -> Any:
         """In the place of the caller's `transport`: one whose connections were verified for the service's name."""

@@ -148,9 +148,8 @@ class Engine:
             endpoint.heard(attempt.permit, attempt.heard)
             held = ref(response)  # a response must not live for its stream's sake
             attempt.later.append(lambda verdict: self._leave(attempt, verdict, held()))
-            release = attempt.release
-            if release is not None:
-                attempt.later.append(lambda verdict: release())
+            if attempt.releases:
+                attempt.later.append(attempt.give_back)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         attempt.mark(error)

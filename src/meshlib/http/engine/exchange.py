@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...balancing import Endpoint
-from ...call import Call
+from ...call import Call, Verdict
 from ...errors import MeshError
 from ...routing.request import RouteRequest
 from .classify import IDEMPOTENT, STATUSES
@@ -124,7 +124,7 @@ class Exchange:
 class Attempt(Call):
     """One attempt at an exchange, from the choice of its cluster on. A hedge has two of them out at once."""
 
-    __slots__ = ("cluster", "decision", "endpoint", "heard", "permit", "release", "start")
+    __slots__ = ("cluster", "decision", "endpoint", "heard", "permit", "releases", "start")
 
     def __init__(self, call: Call, decision: Any, cluster: Cluster) -> None:
         exchange: Exchange = call.what
@@ -139,7 +139,14 @@ class Attempt(Call):
         self.permit = 0  # with which to leave it
         self.start = 0.0
         self.heard = 0.0  # when the headers came
-        self.release: Callable[[], None] | None = None  # what the road gives back when a streamed body is closed
+        self.releases: tuple[
+            Callable[[], object], ...
+        ] = ()  # what gives connections back when a streamed body is closed
+
+    def give_back(self, verdict: Verdict) -> None:
+        """Give back what the attempt was sent with."""
+        for release in self.releases:
+            release()
 
     def where(self) -> dict[str, Any]:
         endpoint = self.endpoint.address if self.endpoint is not None else None

@@ -98,9 +98,10 @@ class FastExchange(Exchange):
         if station is None or station.loop is not loop:
             station = lane.arrive()
         longest = cluster.max_connection_duration
-        pool = None if name or longest is not None else station.plain.get(id(endpoint))
+        limits = cluster.limits
+        pool = None if name or longest is not None or limits is not None else station.plain.get(id(endpoint))
         if pool is None:
-            pool = station.pool(endpoint, name, longest)
+            pool = station.pool(endpoint, name, longest, None if limits is None else limits.connections)
         head = plan.head(body) if body else plan.before
         if self.deadline < inf:
             head = self._told(head, left)
@@ -205,7 +206,9 @@ async def send_fast(attempt: Attempt) -> Any:
     exchange: FastExchange = attempt.what
     endpoint, deadline = attempt.endpoint, attempt.deadline
     assert endpoint is not None
-    if not attempt.decision.plain:  # the attempt before may have been routed elsewhere
+    limits = attempt.cluster.limits
+    if not attempt.decision.plain or (limits is not None and limits.connections is not None):
+        # The attempt before may have been routed elsewhere, and a connection may have to be waited for.
         return await exchange.client._road(attempt)
     now = exchange.lean.now
     left = deadline - now() if deadline < inf else inf

@@ -145,8 +145,11 @@ class FusedEngine(AsyncEngine):
         gates: Any = False
         breakers = [gate for gate in cluster.gates if type(gate) is CircuitBreaker and gate.classify is None]
         bulkheads = [gate for gate in cluster.gates if type(gate) is Bulkhead]
-        if len(breakers) < 2 and len(bulkheads) < 2 and len(breakers) + len(bulkheads) == len(cluster.gates):
-            gates = breakers[0] if breakers else None, bulkheads[0] if bulkheads else None
+        slots = list(bulkheads)
+        if cluster.limits is not None and cluster.limits.connections is not None:
+            slots.append(cluster.limits.connections)  # taken and given back in the same way
+        if len(breakers) < 2 and len(slots) < 2 and len(breakers) + len(bulkheads) == len(cluster.gates):
+            gates = breakers[0] if breakers else None, slots[0] if slots else None
         timeout: Any = next((policy for policy in policies if type(policy) is Timeout), None)
         retry: Any = next((policy for policy in policies if type(policy) is Retry), None)
         judge = getattr(service.pipeline.classify, "__code__", None)
@@ -211,6 +214,7 @@ class FusedEngine(AsyncEngine):
                 await done
             response = await first.again(call, tries, delay)
         except BaseException as error:
+            tries.close()  # where it was cut off before `again` began, which closes it too
             if self.mesh.port.listeners:
                 self.finished(call, None, error)
             raise

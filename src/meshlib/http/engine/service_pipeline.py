@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...call import Call
 from ...pipeline import Pipeline
+from ...policies.concurrency.cluster_limits import ClusterLimits
 from ...policies.deadline.timeout import Timeout
 from ...policies.retry.backoff import decorrelated_jitter
 from ...policies.retry.budget import RetryBudget
@@ -47,7 +49,7 @@ def service_pipeline(
                 budget=budget,
                 max_retry_after=max_retry_after,
                 rejections=rejections,
-                hooks=RetryHooks(retry_after=response_retry_after, discard=_close),
+                hooks=RetryHooks(retry_after=response_retry_after, discard=_close, limits=_limits),
                 name=name,
                 runtime=runtime,
             )
@@ -63,6 +65,12 @@ def unhedged(pipeline: Pipeline) -> Pipeline:
     if len(kept) == len(pipeline.policies):
         return pipeline
     return Pipeline(*kept, classify=pipeline.classify, runtime=pipeline.runtime)
+
+
+def _limits(call: Call) -> ClusterLimits | None:
+    """The limits of the cluster that the newest attempt went to. A function under `@resilient` has none."""
+    attempt = getattr(call.what, "newest", None)
+    return None if attempt is None else attempt.cluster.limits
 
 
 def _close(response: Any) -> Any:

@@ -136,10 +136,15 @@ class AsyncLeakSweeper:
 
 
 class ConnectionLimit:
-    """The caller's own `max_connections`, across all endpoints; waiting for one is bound by his pool time-out."""
+    """A limit of connections in use: of the caller's `limits=`, across all endpoints, or of a cluster's limits.
 
-    def __init__(self, most: int, lib: Any) -> None:
-        self._places = Bulkhead(most, max_wait=inf, name="limits")
+    The wait for a connection is bounded by the pool timeout.
+    """
+
+    __slots__ = ("_lib", "_places", "leave")
+
+    def __init__(self, slots: int | Bulkhead, lib: Any) -> None:
+        self._places = Bulkhead(slots, max_wait=inf, name="limits") if isinstance(slots, int) else slots
         self._lib = lib
         self.leave = self._places.leave
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...errors import DeadlineExceeded
 from ...runtime import Expired, Runtime
@@ -18,16 +18,20 @@ from ..engine.wire_request import shortened, wire_request
 from .connection_reuse import close_on_surplus, is_idle_timeout
 from .httpx_pools import ConnectionLimit
 
+Send: TypeAlias = Callable[[Runtime, Attempt, Any, Any], Coroutine[Any, Any, Any]]
+"""Sends an attempt: its runtime, the request and the transport."""
+
 
 async def send_over_httpx(run: Runtime, attempt: Attempt, find: Callable[..., Any]) -> Any:
-    """One attempt over what `find` finds: a transport, and perhaps a limit. A timer keeps the deadline."""
+    """One attempt over what `find` finds: a transport, and limits. A timer keeps the deadline."""
     exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
     wire = wire_request(attempt, left)
-    transport, limit = find(attempt, wire)
-    work = _attempt(run, attempt, wire, transport)
-    if limit is not None:
-        work = _limited(run, attempt, wire, work, limit)
+    transport, limits = find(attempt, wire)
+    send: Send = _attempt
+    for limit in limits:
+        send = _limited(send, limit)
+    work = send(run, attempt, wire, transport)
     try:
         return await (work if deadline == inf else run.until(deadline, work))
     except Expired as error:
@@ -40,24 +44,21 @@ async def send_over_httpx(run: Runtime, attempt: Attempt, find: Callable[..., An
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-async def _limited(
-    run: Runtime, attempt: Attempt, wire: Any, work: Coroutine[Any, Any, Any], limit: ConnectionLimit
-) -> Any:
-    try:
+def _limited(send: Send, limit: ConnectionLimit) -> Send:
+    async def limited(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
         await limit.enter_async(run, wire)
-    except BaseException:
-        work.close()
-        raise
-    try:
-        response = await work
-    except BaseException:
-        limit.leave()
-        raise
-    if attempt.what.stream:
-        attempt.release = limit.leave
-    else:
-        limit.leave()
-    return response
+        try:
+            response = await send(run, attempt, wire, transport)
+        except BaseException:
+            limit.leave()
+            raise
+        if attempt.what.stream:
+            attempt.releases += (limit.leave,)
+        else:
+            limit.leave()
+        return response
+
+    return limited
 
 
 async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
@@ -91,31 +92,33 @@ def send_over_httpx_sync(run: Runtime, attempt: Attempt, find: Callable[..., Any
     exchange, deadline = attempt.what, attempt.deadline
     left = inf if deadline == inf else deadline - run.now()
     wire = wire_request(attempt, left)
-    transport, limit = find(attempt, wire)
+    transport, limits = find(attempt, wire)
     try:
-        if limit is None:
-            return _attempt_sync(run, attempt, wire, transport, left)
-        return _limited_sync(run, attempt, wire, transport, left, limit)
+        send = _attempt_sync
+        for limit in limits:
+            send = _limited_sync(send, limit)
+        return send(run, attempt, wire, transport, left)
     except Exception as error:
         if not _too_late(run, exchange, deadline, error):
             raise
         raise DeadlineExceeded(exchange.service, limit=left) from error
 
 
-def _limited_sync(
-    run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float, limit: ConnectionLimit
-) -> Any:
-    limit.enter(run, wire)
-    try:
-        response = _attempt_sync(run, attempt, wire, transport, left)
-    except BaseException:
-        limit.leave()
-        raise
-    if attempt.what.stream:
-        attempt.release = limit.leave
-    else:
-        limit.leave()
-    return response
+def _limited_sync(send: Callable[..., Any], limit: ConnectionLimit) -> Callable[..., Any]:
+    def limited(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:
+        limit.enter(run, wire)
+        try:
+            response = send(run, attempt, wire, transport, left)
+        except BaseException:
+            limit.leave()
+            raise
+        if attempt.what.stream:
+            attempt.releases += (limit.leave,)
+        else:
+            limit.leave()
+        return response
+
+    return limited
 
 
 def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:

@@ -11,12 +11,14 @@ import asyncio
 import os
 import weakref
 from asyncio import _get_running_loop as _asyncio_loop
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ...balancing import Endpoint
+from ...policies.concurrency.bulkhead import Bulkhead
 from ...wire.connection_pool import How, Pool
 from ...wire.h1_connection import Connection
 from ...wire.h1_errors import PoolClosed, WireError
+from ...wire.pool_group import PoolGroup
 from ...wire.raw_response import ResponseHead
 from ...wire.request_writer import request_bytes
 from ...wire.write_batch import WriteBatch
@@ -26,6 +28,9 @@ from ..family import Family
 from ..plan.patches import TransportPatches
 from .network_stream import NetworkStream
 
+PoolKey: TypeAlias = tuple[int, str, float | None, Bulkhead | None]
+"""An endpoint's id (its own while it lives), whom the certificate must name, the greatest age, the cluster's limit."""
+
 _UNDERSTOOD: Final = frozenset({"timeout", "sni_hostname", KEY})
 
 
@@ -34,6 +39,7 @@ class LoopPools:
 
     __slots__ = (
         "__weakref__",
+        "_groups",
         "_keepalive",
         "_most_idle",
         "_pools",
@@ -54,20 +60,24 @@ class LoopPools:
         self._keepalive = keepalive
         self._most_idle = most_idle  # connections to an endpoint
         self._process = os.getpid()
-        self._pools: dict[tuple[int, str, float | None], Pool] = {}  # by the endpoint's id, its own while it lives
+        self._pools: dict[PoolKey, Pool] = {}
+        self._groups: weakref.WeakKeyDictionary[Bulkhead, PoolGroup] = weakref.WeakKeyDictionary()
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
-        # Those for which only the endpoint matters: no TLS, connections of any age. They are among the others, too.
+        # Those for which only the endpoint matters: no TLS, no limits. They are among the others, too.
         self.plain: dict[int, Pool] = {}
 
-    def pool(self, endpoint: Endpoint, name: str, longest: float | None = None) -> Pool:
+    def pool(
+        self, endpoint: Endpoint, name: str, longest: float | None = None, connections: Bulkhead | None = None
+    ) -> Pool:
         """The pool for `endpoint`; `name` is whom its certificate must name ("": no TLS).
 
-        `longest` is the greatest age of its connections, in seconds (None: any).
+        `longest` is the greatest age of its connections, in seconds (None: any). `connections` are those of the
+        cluster's limits (None: no limit): its pools share that many.
         """
-        pool = self._pools.get((id(endpoint), name, longest))
-        return self._open(endpoint, name, longest) if pool is None else pool
+        pool = self._pools.get((id(endpoint), name, longest, connections))
+        return self._open(endpoint, name, longest, connections) if pool is None else pool
 
-    def _open(self, endpoint: Endpoint, name: str, longest: float | None) -> Pool:
+    def _open(self, endpoint: Endpoint, name: str, longest: float | None, connections: Bulkhead | None) -> Pool:
         key = id(endpoint)
         if key not in self._refs:
             here = weakref.ref(self)
@@ -78,7 +88,10 @@ class LoopPools:
                     station._leave(key)
 
             self._refs[key] = weakref.ref(endpoint, gone)
-        pool = self._pools[key, name, longest] = Pool(
+        group = None
+        if connections is not None:
+            group = self._groups.setdefault(connections, PoolGroup(connections.max_concurrent))
+        pool = self._pools[key, name, longest, connections] = Pool(
             endpoint.host,
             endpoint.port,
             uds=endpoint.host[5:] if endpoint.host.startswith("unix:") else None,
@@ -87,8 +100,9 @@ class LoopPools:
             max_keepalive=self._most_idle,
             keepalive_expiry=self._keepalive,
             max_duration=longest,
+            group=group,
         )
-        if not name and longest is None:
+        if not name and longest is None and connections is None:
             self.plain[key] = pool
         return pool
 
@@ -163,16 +177,12 @@ class OwnTransport:
         """What carries `wire`, the request of `attempt` to `endpoint`."""
         name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
         longest = attempt.cluster.max_connection_duration
-        return AttemptSender(self.pool(endpoint, name, longest, _asyncio_loop()), attempt.what)
-
-    def pool(
-        self, endpoint: Endpoint, name: str, longest: float | None, loop: asyncio.AbstractEventLoop | None
-    ) -> Pool:
-        """`LoopPools.pool` on `loop`, which is the running one."""
         station = self.station
-        if station is None or station.loop is not loop:
+        if station is None or station.loop is not _asyncio_loop():
             station = self.arrive()
-        return station.pool(endpoint, name, longest)
+        limits = attempt.cluster.limits
+        connections = None if limits is None else limits.connections
+        return AttemptSender(station.pool(endpoint, name, longest, connections), attempt.what)
 
     def arrive(self) -> LoopPools:
         """The station of the running loop."""

@@ -44,7 +44,7 @@ class Slots(WaitingGate):
         self._free: deque[int] = deque()
         self._made = 0  # places there are, free or taken; those above `max_concurrent` go as soon as they come back
         self._rejected = 0
-        self._sentence = f"all {places} places are taken"
+        self.reason = f"all {places} places are taken"
         self._lock = RLock()  # garbage collection may close a waiter or a guarded generator while we hold it
         self._watched = False  # whether somebody cares for a place that comes back: then, and only then, the lock
         self._line = WaitQueue(
@@ -56,6 +56,11 @@ class Slots(WaitingGate):
             max_wait=wait,
             latest_first=latest_first,
         )
+
+    @property
+    def max_queue(self) -> float:
+        """How many calls may wait for a slot at once."""
+        return self._line.max_queue
 
     @property
     def in_flight(self) -> int:
@@ -126,12 +131,12 @@ class Slots(WaitingGate):
     def _resize(self, places: int) -> None:
         """Under the lock."""
         self.max_concurrent = places
-        self._sentence = f"all {places} places are taken"
+        self.reason = f"all {places} places are taken"
         self._match()
 
     def _refuse(self, detail: str) -> BulkheadFull:
         self._rejected += 1
-        error = BulkheadFull(self.name, self._sentence + detail)
+        error = BulkheadFull(self.name, self.reason + detail)
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
         return error

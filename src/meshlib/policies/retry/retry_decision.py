@@ -12,13 +12,25 @@ from .backoff import Random
 from .tenacity_state import RetryState, TenacityOutcome
 
 if TYPE_CHECKING:
+    from ..concurrency.cluster_limits import ClusterLimits
     from .retry import Retry
 
 
 class RetryDecision:
     """The attempts of one call, from its first failure on (from the first attempt on where the budget counts them)."""
 
-    __slots__ = ("_classify", "_delays", "_paid", "_policy", "_random", "_start", "_waited", "attempt", "reason")
+    __slots__ = (
+        "_classify",
+        "_delays",
+        "_limits",
+        "_paid",
+        "_policy",
+        "_random",
+        "_start",
+        "_waited",
+        "attempt",
+        "reason",
+    )
 
     def __init__(self, policy: Retry, classify: Classifier, random: Random, start: float) -> None:
         self._policy = policy
@@ -28,6 +40,7 @@ class RetryDecision:
         self._start = start
         self._waited = 0.0
         self._paid = False
+        self._limits: ClusterLimits | None = None  # those that the retry under way is counted by
         self.attempt = 0
         self.reason = ""  # why the retry gave up; empty until then
 
@@ -38,8 +51,7 @@ class RetryDecision:
         """
         policy = self._policy
         self.attempt += 1
-        if self._paid:
-            self._release()
+        self._release()
         state = self._state(call, result, error, now) if policy.uses_tenacity else None
         if not self._retryable(call, result, error, state):
             return None
@@ -56,8 +68,14 @@ class RetryDecision:
                 return self._give_up(result, error, "no attempts left")
         if now + delay >= call.deadline:
             return self._give_up(result, error, "the deadline is before the next attempt")
+        limits = None if policy.hooks.limits is None else policy.hooks.limits(call)
+        if limits is not None and limits.retries is not None:
+            if not limits.take_retry():
+                return self._give_up(result, error, limits.retries.reason)
+            self._limits = limits
         budget = policy.budget
         if budget is not None and not budget.withdraw(now):
+            self._release()
             if budget.port.listeners:
                 budget.port.send(BudgetExhausted(budget.name))
             return self._give_up(result, error, "retry budget exhausted")
@@ -74,6 +92,10 @@ class RetryDecision:
             self._policy.budget.finish()
 
     def _release(self) -> None:
+        limits = self._limits
+        if limits is not None and limits.retries is not None:
+            self._limits = None
+            limits.retries.leave()
         if self._paid and self._policy.budget is not None:
             self._paid = False
             self._policy.budget.release()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...call import Call
 from ..shell import checks
+
+if TYPE_CHECKING:
+    from ..concurrency.cluster_limits import ClusterLimits
 
 
 def retry_after(outcome: object) -> float | None:
@@ -43,6 +47,7 @@ class RetryHooks:
     `discard(result)`: called with each result that is dropped in favour of another attempt, for example to close it.
     `exhausted(result)`: makes the exception to raise in place of a last result that would be retried if it could
     (resilience4j's failAfterMaxAttempts, failsafe's ExceededError). Without it, that result is returned.
+    `limits(call)`: the limits of the cluster that the call was sent to; a retry takes one of its `max_retries`.
     Raises ValueError for a value that is not such a function.
     """
 
@@ -50,6 +55,7 @@ class RetryHooks:
     unsent: Callable[[BaseException], bool] | None = None
     discard: Callable[[Any], object] | None = None
     exhausted: Callable[[Any], BaseException] | None = None
+    limits: Callable[[Call], ClusterLimits | None] | None = None
 
     def __post_init__(self) -> None:
         if self.retry_after is None:
@@ -58,6 +64,7 @@ class RetryHooks:
         checks.function("unsent", self.unsent, "the error")
         checks.function("discard", self.discard, "the result", may_be_async=True)
         checks.function("exhausted", self.exhausted, "the result")
+        checks.function("limits", self.limits, "the call")
 
 
 DEFAULT_HOOKS = RetryHooks()
