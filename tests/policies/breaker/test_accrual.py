@@ -49,7 +49,7 @@ def test_a_finite_list_of_waits_goes_on_with_300_seconds() -> None:
     assert [policy.failure(0.0) for _ in range(3)] == [1.0, 300.0, 300.0]
 
 
-def test_success_rate_judges_from_the_windowth_call_on() -> None:
+def test_success_rate_decides_from_the_windowth_call_on() -> None:
     policy = SuccessRate(0.5, 100, WAIT)
     for _ in range(100):
         policy.success(0.0)

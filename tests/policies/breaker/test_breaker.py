@@ -87,7 +87,7 @@ def test_late_success_does_not_heal_a_newer_break() -> None:
     refused(breaker, 3.0)
 
 
-def test_late_failure_does_not_wound_a_newer_close() -> None:
+def test_late_failure_does_not_open_a_newer_close() -> None:
     breaker = made(consecutive_failures=1, cooldown=10.0)
     slow = breaker.enter(0.0)
     call(breaker, FAILURE)
@@ -106,7 +106,7 @@ def test_a_call_from_before_the_break_does_not_decide_half_open() -> None:
     refused(breaker, 11.0)
 
 
-def test_a_probe_of_an_earlier_round_is_not_heard_in_the_next() -> None:
+def test_a_probe_of_an_earlier_round_does_not_count_in_the_next() -> None:
     breaker = made(consecutive_failures=1, cooldown=10.0, probes=2)
     call(breaker, FAILURE)
     slow, bad = breaker.enter(10.0), breaker.enter(10.0)
@@ -121,7 +121,7 @@ def test_a_probe_of_an_earlier_round_is_not_heard_in_the_next() -> None:
     assert breaker.state == State.CLOSED
 
 
-def test_an_outcome_told_twice_counts_once_in_half_open() -> None:
+def test_an_outcome_given_twice_counts_once_in_half_open() -> None:
     breaker = made(consecutive_failures=1, cooldown=10.0, probes=2)
     call(breaker, FAILURE)
     probe = breaker.enter(10.0)
@@ -215,7 +215,7 @@ def test_a_lease_may_be_longer_or_shorter_than_the_cooldown() -> None:
     breaker.enter(13.0)
 
 
-def test_a_late_probe_whose_place_nobody_took_still_counts() -> None:
+def test_a_late_probe_whose_slot_is_still_free_still_counts() -> None:
     breaker = made(consecutive_failures=1, cooldown=10.0)
     call(breaker, FAILURE)
     probe = breaker.enter(10.0)
@@ -354,7 +354,7 @@ def test_a_function_of_the_trips_decides_how_long() -> None:
 
 
 @pytest.mark.parametrize("given", [nan, -1.0, "soon", None])
-def test_a_cooldown_function_that_gives_nonsense_is_told_so_and_the_breaker_is_open_all_the_same(given: Any) -> None:
+def test_a_cooldown_function_that_gives_nonsense_raises_and_the_breaker_is_open_all_the_same(given: Any) -> None:
     breaker = made(consecutive_failures=1, cooldown=lambda trips: given)
     with pytest.raises(ValueError, match=r"cooldown\(1\)"):
         call(breaker, FAILURE)
@@ -437,7 +437,7 @@ def test_refusals_of_our_own_and_interrupts_are_no_evidence(error: BaseException
     assert breaker.state == State.CLOSED
 
 
-def test_a_classifier_hears_everything_that_is_an_answer_and_decides() -> None:
+def test_a_classifier_gets_every_answer_and_decides() -> None:
     heard: list[Any] = []
 
     def classify(call: Call, result: object, error: BaseException | None) -> Verdict:
@@ -465,7 +465,7 @@ def test_a_classifier_may_open_its_breaker_for_as_long_as_the_server_asked() -> 
 # --- by hand
 
 
-def test_forced_open_stays_until_somebody_closes_it() -> None:
+def test_forced_open_stays_until_it_is_reset() -> None:
     breaker = made(consecutive_failures=1, cooldown=5.0)
     breaker.force_open()
     error = refused(breaker, 6.0)
@@ -474,7 +474,7 @@ def test_forced_open_stays_until_somebody_closes_it() -> None:
     call(breaker, SUCCESS, 7.0)
 
 
-def test_disabled_admits_everything_and_hears_nothing() -> None:
+def test_disabled_admits_every_call_and_counts_none() -> None:
     breaker = made(failure_rate=0.1, window_calls=10, minimum_calls=1)
     heard: list[Event] = []
     breaker.disable()
@@ -507,7 +507,7 @@ def test_open_by_hand_heals_by_probes_as_usual() -> None:
     assert breaker.state == State.CLOSED
 
 
-def test_a_hand_may_be_told_the_time() -> None:
+def test_a_manual_move_takes_the_time() -> None:
     breaker = made(cooldown=5.0)
     breaker.open(now=100.0)
     assert refused(breaker, 101.0).retry_after == 4.0
@@ -562,7 +562,7 @@ def test_metrics_tell_everything_at_one_moment() -> None:
     assert (look.rejected, look.rejected_lately, look.retry_after) == (3, 0, 5.0)
 
 
-def test_every_transition_is_told_with_its_reason_its_time_and_how_long() -> None:
+def test_every_transition_is_an_event_with_its_reason_its_time_and_how_long() -> None:
     breaker = made(consecutive_failures=1, cooldown=5.0)
     heard: list[Any] = []
     breaker.subscribe(heard.append)

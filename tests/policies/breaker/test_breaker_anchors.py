@@ -49,7 +49,7 @@ def r4j(*, failure_rate: float = 0.5, window_calls: int = 5, minimum_calls: int 
     return CircuitBreaker(name="r4j", trip=trip, **{**defaults, **settings})
 
 
-def test_resilience4j_nothing_is_judged_below_the_minimum_and_the_rates_read_minus_one() -> None:
+def test_resilience4j_nothing_is_decided_below_the_minimum_and_the_rates_read_minus_one() -> None:
     look = played(r4j(), "FFFF").metrics(0.0)
     assert (look.state, look.calls, look.failures) == (CLOSED, 4, 4)
     assert look.failure_rate == look.slow_call_rate == -1.0
@@ -306,7 +306,7 @@ def test_a_breaker_that_joins_a_switch_while_it_is_thrown_ends_where_the_switch_
             self.asked += 1
             if self.asked == 1:  # for the move that the control demands
                 joining.set()
-                resetting.join(0.05)  # the other thread, if it can, resets everybody now
+                resetting.join(0.05)  # the other thread, if it can, resets every breaker now
             return super().now()
 
     def reset() -> None:

@@ -236,7 +236,7 @@ async def test_five_cancellations_do_not_open_it() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
-def test_a_base_exception_is_nobodys_failure_whatever_the_classifier_says(error: type[BaseException]) -> None:
+def test_a_base_exception_is_no_failure_whatever_the_classifier_says(error: type[BaseException]) -> None:
     breaker = CircuitBreaker(consecutive_failures=1, classify=lambda call, result, error: FAILURE)
 
     @breaker
@@ -620,7 +620,7 @@ def test_garbage_collection_may_close_a_guarded_generator_at_the_worst_moment() 
             try:
                 yield 1
             finally:
-                raise Broken  # a failure, told while the breaker is busy with another
+                raise Broken  # a failure, counted while the breaker is busy with another
 
     abandoned += [rows(), rows()]
     for running in abandoned:
@@ -693,7 +693,7 @@ def test_exit_stacks_leave_what_they_entered_and_not_the_block_around_them() -> 
                 inner.enter_context(breaker)
                 raise Broken
             assert breaker.state == State.OPEN
-            stack.close()  # the old probe succeeded late: heard by nobody
+            stack.close()  # the old probe succeeded late: it counts for nothing
             assert breaker.state == State.OPEN
     assert not breaker._blocks._open
 

@@ -50,8 +50,8 @@ class Breakers(RuleBasedStateMachine):
             lease=lease,
             longest=float("inf") if longest is None else longest,
         )
-        self.told: list[Event] = []
-        self.breaker.subscribe(self.told.append)
+        self.events: list[Event] = []
+        self.breaker.subscribe(self.events.append)
 
     @rule(target=inside)
     def enter(self):  # type: ignore[no-untyped-def]
@@ -85,9 +85,9 @@ class Breakers(RuleBasedStateMachine):
             assert self.breaker.state == self.reference.state
 
     @invariant()
-    def every_transition_was_told_once_and_in_order(self) -> None:
+    def every_transition_was_one_event_and_in_order(self) -> None:
         if hasattr(self, "breaker"):
-            changes = [event for event in self.told if isinstance(event, BreakerChanged)]
+            changes = [event for event in self.events if isinstance(event, BreakerChanged)]
             assert [event.before for event in changes[1:]] == [event.after for event in changes[:-1]]
             assert (changes[-1].after if changes else "closed") == self.breaker.state
 

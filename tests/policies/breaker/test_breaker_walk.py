@@ -50,7 +50,7 @@ CONFIGS = {
 
 
 def histories(length: int) -> Iterator[tuple[Any, ...]]:
-    """All of them, without steps that cannot be taken: nobody leaves who is not inside."""
+    """All of them, without impossible steps: only a call that entered can leave."""
 
     def grow(history: tuple[Any, ...], inside: int) -> Iterator[tuple[Any, ...]]:
         if len(history) == length:
@@ -91,7 +91,7 @@ def walk(history: tuple[Any, ...], settings: dict[str, Any], expected: dict[str,
                 breaker.leave(permit, verdict, now)
                 reference.leave(ticket, failed, now)
         assert breaker.state == reference.state
-    # Whatever happened: once everybody has let go of it, and time has passed, it admits again.
+    # Whatever happened: once no call is inside, and time has passed, it admits again.
     for _ in range(4):
         now += 3.0
         try:

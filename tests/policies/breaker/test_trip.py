@@ -78,7 +78,7 @@ def test_a_plain_success_that_is_only_stepped_is_as_good_as_recorded(
             slow.clear()
 
 
-def test_either_hears_everything_and_is_taken_apart() -> None:
+def test_either_counts_everything_and_is_taken_apart() -> None:
     one, two = Consecutive(1), FailureCount(2, window_calls=2)
     trip = Either(Either(one), two)
     assert trip.record(True, 0.0, 0.0) == "1 failure in a row"

@@ -1,4 +1,4 @@
-"""The gate as a layer: what it hears, when it is glanced at, and how a deadline differs from a cancellation."""
+"""The gate as a layer: which calls reach `enter` and `leave`, and how a deadline differs from a cancellation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from meshlib.testing import ManualClock
 
 
 class Notes(Gate):
-    """Writes down what it is asked and told."""
+    """Writes down its calls of `enter` and `leave`."""
 
     def __init__(self, clock: ManualClock, *, timed: bool = False) -> None:
         super().__init__("notes", runtime=clock)
         self.timed = timed
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
 
     def enter(self, now: float) -> int:
-        self.told.append(("enter", now))
+        self.calls.append(("enter", now))
         return 7
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
-        self.told.append((permit, verdict, now, took))
+        self.calls.append((permit, verdict, now, took))
 
 
 async def sleep_and_answer(clock: ManualClock) -> str:
@@ -52,19 +52,19 @@ def test_a_layer_asks_before_and_tells_after(timed: bool, is_async: bool) -> Non
         assert asyncio.run(gate.wrap_async(answer_async, clock, raised)(Call(None))) == "healthy"
     else:
         assert gate.wrap(answer, clock, raised)(Call(None)) == "healthy"
-    assert gate.told == [("enter", 10.0), (7, SUCCESS, 12.0, 2.0 if timed else 0.0)]
+    assert gate.calls == [("enter", 10.0), (7, SUCCESS, 12.0, 2.0 if timed else 0.0)]
 
 
-def test_a_gate_that_admits_and_is_quiet_is_neither_asked_nor_told() -> None:
+def test_a_gate_that_admits_and_is_quiet_is_not_called() -> None:
     clock = ManualClock()
     gate = Notes(clock)
     gate.admits = gate.quiet = True
     assert gate.wrap(lambda call: "healthy", clock, raised)(Call(None)) == "healthy"
     assert gate(lambda: "healthy")() == "healthy"
-    assert gate.told == []
+    assert gate.calls == []
 
 
-def test_what_became_noisy_during_the_call_hears_of_its_success() -> None:
+def test_what_became_noisy_during_the_call_counts_its_success() -> None:
     clock = ManualClock()
     gate = Notes(clock)
     gate.admits = gate.quiet = True
@@ -74,7 +74,7 @@ def test_what_became_noisy_during_the_call_hears_of_its_success() -> None:
         gate.quiet = False
 
     gate.wrap(step, clock, raised)(Call(None))
-    assert gate.told == [(3, SUCCESS, 0.0, 0.0)]
+    assert gate.calls == [(3, SUCCESS, 0.0, 0.0)]
 
 
 def test_a_plain_success_is_one_step_and_nothing_else() -> None:
@@ -85,29 +85,29 @@ def test_a_plain_success_is_one_step_and_nothing_else() -> None:
     layer, guarded = gate.wrap(lambda call: None, clock, raised), gate(lambda: None)
     layer(Call(None))
     guarded()
-    assert (len(steps), gate.told) == (2, [])
+    assert (len(steps), gate.calls) == (2, [])
     clock.advance(5.0)
     layer(Call(None))
     gate.generation = 4
     guarded()
-    assert [permit for permit, *_ in gate.told] == [3, 4] and len(steps) == 2
+    assert [permit for permit, *_ in gate.calls] == [3, 4] and len(steps) == 2
 
 
-def test_a_streamed_answer_is_told_later() -> None:
+def test_a_streamed_answer_counts_at_its_end() -> None:
     clock = ManualClock()
     gate = Notes(clock, timed=True)
     call = Call(None)
     call.later = []
     gate.wrap(lambda call: "headers", clock, raised)(call)
-    assert gate.told == [("enter", 0.0)]
+    assert gate.calls == [("enter", 0.0)]
     clock.advance(3.0)
     assert call.later is not None
     for tell in call.later:
         tell(FAILURE)
-    assert gate.told[1:] == [(7, FAILURE, 3.0, 3.0)]
+    assert gate.calls[1:] == [(7, FAILURE, 3.0, 3.0)]
 
 
-def test_a_cancellation_at_the_calls_own_deadline_is_the_servers_failure_and_before_it_nobodys() -> None:
+def test_a_cancellation_at_the_calls_own_deadline_is_a_failure_and_before_it_none() -> None:
     clock = ManualClock()
     breaker = CircuitBreaker(consecutive_failures=1, runtime=clock)
 
@@ -126,7 +126,7 @@ def test_a_cancellation_at_the_calls_own_deadline_is_the_servers_failure_and_bef
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_is_nobodys_failure_also_after_the_deadline(error: type[BaseException]) -> None:
+def test_an_interrupt_is_no_failure_also_after_the_deadline(error: type[BaseException]) -> None:
     clock = ManualClock(10.0)
     gate = Notes(clock)
 
@@ -135,13 +135,13 @@ def test_an_interrupt_is_nobodys_failure_also_after_the_deadline(error: type[Bas
 
     with pytest.raises(error):
         gate.wrap(interrupted, clock, raised)(Call(None, 1.0))
-    assert gate.told[-1][1] is IGNORED
+    assert gate.calls[-1][1] is IGNORED
 
 
-def test_a_layer_hears_a_classifier_of_the_pipeline_and_prefers_its_own() -> None:
+def test_a_layer_takes_the_classifier_of_the_pipeline_and_prefers_its_own() -> None:
     clock = ManualClock()
     gate = Notes(clock)
     gate.wrap(lambda call: "x", clock, lambda call, result, error: FAILURE)(Call(None))
     gate.classify = lambda call, result, error: IGNORED
     gate.wrap(lambda call: "x", clock, lambda call, result, error: FAILURE)(Call(None))
-    assert [note[1] for note in gate.told if note[0] == 7] == [FAILURE, IGNORED]
+    assert [note[1] for note in gate.calls if note[0] == 7] == [FAILURE, IGNORED]

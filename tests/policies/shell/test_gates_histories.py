@@ -18,7 +18,7 @@ from meshlib.policies.rate.rate_limit import RateLimit, Smooth, TokenBucket
 
 
 class Seat:
-    """A parking nobody sleeps in. `gone`: its event loop is closed."""
+    """A parking in which no thread sleeps. `gone`: its event loop is closed."""
 
     def __init__(self) -> None:
         self.woken, self.gone = False, False

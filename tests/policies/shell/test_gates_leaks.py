@@ -27,7 +27,7 @@ TASKS = 30
 
 
 class Gates:
-    """One of each, and what they must say when nobody is inside."""
+    """One of each, and what they must show when no call is inside."""
 
     def __init__(self) -> None:
         self.bulkhead = Bulkhead(5, max_queue=20, max_wait=inf)
@@ -102,7 +102,7 @@ async def test_tasks_leave_nothing_behind(anyio_backend: str) -> None:
                 except Rejected:
                     done -= 1  # only calls that came in count
                     await anyio.lowlevel.checkpoint()
-            if dice.random() < 0.05:  # whoever is waiting somewhere is called off
+            if dice.random() < 0.05:  # a waiting call is cancelled
                 scopes[dice.randrange(TASKS)].cancel()
             if dice.random() < 0.2:
                 await anyio.lowlevel.checkpoint()

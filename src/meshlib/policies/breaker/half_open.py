@@ -2,7 +2,7 @@
 
 Every probe is a *lease*. One that does not come back in time gives its slot to another: a lost probe costs one lease
 and not the service. Its result counts all the same if it comes within the round; else a service whose answers take
-longer than a lease would never be heard. Nothing here looks at a clock or takes a lock; the breaker does both.
+longer than a lease would never close the breaker. Nothing here looks at a clock or takes a lock; the breaker does both.
 """
 
 from __future__ import annotations

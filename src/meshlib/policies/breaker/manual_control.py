@@ -156,7 +156,7 @@ class ManualControl:
         with self._lock:
             self._state = state
             for breaker in list(self._breakers):
-                if self._state is state:  # unless a listener has changed its mind
+                if self._state is state:  # unless a listener moved them again
                     _MOVES[state](breaker)
 
 

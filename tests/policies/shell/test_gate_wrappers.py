@@ -117,7 +117,7 @@ def test_many_functions_of_one_shape_keep_apart() -> None:
     assert len({fn.__code__.co_code for fn in guarded}) == 1
 
 
-def test_one_breaker_hears_all_its_functions() -> None:
+def test_one_breaker_counts_all_its_functions() -> None:
     breaker = CircuitBreaker(consecutive_failures=2)
 
     @breaker
@@ -325,5 +325,5 @@ def test_a_coroutine_of_a_plain_function_that_never_begins_gives_its_place_back(
         assert await ask() == 1
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "never awaited" is the user's to hear, and not our question
+        warnings.simplefilter("ignore", RuntimeWarning)  # "never awaited" is for the user, and not our question
         asyncio.run(main())

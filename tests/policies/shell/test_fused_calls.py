@@ -116,7 +116,7 @@ def test_a_deadline_from_outside_is_kept(chain: Any, clock: ManualClock) -> None
     assert error.value.limit is None
 
 
-def test_the_first_of_two_limits_is_told() -> None:
+def test_the_first_of_two_limits_is_in_the_error() -> None:
     clock = ManualClock()
     slow = Timeout(9.0, runtime=clock)(Timeout(1.0, name="inner", runtime=clock)(lambda: clock.advance(2.0)))
     with pytest.raises(DeadlineExceeded, match=r"inner: no answer within 1\.0 s"):
@@ -134,7 +134,7 @@ def test_a_quick_deposit_counts_as_much_as_one_by_hand() -> None:
         clock.advance(0.7)
 
 
-def test_a_chain_with_a_judge_of_results_takes_the_long_way() -> None:
+def test_a_chain_with_on_result_is_not_fused() -> None:
     said = ["busy", "ok"]
     pipeline = Pipeline(
         Timeout(5.0),

@@ -38,14 +38,14 @@ def test_one_background_attempt_at_a_time_after_each_delay() -> None:
 
 
 def test_a_success_brings_it_back() -> None:
-    endpoint, told = make(1.0, 2.0), list[Event]()
-    endpoint.subscribe(told.append)
+    endpoint, events = make(1.0, 2.0), list[Event]()
+    endpoint.subscribe(events.append)
     endpoint.failed(0.0)
     assert endpoint.due(1.0)
     endpoint.ended(True, 1.1)
     assert endpoint.available
     assert endpoint.metrics(1.1).marked_available == 1
-    assert [type(event) for event in told] == [EndpointEjected, EndpointProbed, EndpointRestored]
+    assert [type(event) for event in events] == [EndpointEjected, EndpointProbed, EndpointRestored]
 
 
 def test_when_the_delays_are_used_up_it_is_taken_for_alive() -> None:
@@ -94,7 +94,7 @@ def test_as_a_gate_one_caller_is_the_attempt_and_server_errors_do_not_count() ->
 def test_an_attempt_that_never_ends_costs_one_lease_and_not_the_endpoint() -> None:
     endpoint = FailFast(lambda: (1.0, 2.0, 4.0), lease=10.0)
     endpoint.failed(0.0)
-    assert endpoint.due(1.0)  # and whoever was told so crashed
+    assert endpoint.due(1.0)  # and the caller that got True crashed
     assert [endpoint.due(now) for now in (5.0, 10.9, 11.0, 11.1)] == [False, False, True, False]
     endpoint.ended(True, 12.0)
     assert endpoint.available
