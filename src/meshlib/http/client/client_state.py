@@ -19,6 +19,7 @@ from ..engine.exchange import Attempt, Exchange, Road
 from ..engine.lazy_response import LONGEST_TYPE
 from ..family import Family
 from ..transports.guarded_network import guarded
+from ..transports.h2_connections import watched
 from ..transports.httpx_pools import ConnectionLimit, LeakSweeper, Pools
 from ..transports.httpx_tls_names import pooled, proxied, tunnels
 
@@ -173,6 +174,8 @@ class ClientState:
 
         def make(uds: str | None, _name: str) -> Any:
             made = guarded(kind(**given, uds=uds), lib)
+            if settings.get("http2"):
+                watched(made, lib)
             return LeakSweeper(made, self.family) if leaky else made
 
         self.pools = Pools(make)

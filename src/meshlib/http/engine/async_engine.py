@@ -29,6 +29,7 @@ from ...routing.route import Decision
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .feedback import learn, listen
+from .goaway import GRACEFUL, fate
 from .mirror import Mirrors
 from .rule_actions import DECISION, act, decided, edited, policies_for
 from .session_cookie import key_of, set_session
@@ -153,7 +154,14 @@ class Engine:
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         attempt.mark(error)
-        self._leave(attempt, self._classify(attempt, None, error), error)
+        self._leave(attempt, self._evidence(attempt, None, error), error)
+
+    def _evidence(self, call: Call, result: object, error: BaseException | None) -> Verdict:
+        """What an attempt says about its server. One that ends a connection after a graceful GOAWAY works as it should,
+        even if a response is lost with the connection."""
+        if error is not None and fate(error) is GRACEFUL:
+            return IGNORED
+        return self._classify(call, result, error)
 
     def _of_cluster(self, call: Call, result: object, error: BaseException | None) -> Verdict:
         """What an attempt says to the cluster's gates: while others are well, what ails one endpoint is its own affair.
@@ -163,7 +171,7 @@ class Engine:
         connection counts when all endpoints are out, and any other failure of an endpoint once, until it has answered
         well again or nobody is known to be better.
         """
-        verdict = self._classify(call, result, error)
+        verdict = self._classify(call, result, None) if error is None else self._evidence(call, result, error)
         if verdict is FAILURE:
             attempt: Any = call  # the call of a gate is an `Attempt`
             balancer, endpoint = attempt.cluster.balancer, attempt.endpoint
@@ -181,7 +189,7 @@ class Engine:
 
     def _hold(self, attempt: Attempt, response: Any, guarded: Callable[[Any, StreamLease], Any]) -> Any:
         """A streamed answer keeps what its attempt holds until it is closed; some are closed from the start."""
-        held = StreamLease(response, attempt, self._classify, self.now)
+        held = StreamLease(response, attempt, self._evidence, self.now)
         if response.is_closed:
             held.settle()
         else:

@@ -7,6 +7,8 @@
     connect error, connect timeout    failure; nothing was sent, so any method may be repeated
     other transport errors            failure if the request may be sent twice, else final
     time for this attempt is over     the same
+    HTTP/2: not processed             ignored: it was sent again (`httpx_transport`), or its body was spent
+    HTTP/2: lost after a GOAWAY       as other transport errors; endpoint and gates ignore it (`Engine._evidence`)
     our own limits, local misuse      ignored
     cancelled                         ignored, unless it was a deadline that cancelled: then as a transport error
 
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ...call import FAILURE, FATAL, IGNORED, SUCCESS, Call, Classifier, Verdict
 from ...errors import DeadlineExceeded, MeshError
+from .goaway import GRACEFUL, UNSENT, fate
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -47,7 +50,10 @@ def classifier(now: Callable[[], float]) -> Classifier:
         elif isinstance(error, errors.transport):
             if isinstance(error, errors.not_sent):
                 return FAILURE
-            if isinstance(error, errors.own_fault):
+            end = fate(error)
+            if end is UNSENT and getattr(error, "sent", True) is False:
+                return IGNORED  # its body was spent, or it would have been sent again
+            if end is not GRACEFUL and isinstance(error, errors.own_fault):
                 return IGNORED
         elif isinstance(error, errors.decoding):
             return FATAL

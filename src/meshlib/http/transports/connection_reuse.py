@@ -90,6 +90,11 @@ def _holds_more(network: Any) -> bool:
             return True  # data, or the end
     elif tls is not None and tls.pending():
         return True
+    return is_queued(network)
+
+
+def is_queued(network: Any) -> bool:
+    """Whether something that was read from the socket lies in anyio's queue, as it may on asyncio."""
     stream = network
     while stream is not None:
         if getattr(getattr(stream, "_protocol", None), "read_queue", None):  # anyio's, on asyncio

@@ -14,6 +14,7 @@ from ...errors import DeadlineExceeded
 from ...runtime import Expired, Runtime
 from ..engine.classify import EARLY
 from ..engine.exchange import Attempt, Exchange
+from ..engine.goaway import UNSENT, Resends, fate
 from ..engine.wire_request import shortened, wire_request
 from .connection_reuse import close_on_surplus, is_idle_timeout
 from .httpx_pools import ConnectionLimit
@@ -63,10 +64,16 @@ def _limited(send: Send, limit: ConnectionLimit) -> Send:
 
 async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) -> Any:
     exchange: Exchange = attempt.what
-    response = await transport.handle_async_request(wire)
-    while exchange.repeatable and is_idle_timeout(response):  # each time it costs an idle connection, so it ends
-        await response.aclose()
-        response = await transport.handle_async_request(wire)
+    resends: Resends | None = None
+    while True:
+        try:
+            response = await transport.handle_async_request(wire)
+        except exchange.family.lib.TransportError as error:
+            resends = _resend(run, attempt, wire, error, resends)
+            continue
+        if not (exchange.repeatable and is_idle_timeout(response)):
+            break
+        await response.aclose()  # each time it costs an idle connection, so it ends
     close_on_surplus(response)
     attempt.heard = run.now()
     _log(exchange, response)
@@ -123,13 +130,17 @@ def _limited_sync(send: Callable[..., Any], limit: ConnectionLimit) -> Callable[
 
 def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, left: float) -> Any:
     exchange, deadline = attempt.what, attempt.deadline
-    response = transport.handle_request(wire)
-    while exchange.repeatable and is_idle_timeout(response):
+    resends: Resends | None = None
+    while True:
+        try:
+            response = transport.handle_request(wire)
+        except exchange.family.lib.TransportError as error:
+            resends = _resend(run, attempt, wire, error, resends)
+            continue
+        if not (exchange.repeatable and is_idle_timeout(response)):
+            break
         response.close()
-        if deadline < inf:
-            asked = exchange.request.extensions.get("timeout") or {}
-            wire.extensions["timeout"] = shortened(asked, deadline - run.now())
-        response = transport.handle_request(wire)
+        _shorten(run, attempt, wire)
     close_on_surplus(response)
     attempt.heard = run.now()
     _log(exchange, response)
@@ -155,6 +166,30 @@ def _attempt_sync(run: Runtime, attempt: Attempt, wire: Any, transport: Any, lef
             pass
         raise
     return response
+
+
+def _resend(run: Runtime, attempt: Attempt, wire: Any, error: Any, resends: Resends | None) -> Resends:
+    """Prepare `wire` to be sent again within the same attempt if the server did not process it; else raise `error`."""
+    exchange: Exchange = attempt.what
+    if fate(error) is not UNSENT:
+        raise error
+    error.sent = False
+    if not exchange.untouched() or (exchange.cut is not None and exchange.cut(exchange) is not None):
+        raise error
+    resends = resends or Resends()
+    if not resends.again(error):
+        text = f"{exchange.service}: the server refused the request {resends.made + 1} times; last reason: {error}"
+        raise exchange.family.lib.ConnectError(text, request=exchange.request) from error
+    attempt.start = run.now()  # what the endpoint did not process is no sample of its latency
+    _shorten(run, attempt, wire)
+    return resends
+
+
+def _shorten(run: Runtime, attempt: Attempt, wire: Any) -> None:
+    """Before `wire` is sent again: its time-outs are to end by the deadline of the attempt, as at first."""
+    if attempt.deadline < inf:
+        asked = attempt.what.request.extensions.get("timeout") or {}
+        wire.extensions["timeout"] = shortened(asked, attempt.deadline - run.now())
 
 
 def _too_late(run: Runtime, exchange: Exchange, deadline: float, error: Exception) -> bool:
