@@ -73,7 +73,10 @@ class Throttled(Rejected):
 
 
 class NoEndpoint(Rejected):
-    """The cluster `by` has no endpoint that may be asked."""
+    """The cluster `by` has no endpoint for the call; `retry_after` is when the next probe is due."""
+
+    def _until(self) -> str:
+        return "" if self.retry_after is None else f"; next probe in {_seconds(self.retry_after)}"
 
 
 class DeadlineExceeded(MeshError, TimeoutError):

@@ -41,7 +41,7 @@ def test_address_is_the_identity() -> None:
 
 
 def test_no_endpoints_is_refused_with_a_sentence() -> None:
-    with pytest.raises(NoEndpoint, match="users: it has no endpoints"):
+    with pytest.raises(NoEndpoint, match="users: the cluster has no endpoints"):
         make_balancer("default", "users").pick(Random(1).random, 0.0)
 
 
@@ -49,7 +49,7 @@ def test_pending_counts_entered_and_not_left_and_leaving_twice_is_harmless() -> 
     endpoint = Endpoint("a", 1)
     first, second = endpoint.enter(1.0), endpoint.enter(1.0)
     assert endpoint.pending == 2
-    endpoint.heard(first, 1.1)
+    endpoint.answered(first, 1.1)
     assert endpoint.pending == 2
     endpoint.leave(first, SUCCESS, 5.0, 0.1)
     endpoint.leave(first, SUCCESS, 5.0, 0.1)
@@ -318,16 +318,16 @@ def test_events_name_the_cluster_and_the_address() -> None:
 def test_a_relapse_makes_the_way_back_slower() -> None:
     endpoints = three()
     warm(endpoints)
-    burdens = []
+    penalties = []
     for now in (2.0, 3.0):
         kill(endpoints[0], now)
         endpoints[0].leave(endpoints[0].enter(now + 0.25), SUCCESS, now + 0.35, 0.1)
-        burdens.append(endpoints[0].burden)
-    assert burdens[0] == pytest.approx(0.1)
-    assert burdens[1] > 1.0
+        penalties.append(endpoints[0].penalized_latency)
+    assert penalties[0] == pytest.approx(0.1)
+    assert penalties[1] > 1.0
     for step in range(200):
         endpoints[0].leave(endpoints[0].enter(4.0 + step / 100), SUCCESS, 4.0 + step / 100, 0.1)
-    assert endpoints[0].burden < 0.3
+    assert endpoints[0].penalized_latency < 0.3
 
 
 def test_a_probe_that_is_refused_for_too_many_calls_waits_for_the_next_backoff() -> None:

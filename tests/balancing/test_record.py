@@ -13,7 +13,7 @@ from meshlib.call import FAILURE, IGNORED, SUCCESS
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "enter", "enter", "heard", "leave", "leave", "report"]),
+        st.sampled_from(["enter", "enter", "enter", "answered", "leave", "leave", "report"]),
         st.integers(0, 200),  # which of the calls under way, or the load reported
         st.sampled_from([SUCCESS, SUCCESS, SUCCESS, IGNORED, FAILURE]),
         st.sampled_from([0.0, 0.001, 0.1, 3.0]),  # seconds since the step before
@@ -33,19 +33,19 @@ def test_a_price_is_always_what_the_rule_says(steps: list[tuple[str, int, object
         permit = list(out)[number % len(out)] if out else 0
         if what == "enter":
             out[one.enter(now)] = now
-        elif what == "heard":
-            one.heard(permit, now)
+        elif what == "answered":
+            one.answered(permit, now)
         elif what == "leave" and out:
             one.leave(permit, verdict, now, now - out.pop(permit))  # type: ignore[arg-type]
         elif what == "report":
-            one.hear(LoadReport(now, in_flight=number), now)
+            one.record_report(LoadReport(now, in_flight=number), now)
         assert one.pending == len(out)
         if one.healthy:
-            price, late_at, pending = one.price, one.late_at, max(0, one.pending - one._told)
-            assert price == one._base + CROWD * log(pending * one.scale + 1.0)
+            cost, late_at, pending = one.cost, one.late_at, max(0, one.pending - one._reported)
+            assert cost == one._base + CROWD * log(pending * one.scale + 1.0)
             assert one._oldest == min(one._waiting.values(), default=inf)
-            one._reprice()
-            assert (one.price, one.late_at) == (price, late_at)
+            one._update_cost()
+            assert (one.cost, one.late_at) == (cost, late_at)
 
 
 @given(st.integers(130, 300))
@@ -53,6 +53,6 @@ def test_the_price_of_a_crowd_is_no_different_beyond_what_is_looked_up(calls: in
     one = Endpoint("a", 1)
     one.leave(one.enter(1.0), SUCCESS, 1.1, 0.1)
     permits = [one.enter(2.0) for _ in range(calls)]
-    assert one.price == one._base + CROWD * log(calls + 1.0)
+    assert one.cost == one._base + CROWD * log(calls + 1.0)
     one.leave(permits[0], SUCCESS, 2.1, 0.1)
-    assert one.price == one._base + CROWD * log(calls)
+    assert one.cost == one._base + CROWD * log(calls)

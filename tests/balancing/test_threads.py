@@ -26,7 +26,7 @@ def test_calls_in_flight_come_back_to_zero(name: str) -> None:
                 endpoint = balancer.pick(random.random, now)
                 permit = endpoint.enter(now)
                 if step % 3 == 0:
-                    endpoint.heard(permit, now + 0.05)
+                    endpoint.answered(permit, now + 0.05)
                 verdict = random.choices((SUCCESS, FAILURE, IGNORED), (8, 3, 1))[0]
                 endpoint.leave(permit, verdict, now + 0.1, random.random())
                 endpoint.leave(permit, verdict, now + 0.1, 0.1)

@@ -475,5 +475,5 @@ async def test_a_service_without_endpoints_is_a_connect_error(client_kind: Clien
     mesh = mesh_of("10.0.0.1")
     cluster_of(mesh).balancer.update([])
     async with client_kind.open(mesh, transport=Server(client_kind).transport) as client:
-        with pytest.raises(client_kind.lib.ConnectError, match="it has no endpoints"):
+        with pytest.raises(client_kind.lib.ConnectError, match="the cluster has no endpoints"):
             await client.get("http://users/")

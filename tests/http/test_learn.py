@@ -75,7 +75,7 @@ async def test_an_endpoint_that_nobody_may_ask_comes_back_by_time_alone(client_k
     async with client_kind.open(mesh, transport=Server(client_kind, 500, 500, 500, 200).transport) as client:
         for _ in range(3):
             await client.get("http://users/")
-        with pytest.raises(client_kind.lib.ConnectError, match="all 1 endpoints are ill"):
+        with pytest.raises(client_kind.lib.ConnectError, match=r"no healthy endpoint \(1 of 1 ejected\)"):
             await client.get("http://users/")
         clock[0] += 8.0
         assert (await client.get("http://users/")).status_code == 200

@@ -127,7 +127,7 @@ class Aperture(BasePicker):
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. For the deterministic aperture all clients must list the servers in one order."""
         super().update(endpoints)
-        endpoint_set = self._picture
+        endpoint_set = self._endpoint_set
         if self.peers is None or not endpoint_set.size:
             self._order = (None, (), [])
             return

@@ -1,4 +1,4 @@
-"""How does somebody else's loop, or simulator, use a balancer? By four words and numbers, and nothing of this library.
+"""Balancer adapter: pick, start, finish and report, for a loop or simulator of your own.
 
     balancer = Plain(make("default", "users", endpoints), Random(1).random)
     endpoint = balancer.pick(now)
@@ -30,7 +30,7 @@ class BalancerAdapter:
         self._out: dict[Endpoint, dict[int, float]] = {}  # calls under way: permit, and when it was given
 
     def pick(self, now: float, *, key: int | None = None, avoid: Collection[Endpoint] = ()) -> Endpoint:
-        """Who gets the next call; raises `NoEndpoint`. Nothing is counted before `start`."""
+        """The endpoint for the next call; raises `NoEndpoint`. Nothing is counted before `start`."""
         return self.balancer.pick(self.random, now, key=key, avoid=avoid)
 
     def start(self, endpoint: Endpoint, now: float) -> int:
@@ -42,7 +42,8 @@ class BalancerAdapter:
     def finish(
         self, endpoint: Endpoint, now: float, outcome: bool | Verdict, latency: float, permit: int | None = None
     ) -> None:
-        """A call is over: well or not (or a `Verdict`; IGNORED for a cancelled one), `latency` seconds after its start.
+        """A call is over: `outcome` is True for success (or a `Verdict`; IGNORED for a cancelled one),
+        `latency` seconds after its start.
 
         Without the permit it is the call whose start fits best. Raises ValueError if there is none under way.
         """
@@ -55,10 +56,10 @@ class BalancerAdapter:
         verdict = outcome if isinstance(outcome, Verdict) else SUCCESS if outcome else FAILURE
         endpoint.leave(permit, verdict, now, latency)
 
-    def report(self, endpoint: Endpoint, now: float, **told: float) -> None:
-        """The server has told its load, with an answer or a probe's; `told` are the fields of `LoadReport`."""
-        self.balancer.reported(endpoint, LoadReport(now, **told), now)
+    def report(self, endpoint: Endpoint, now: float, **values: float) -> None:
+        """Record a load report of a response or a probe; `values` are the fields of `LoadReport`."""
+        self.balancer.reported(endpoint, LoadReport(now, **values), now)
 
     def probes(self) -> list[Endpoint]:
-        """Whom to probe after this pick, as the balancer's `rate` says; tell the answers by `report`."""
+        """The endpoints to probe after this pick (the balancer's `rate`); `report` takes their answers."""
         return self.balancer.probes(self.random)

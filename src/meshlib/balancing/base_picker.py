@@ -1,7 +1,7 @@
-"""Who stands for election: the endpoints of one cluster, their weights, who of them is well, and what to do in a panic.
+"""Base picker: membership, weights, slow start, health and panic, which all balancers share.
 
-Every algorithm is a `BasePicker` with its own `pick`. A roster never copies state: it holds the same `Endpoint` objects
-as the roster before it, so algorithms can be swapped under load.
+Every algorithm is a `BasePicker` with its own `choose` or `pick`. A picker never copies state: it holds the same
+`Endpoint` objects as the picker before it, so algorithms can be swapped under load.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .load_report import LoadReport
 from .slow_start import slow_start_factor
 
 Random: TypeAlias = Callable[[], float]
-EFFORT = 5  # draws before everybody is looked at; with half of the endpoints ill, one pick in 32 gets there
+EFFORT = 5  # draws before all endpoints are looked at: with half of them ejected, one pick in 32
 
 
 class EndpointSet:
     """An immutable view of the endpoints in the order given, with what drawing by weight needs."""
 
-    __slots__ = ("endpoints", "ends", "equal", "mean", "size", "total", "turns")
+    __slots__ = ("endpoints", "ends", "equal", "mean", "rotations", "size", "total")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         members = tuple(endpoints)
         weights = [e.weight for e in members]
-        if weights and min(weights) == 0.0 < max(weights):  # a weight of 0 means: only if nobody else is left
+        if weights and min(weights) == 0.0 < max(weights):  # weight 0: only if there is no other endpoint
             members = tuple(e for e in members if e.weight > 0.0)
             weights = [e.weight for e in members]
         self.endpoints = members
@@ -39,9 +39,11 @@ class EndpointSet:
         self.equal = not weights or min(weights) == max(weights)
         if self.equal:
             weights = [weights[0] or 1.0] * self.size if weights else []
-        self.ends = [] if self.equal else list(accumulate(weights[:-1]))  # beyond them all is the last one
-        few = self.size if self.equal and self.size < 4 else 0  # so few that the default balancer looks at all of them
-        self.turns = tuple(members[first:] + members[:first] for first in range(few))
+        self.ends = (
+            [] if self.equal else list(accumulate(weights[:-1]))
+        )  # a draw above all of them is the last endpoint
+        few = self.size if self.equal and self.size < 4 else 0  # so few that `Default` looks at all of them
+        self.rotations = tuple(members[first:] + members[:first] for first in range(few))
         self.total = sum(weights)
         self.mean = self.total / self.size if weights else 1.0
 
@@ -53,15 +55,16 @@ class EndpointSet:
 
 
 class BasePicker:
-    """What all algorithms share: membership, the ward, and the way out when the first draw does not do.
+    """Base of all algorithms: membership, health, slow start, and the pick when the first draws are unusable.
 
-    `panic` is the share of well endpoints below which health is ignored (0: never; then a cluster whose endpoints are
-    all ill refuses with `NoEndpoint`). Endpoints that join later get their full share only after `slow_start` seconds.
+    `panic` is the share of healthy endpoints (0–1) below which health is ignored (0: never; then a cluster whose
+    endpoints are all ejected raises `NoEndpoint`). An endpoint that joins later gets its full share only after
+    `slow_start` seconds.
     """
 
     name = ""
-    wants_reports = False  # does it want the load reports that servers write into their answers?
-    rate = 0.0  # how many endpoints it wants probed for a load report per pick
+    wants_reports = False  # whether it uses the load reports in responses
+    rate = 0.0  # endpoints to probe for a load report per pick
 
     def __init__(
         self,
@@ -79,11 +82,11 @@ class BasePicker:
         self.panic = checks.ratio("panic", panic, zero=True)
         self.slow_start = checks.seconds("slow_start", slow_start, zero=True)
         self.aggression = checks.number("aggression", aggression, min_value=0.01)
-        self.probing = probing  # a roster inside another one leaves the ward to that
+        self.probing = probing  # False inside `LocalityBalancer`, which sends the probes itself
         self._members: tuple[Endpoint, ...] = ()
-        self._picture = EndpointSet(())
-        self._warming: dict[Endpoint, float] = {}  # newcomers, and since when they have been asked
-        self._well: tuple[EndpointSet, int, tuple[Endpoint, ...]] = (self._picture, -1, ())
+        self._endpoint_set = EndpointSet(())
+        self._warming: dict[Endpoint, float] = {}  # new endpoints, and the time of their first call
+        self._healthy: tuple[EndpointSet, int, tuple[Endpoint, ...]] = (self._endpoint_set, -1, ())
         self.update(endpoints)
 
     @property
@@ -92,19 +95,19 @@ class BasePicker:
         return self._members
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the membership. Who stays is the same object; use `carry_over` if the addresses come afresh."""
+        """Replace the membership. An endpoint that stays must be the same object; see `carry_over`."""
         health = self.health
         for endpoint in endpoints:
             if endpoint.health is not health:
                 endpoint.health = health
                 endpoint.accrual = health.accrual and health.accrual()
-        if self.slow_start and self._picture.size:
-            known = set(self._picture.endpoints)
+        if self.slow_start and self._endpoint_set.size:
+            known = set(self._endpoint_set.endpoints)
             self._warming = {
                 one: self._warming.get(one, nan) for one in endpoints if one not in known or one in self._warming
             }
         self._members = tuple(endpoints)
-        self._picture = endpoint_set = EndpointSet(endpoints)
+        self._endpoint_set = endpoint_set = EndpointSet(endpoints)
         if self.probing:
             health.keep(endpoint_set.endpoints)
         mean = 0.0 if endpoint_set.equal else endpoint_set.mean
@@ -118,32 +121,32 @@ class BasePicker:
             probe = self._probe(random, now, avoid)
             if probe is not None:
                 return probe
-        endpoint_set = self._picture
+        endpoint_set = self._endpoint_set
         if endpoint_set.size:
             for attempt in range(EFFORT):
                 endpoint = self.choose(endpoint_set, random, now, key, attempt)
                 if endpoint.healthy and not (avoid and endpoint in avoid):
-                    if self._warming and endpoint in self._warming and not self._warm(endpoint, random, now):
+                    if self._warming and endpoint in self._warming and not self._may_warm(endpoint, random, now):
                         continue
                     return endpoint
-        return self._rescue(random, now, avoid)
+        return self._pick_any(random, now, avoid)
 
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
-        """The algorithm: one endpoint of a picture that is not empty. `attempt` counts from 0 within one pick, for
+        """The algorithm: one endpoint of a set that is not empty. `attempt` counts from 0 within one pick, for
         algorithms that would otherwise choose the same again."""
         raise NotImplementedError
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
-        """A server has told its load, in a response or in the answer to a probe."""
+        """Record a load report, from a response or from the answer to a probe."""
         endpoint.report = report
 
     def probes(self, random: Random) -> list[Endpoint]:
-        """Whom to ask for a load report after this pick: `rate` of them on average, different ones."""
+        """The endpoints to probe for a load report after this pick: `rate` of them on average, all different."""
         return self.draw_some(self.rate, random)
 
     def draw_some(self, number: float, random: Random) -> list[Endpoint]:
-        """So many different endpoints at random; a fraction is one more by chance."""
-        endpoints, n = self._picture.endpoints, self._picture.size
+        """`number` different endpoints at random; a fraction is the chance of one more."""
+        endpoints, n = self._endpoint_set.endpoints, self._endpoint_set.size
         wanted = min(n, int(number) + (random() < number % 1.0))
         if wanted > n // 2:
             start = int(random() * n)
@@ -153,8 +156,8 @@ class BasePicker:
             drawn[endpoints[int(random() * n)]] = None
         return list(drawn)
 
-    def _warm(self, endpoint: Endpoint, random: Random, now: float) -> bool:
-        """Slow start: does a newcomer get this call? Its share grows with its age."""
+    def _may_warm(self, endpoint: Endpoint, random: Random, now: float) -> bool:
+        """Slow start: whether a new endpoint gets this call. Its share grows with its age."""
         since = self._warming.get(endpoint, -inf)
         if isnan(since):
             self._warming[endpoint] = since = now
@@ -164,30 +167,30 @@ class BasePicker:
         return random() < slow_start_factor(now - since, self.slow_start, self.aggression)
 
     def load(self, endpoint: Endpoint, now: float) -> float:
-        """What one more call would cost there; only comparisons have a meaning."""
+        """The cost of one more call there. Only comparisons have a meaning."""
         return (len(endpoint._waiting) + len(endpoint._open) + 1) / (endpoint.weight or 1.0)
 
     def _probe(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint | None:
-        """An ill endpoint that is due for its probe, if any."""
+        """An ejected endpoint whose probe is due, if any."""
         probe = self.health.probe(random, now)
         return None if probe is None or probe in avoid else probe
 
-    def _rescue(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
-        """Pick when the quick draw found nobody: look at all, once per change of health.
+    def _pick_any(self, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
+        """Pick when the quick draws found no usable endpoint: look at all, once per change of health.
 
-        Whoever is to be avoided gets the call only if there is nobody else. In a panic all are used, but the draw
-        always has somebody well in it, so that ill ones are taken only as far as the well ones are loaded.
+        An endpoint in `avoid` gets the call only if there is no other. In a panic all are used, but each draw includes
+        a healthy endpoint, so that ejected ones get calls only as far as the healthy ones are loaded.
         """
-        endpoint_set = self._picture
+        endpoint_set = self._endpoint_set
         if not endpoint_set.size:
-            raise NoEndpoint(self.cluster, "it has no endpoints")
-        healthy = self._all_well(endpoint_set)
+            raise NoEndpoint(self.cluster, "the cluster has no endpoints")
+        healthy = self._all_healthy(endpoint_set)
         panic = len(healthy) < self.panic * endpoint_set.size
         if not healthy and not panic:
             due = self.health.due
             raise NoEndpoint(
                 self.cluster,
-                f"all {endpoint_set.size} endpoints are ill",
+                f"no healthy endpoint ({endpoint_set.size} of {endpoint_set.size} ejected)",
                 retry_after=None if due == inf else max(0.0, due - now),
             )
         draw = [self._one_of(healthy, random, avoid), self._one_of(healthy, random, avoid)]
@@ -202,12 +205,12 @@ class BasePicker:
         others = [endpoint for endpoint in endpoint_set.endpoints if endpoint not in avoid]
         return self._one_of(others or healthy or endpoint_set.endpoints, random, ()) or endpoint_set.endpoints[0]
 
-    def _all_well(self, endpoint_set: EndpointSet) -> tuple[Endpoint, ...]:
-        known, version, healthy = self._well
+    def _all_healthy(self, endpoint_set: EndpointSet) -> tuple[Endpoint, ...]:
+        known, version, healthy = self._healthy
         if known is not endpoint_set or version != self.health.version:
             version = self.health.version
             healthy = tuple(endpoint for endpoint in endpoint_set.endpoints if endpoint.healthy)
-            self._well = (endpoint_set, version, healthy)
+            self._healthy = (endpoint_set, version, healthy)
         return healthy
 
     def _one_of(self, among: Sequence[Endpoint], random: Random, avoid: Collection[Endpoint]) -> Endpoint | None:
@@ -221,10 +224,10 @@ class BasePicker:
 
 
 def carry_over(known: Sequence[Endpoint], seen: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints of `seen`, where those whose address is in `known` are the old objects, told what is new.
+    """The endpoints of `seen`, where those whose address is in `known` are the old objects, updated.
 
-    Weight, labels, zone and priority are taken over; calls in flight, latency, illness and connections stay. Of two
-    with the same address the last counts.
+    Weight, labels, zone and priority are replaced; calls in flight, latency, ejection and connections stay. Of two with
+    the same address the last counts.
     """
     old = {endpoint.address: endpoint for endpoint in known}.get
     result: dict[str, Endpoint] = {}

@@ -1,4 +1,4 @@
-"""Who gets a key whose endpoint has too much to do? Consistent hashing with bounded loads, bit for bit as in Envoy.
+"""Bounded load: moves a key from an overloaded endpoint to another one, bit for bit as Envoy does.
 
 After Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", with the random jumps of Chen,
 Coleman and Shrivastava ("Revisiting Consistent Hashing with Bounded Loads"): the others are asked in an order that the
@@ -27,8 +27,8 @@ class LoadBound:
         self._percent = round(checks.number("bound", factor, min_value=1.0) * 100)
 
     def settle(self, endpoint_set: EndpointSet, first: Endpoint, key: int) -> Endpoint:
-        """The first endpoint, if it has room; else the first with room in the order that belongs to `key`; if nobody
-        has, the one that is the least too full."""
+        """The first endpoint, if it has room; else the first with room in the order that belongs to `key`; if none has,
+        the least overloaded."""
         slots = self._slots(endpoint_set, key)
         overload = _overload(endpoint_set, first, slots)
         if overload <= 1.0:

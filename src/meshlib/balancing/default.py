@@ -1,17 +1,17 @@
-"""Who gets the next call, if nobody said how to choose: the rule that is hard to fool.
+"""Default balancer: latency, load and failures together, over five endpoints drawn by weight.
 
-Five endpoints are drawn by weight, and the cheapest is taken: latency × (calls in flight + 1)^1.5, where latency rises
-at once and falls slowly. On top of that,
+The endpoint of the least cost gets the call: latency × (calls in flight + 1)^1.5, where latency rises at once and falls
+slowly. On top of that,
 
-* failures are part of the price, so an endpoint that fails fast looks dear and not cheap;
-* a late answer counts by its age; once it is overdue, the endpoint is left alone without waiting for the answer;
-* an ill endpoint is probed by one call per backoff and is back, with a clean sheet, after one good answer;
-* an endpoint without data costs what is typical here, and with every unanswered call much more;
-* an endpoint of which nothing was heard for a while is looked at again, and what was extraordinary is forgotten;
-* if a server reports its load, its own requests in flight, from all clients, count instead of ours;
-* when too few are well, all are used (panic), but never without looking at somebody well.
+* failures raise the cost, so an endpoint that fails fast is not the cheapest;
+* a late answer counts by its age; once it is overdue, the endpoint is ejected without waiting for the answer;
+* an ejected endpoint is probed by one call per backoff and is readmitted, with fresh statistics, by one good answer;
+* an endpoint without data costs what is typical in the cluster, and much more with every unanswered call;
+* after a silence, an unusual latency or failure is forgiven;
+* if a server reports its load, its requests in flight from all clients replace the client's own count;
+* when too few endpoints are healthy, all are used (panic), but each draw includes a healthy one.
 
-A pick looks at five endpoints, however many there are. docs/balancing.md tells what each part is good for.
+A pick looks at five endpoints, however many there are. docs/balancing.md says why each part is there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .base_picker import BasePicker, EndpointSet, Random
 from .endpoint import Endpoint
 from .load_report import LoadReport
 
-ALIKE = 0.1  # prices are logarithms: within about 10 % chance decides, so that nobody gets all by a hair's breadth
+ALIKE = 0.1  # costs are logarithms: within about 10 % chance decides, so that a tiny advantage does not win every call
 
 
 class Default(BasePicker):
-    """Power of `choices` over latency, load and failures, with suspension of the overdue.
+    """Power of `choices` over latency, load and failures, with ejection of overdue endpoints.
 
-    `reports` says that servers write load reports into their answers. `rate` is for clusters whose servers answer
-    probes for them: how many to send per pick (3 is Prequal's). `decay`, `deviations`, `slack`, `penalty` and `recheck`
-    are the ward's, see there; None leaves them as they are.
+    `reports`: servers send load reports with their responses. `rate`: the number of probes per pick (3 is Prequal's),
+    for servers that answer probes with a report. `decay`, `deviations`, `slack`, `penalty` and `recheck`
+    override `ClusterHealth`; None keeps its values.
     """
 
     name = "default"
@@ -66,15 +66,15 @@ class Default(BasePicker):
             probe = self._probe(random, now, avoid)
             if probe is not None:
                 return probe
-        endpoint_set = self._picture
-        n, turns = endpoint_set.size, endpoint_set.turns
-        if turns and not avoid:  # so few that all are looked at, from a random one on
+        endpoint_set = self._endpoint_set
+        n, rotations = endpoint_set.size, endpoint_set.rotations
+        if rotations and not avoid:  # so few that all are compared, from a random one on
             chosen, limit = None, inf
-            for one in turns[int(random() * n)]:
-                price = one.price if now <= one.late_at else one.reckon(now)
-                if price < limit and one.healthy:
-                    chosen, limit = one, price - ALIKE
-            return chosen or self._rescue(random, now, avoid)
+            for one in rotations[int(random() * n)]:
+                cost = one.cost if now <= one.late_at else one.current_cost(now)
+                if cost < limit and one.healthy:
+                    chosen, limit = one, cost - ALIKE
+            return chosen or self._pick_any(random, now, avoid)
         if n < 4 or avoid:
             return self._pick_few(endpoint_set, random, now, avoid)
         endpoints, x, i = endpoint_set.endpoints, 0.0, 0
@@ -85,43 +85,42 @@ class Default(BasePicker):
                     x = (random() if fresh else x - i) * n
                     i = int(x)
                     one = endpoints[i]
-                    price = one.price if now <= one.late_at else one.reckon(now)
-                    if price < limit:
-                        best, limit = one, price - ALIKE
+                    cost = one.cost if now <= one.late_at else one.current_cost(now)
+                    if cost < limit:
+                        best, limit = one, cost - ALIKE
             else:
                 ends, total = endpoint_set.ends, endpoint_set.total
                 for _ in self._fresh:
                     one = endpoints[bisect(ends, random() * total)]
-                    price = one.price if now <= one.late_at else one.reckon(now)
-                    if price < limit:
-                        best, limit = one, price - ALIKE
-            if self._warming and best in self._warming and not self._warm(best, random, now):
+                    cost = one.cost if now <= one.late_at else one.current_cost(now)
+                    if cost < limit:
+                        best, limit = one, cost - ALIKE
+            if self._warming and best in self._warming and not self._may_warm(best, random, now):
                 continue
-            if (
-                best.healthy and limit < inf
-            ):  # another thread may have found out meanwhile, and late_at been set after it
+            if best.healthy and limit < inf:  # another thread may have ejected it meanwhile
                 return best
-        return self._rescue(random, now, avoid)
+        return self._pick_any(random, now, avoid)
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
-        endpoint.hear(report, now)
+        endpoint.record_report(report, now)
 
     def _pick_few(self, endpoint_set: EndpointSet, random: Random, now: float, avoid: Collection[Endpoint]) -> Endpoint:
-        """Up to three endpoints are all looked at; of more, a few that are not to be avoided."""
-        n, turns = endpoint_set.size, endpoint_set.turns
+        """Compare all of up to three endpoints; of more, a few that are not in `avoid`."""
+        n, rotations = endpoint_set.size, endpoint_set.rotations
         some: Sequence[Endpoint]
-        some = (
-            turns[int(random() * n)] if turns else [endpoint_set.draw(random) for _ in range(min(n, 4 * self.choices))]
-        )
+        if rotations:
+            some = rotations[int(random() * n)]
+        else:
+            some = [endpoint_set.draw(random) for _ in range(min(n, 4 * self.choices))]
         best, limit = None, inf
         for one in some:
             if one not in avoid:
-                price = one.price if now <= one.late_at else one.reckon(now)
-                if price < limit and one.healthy:
-                    best, limit = one, price - ALIKE
-        return best or self._rescue(random, now, avoid)
+                cost = one.cost if now <= one.late_at else one.current_cost(now)
+                if cost < limit and one.healthy:
+                    best, limit = one, cost - ALIKE
+        return best or self._pick_any(random, now, avoid)
 
     def load(self, endpoint: Endpoint, now: float) -> float:
-        """The price of one more call there, in seconds: burden × (pending × mean weight ÷ weight + 1)^1.5."""
-        price = endpoint.price if now <= endpoint.late_at else endpoint.reckon(now)
-        return exp(price - now / self.health.decay)
+        """The cost of one more call, in seconds: penalized latency × (pending × mean weight ÷ weight + 1)^1.5."""
+        cost = endpoint.cost if now <= endpoint.late_at else endpoint.current_cost(now)
+        return exp(cost - now / self.health.decay)

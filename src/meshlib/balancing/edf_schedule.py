@@ -1,4 +1,4 @@
-"""Whose turn is it, if the heavier have more of them? Earliest deadline first, as Envoy keeps its queues."""
+"""EDF schedule: weighted turns, earliest deadline first, as in Envoy."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .endpoint import Endpoint
 
 
 class EdfSchedule:
-    """A queue of deadlines: who has had a turn moves on by 1 ÷ weight, as the weight is at that moment.
+    """A queue of deadlines: after its turn an endpoint moves on by 1 ÷ its weight of that moment.
 
-    A new picture begins with fresh deadlines.
+    A new set of endpoints begins with fresh deadlines.
     """
 
-    __slots__ = ("_heap", "_lock", "_picture", "_tie", "_weight")
+    __slots__ = ("_endpoint_set", "_heap", "_lock", "_tie", "_weight")
 
     def __init__(self, weight: Callable[[Endpoint], float]) -> None:
         self._weight = weight
         self._lock = Lock()
         self._tie = count().__next__
-        self._picture: EndpointSet | None = None
+        self._endpoint_set: EndpointSet | None = None
         self._heap: list[tuple[float, int, Endpoint]] = []
 
     def next(self, endpoint_set: EndpointSet) -> Endpoint:
-        """The endpoint whose turn it is, and the next time it is somebody else's."""
+        """The endpoint of the earliest deadline, which moves on."""
         weight, tie = self._weight, self._tie
         with self._lock:
-            if self._picture is not endpoint_set:
+            if self._endpoint_set is not endpoint_set:
                 self._heap = [(1.0 / weight(one), tie(), one) for one in endpoint_set.endpoints]
                 heapify(self._heap)
-                self._picture = endpoint_set
+                self._endpoint_set = endpoint_set
             deadline, _, endpoint = self._heap[0]
             heapreplace(self._heap, (deadline + 1.0 / weight(endpoint), tie(), endpoint))
             return endpoint

@@ -1,17 +1,18 @@
-"""What do we know about one address: who it is, what it is doing for us, how quick it is, and is it well?
+"""Endpoint: one address of a cluster, its calls in flight, its statistics and its ejection.
 
-An `Endpoint` outlives balancers and pictures of the world: it is carried over by address, so that a call in flight,
-a latency average or an ejection is never forgotten. Every balancer reads the same object.
+An `Endpoint` outlives balancers and snapshots: it is carried over by address, so that calls in flight, latency and an
+ejection are kept. Every balancer reads the same object. endpoint_stats.py holds the arithmetic, ejection.py the
+thresholds and the probe queue.
 
-Each attempt says `enter` before it sends and `leave` when it is over. From these two an endpoint learns
+Each attempt calls `enter` before it is sent and `leave` when it is over. From these two an endpoint computes
 
 * how many calls are in flight (`pending`),
-* what a call costs (`burden`: peak-sensitive latency, after Finagle's PeakEwma, plus a price for failures),
+* what a call costs (`penalized_latency`: peak-sensitive latency as in Finagle, plus a penalty for failures),
 * what is usual (smoothed time and deviation, as TCP keeps them) and hence when the oldest unanswered call is overdue,
-* whether it is ill: too many failures (ejected) or an overdue answer (slow). An ill endpoint gets one probe per backoff
-  and is back after one good answer.
+* whether it is ejected: after too many failures ("ejected") or by an overdue answer ("slow"). An ejected endpoint gets
+  one probe per backoff and is readmitted by one good answer.
 
-`healthy` is the flag that hot paths glance at; everything else about illness is behind it and behind the ward's lock.
+Hot paths read the flag `healthy`; everything else about ejection is behind it and behind the lock of `ClusterHealth`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from .endpoint_stats import CROWD, CROWDS, MANY, NEVER, EndpointStats
 
 NO_LABELS: Mapping[str, str] = {}
 RELAPSE = 4.0  # failures that a relapse counts for
-_NO_WARD = ClusterHealth()  # of endpoints that belong to no cluster and were never asked; never changed
-_HEARD = inf  # in `_open`: the headers have come and the latency is known already
+_NO_CLUSTER = ClusterHealth()  # of endpoints that belong to no cluster and got no call; never changed
+_ANSWERED = inf  # in `_open`: the headers have come, so the latency is known
 
 
 class Endpoint(EndpointStats):
-    """One address of a cluster, and everything that outlives a picture of the world.
+    """One address of a cluster, and all of it that outlives a snapshot.
 
     `address` is its identity: "host:port", or "unix:/path" (then `port` is 0). `weight` is its share of the traffic,
-    relative to the others; 0 means no traffic unless nobody else is left. `labels` say what it is (version, env …).
-    `carrier` belongs to whoever sends: the HTTP room keeps the connection pool there.
+    relative to the others; 0 means no traffic unless there is no other endpoint. `labels` are its metadata (version,
+    env …). `carrier` is free for the code that sends: the simulator keeps its server there.
     """
 
     __slots__ = (
@@ -77,9 +78,9 @@ class Endpoint(EndpointStats):
         self.zone = zone
         self.priority = checks.count("priority", priority, min_value=0)
         self.carrier: Any = None
-        super().__init__(health or _NO_WARD)
+        super().__init__(health or _NO_CLUSTER)
         self.accrual: AccrualPolicy | None = self.health.accrual and self.health.accrual()
-        self._run_from = 0  # the permit of that first one
+        self._run_from = 0  # the permit of the first failure of the run
         self.ejection: EjectionState | None = (
             None  # kept after recovery, because it remembers how long to wait next time
         )
@@ -90,7 +91,7 @@ class Endpoint(EndpointStats):
 
     @property
     def state(self) -> str:
-        """For people: "ok", "slow" (an answer is overdue), "ejected", or "probing"."""
+        """Display text: "ok", "slow" (ejected by an overdue answer), "ejected" or "probing"."""
         ejection = self.ejection
         return "ok" if self.healthy or ejection is None else ejection.state
 
@@ -100,92 +101,92 @@ class Endpoint(EndpointStats):
         waiting = self._waiting
         waiting[permit] = now
         calls = len(waiting) + len(self._open)
-        if calls < MANY and self.scale == 1.0 and not self._told:
-            self.price = self._base + CROWDS[calls]
+        if calls < MANY and self.scale == 1.0 and not self._reported:
+            self.cost = self._base + CROWDS[calls]
         else:
-            calls -= self._told
-            self.price = self._base + CROWD * log(calls * self.scale + 1.0 if calls > 0 else 1.0)
+            calls -= self._reported
+            self.cost = self._base + CROWD * log(calls * self.scale + 1.0 if calls > 0 else 1.0)
         if self._oldest == inf:
             self._oldest = now
             if self.stamp == NEVER:
-                if self.health is _NO_WARD:
+                if self.health is _NO_CLUSTER:
                     self.health = ClusterHealth()
             elif self.healthy:
                 self.late_at = now + self.peak
         if not self.healthy:
-            self._enter_ill(permit)
+            self._enter_ejected(permit)
         return permit
 
-    def heard(self, permit: int, now: float) -> None:
-        """The headers have come; the body may take its time. Optional: `leave` alone is enough for short answers."""
+    def answered(self, permit: int, now: float) -> None:
+        """Record that the headers have come and the body is on its way. Optional: `leave` alone suffices."""
         started = self._waiting.pop(permit, None)
         if started is not None:
-            self._set_aside(permit, _HEARD if self.healthy else started)
+            self._set_aside(permit, _ANSWERED if self.healthy else started)
             if self.healthy:
-                self._answered(permit, now - started, now)
+                self._record_answer(permit, now - started, now)
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         """The call is over: `verdict` says how it ended, `took` is the time to its headers in seconds.
 
-        `IGNORED` (cancelled, refused by ourselves) gives the permit back and is evidence of nothing. Leaving twice
-        is harmless.
+        `IGNORED` (cancelled, or refused by a policy) gives the permit back and counts neither way. A second `leave` is
+        harmless.
         """
         started = self._waiting.pop(permit, None)
         if started is None:
             started = self._open.pop(permit, None)
             if started is None:
-                with self._moving:  # another thread may have had it in its hands
+                with self._moving:  # another thread may be moving it
                     started = self._open.pop(permit, None)
                 if started is None:
                     return
         if not self.healthy:
-            self._leave_ill(permit, verdict, now, took)
+            self._leave_ejected(permit, verdict, now, took)
         elif verdict is SUCCESS:
             if self.run and permit > self._run_from:
                 self.run = 0
             if self.accrual is not None:
                 self.accrual.success(now)
-            if started == _HEARD:
-                self._reprice()
+            if started == _ANSWERED:
+                self._update_cost()
                 return
-            if permit & 7 == 2 or permit < 16:  # some first and every eighth: plenty to know what is usual here
+            if permit & 7 == 2 or permit < 16:  # the first and every eighth suffice for what is typical
                 self.health.observe(took, permit == 1)
-            self._answered(permit, took, now)
+            self._record_answer(permit, took, now)
         else:
             if verdict is not IGNORED:
-                self._blame(permit, took, now)
+                self._count_failure(permit, took, now)
             self._watch()
-            self._reprice()
+            self._update_cost()
 
-    def reckon(self, now: float) -> float:
-        """The price, where it needs a second look: `inf` for the ill, and a guess for those without data.
+    def current_cost(self, now: float) -> float:
+        """The cost as of `now`, where `cost` alone is not enough: `inf` if ejected, a guess without data.
 
-        While an answer is late, its age is the least that a call costs; once it is overdue, the endpoint is taken out.
+        While an answer is late, its age is the least that a call costs; once it is overdue, the endpoint is ejected.
         """
         if not self.healthy:
             return inf
         health = self.health
         calls = len(self._waiting) + len(self._open)
         if self.stamp == -inf:
-            price = health.guess + now / health.decay
+            cost = health.guess + now / health.decay
             if calls:
-                return price + (1.0 + CROWD) * log(calls * self.scale + 1.0)
-            if self._met == inf:
-                self._met = now
-            return price - (now - self._met) / health.recheck  # it shall not wait for long until somebody tries it
+                return cost + (1.0 + CROWD) * log(calls * self.scale + 1.0)
+            if self._considered_at == inf:
+                self._considered_at = now
+            return cost - (now - self._considered_at) / health.recheck  # falls, so that its first call comes soon
         age = now - self._oldest
         if age == -inf:
             if not calls:
-                self._rest(now)
-            return self.price
+                self._fade(now)
+            return self.cost
         if age > self.patience and health.may_suspend():
             self.eject("slow", f"no answer for {age:.3f} s", now)
             return inf
         late = log(max(age, 1e-9)) + now / health.decay + CROWD * log(calls * self.scale + 1.0)
-        return max(self.price, late)
+        return max(self.cost, late)
 
-    def _blame(self, permit: int, took: float, now: float) -> None:
-        self._failed(took, now)
+    def _count_failure(self, permit: int, took: float, now: float) -> None:
+        self._record_failure(took, now)
         if not self.run:
             self._run_from = permit
         self.run = run = self.run + 1
@@ -198,11 +199,10 @@ class Endpoint(EndpointStats):
         if reason is not None:
             self.eject("ejected", reason, now)
 
-    # What follows happens only to the ill, under the ward's lock.
+    # What follows concerns ejection only, under the lock of `ClusterHealth`.
 
     def eject(self, state: str, reason: str, now: float, wait: float | None = None) -> None:
-        """Take it out of the rotation until a probe comes back well; the first goes after `wait` seconds (`None`: the
-        ward's backoff)."""
+        """Eject until a probe succeeds; the first probe goes after `wait` seconds (`None`: the cluster's backoff)."""
         health = self.health
         with health.lock:
             if self.healthy:
@@ -214,11 +214,11 @@ class Endpoint(EndpointStats):
         health.port.flush()
 
     def hold(self, by: str, now: float, reason: str, until: float = inf) -> None:
-        """Somebody else takes it out of the rotation (outlier detection, a health check, discovery): no probes.
+        """Eject without probes, on behalf of `by` (outlier detection, a health check, discovery).
 
-        It is back when everybody who held it has called `release`. `until` is only told.
+        It is readmitted when each `by` has called `release`. `until` only goes into the event.
         """
-        health = self.health = ClusterHealth() if self.health is _NO_WARD else self.health
+        health = self.health = ClusterHealth() if self.health is _NO_CLUSTER else self.health
         with health.lock:
             ejection = self.ejection = self.ejection or EjectionState()
             if by in ejection.held:
@@ -230,7 +230,7 @@ class Endpoint(EndpointStats):
         health.port.flush()
 
     def release(self, by: str, now: float) -> None:
-        """The one who held it has no objection any more. Whatever failed before is forgotten."""
+        """End the hold of `by`. After the last one the endpoint is readmitted, and earlier failures are forgotten."""
         health = self.health
         with health.lock:
             ejection = self.ejection
@@ -246,15 +246,17 @@ class Endpoint(EndpointStats):
         health.port.flush()
 
     def postpone(self, seconds: float, now: float) -> None:
-        """The server said `Retry-After`: no probe before that, as far as `max_backoff` allows."""
+        """Delay the next probe by the server's `Retry-After`, `max_backoff` at most."""
         health = self.health
         with health.lock:
             if not self.healthy and self.ejection is not None and not self.ejection.held:
                 health.postpone(self, self.ejection, seconds, now)
 
     def limited(self, now: float) -> None:
-        """The server refused a call because there are too many (HTTP 429): no failure, but an accrual policy may have
-        an opinion (`UnifiedAccrual`). To be told after `leave`; a probe that was refused so was a bad one."""
+        """Record that the server refused a call because of too many (HTTP 429); call it after `leave`.
+
+        It is no failure, but an accrual policy may count it (`UnifiedAccrual`). A probe refused so has failed.
+        """
         if not self.healthy:
             health = self.health
             with health.lock:
@@ -269,21 +271,21 @@ class Endpoint(EndpointStats):
                 self.eject("ejected", "too many calls answered by 429", now, wait)
 
     def _after_bad_probe(self, now: float) -> float | None:
-        """What the accrual policy has to say to a bad probe: seconds until the next, or None for the ward's backoff."""
+        """Seconds until the next probe after a failed one, by the accrual policy; None: the cluster's backoff."""
         accrual = self.accrual
         if accrual is None:
             return None
         bad_probe: Callable[[float], float | None] = getattr(accrual, "bad_probe", accrual.failure)
         return bad_probe(now)
 
-    def _enter_ill(self, permit: int) -> None:
+    def _enter_ejected(self, permit: int) -> None:
         with self.health.lock:
             ejection = self.ejection
             if not self.healthy and ejection is not None and ejection.claimed:
                 ejection.claimed = False
                 ejection.probe = permit
 
-    def _leave_ill(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
+    def _leave_ejected(self, permit: int, verdict: Verdict, now: float, took: float) -> None:
         health = self.health
         with health.lock:
             ejection = self.ejection
@@ -295,16 +297,16 @@ class Endpoint(EndpointStats):
                     self.accrual.revived(now)
                 self.run = 0
                 self._recover()
-                # Each relapse weighs like so many failures, until good answers outweigh it.
+                # Each relapse counts as `RELAPSE` failures, until good answers outweigh them.
                 self._bad = RELAPSE * min(ejection.relapses, 4)
-                self.cost = self.peak = took
-                self._answered(permit, took, now)
+                self.latency = self.peak = took
+                self._record_answer(permit, took, now)
                 health.readmit(self, ejection, now)
             elif permit == ejection.probe:
                 if verdict is not IGNORED:
                     wait = self._after_bad_probe(now)
                     if wait is not None:
                         ejection.again = now + wait
-                # A probe that was given up after it should have come back has told enough.
+                # A probe cancelled after its answer was overdue has failed; one cancelled earlier is lost.
                 health.return_probe(self, ejection, now, lost=verdict is IGNORED and took <= self.patience)
         health.port.flush()

@@ -1,4 +1,4 @@
-"""What makes calls stick together? Keys for the hash balancers, mixed bit for bit as Envoy does it."""
+"""Hashing: keys for the hash balancers, mixed bit for bit as in Envoy."""
 
 from __future__ import annotations
 

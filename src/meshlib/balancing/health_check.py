@@ -1,6 +1,6 @@
-"""Is an endpoint healthy, by its answers to active checks, and when is the next check due? The state machine only.
+"""Health check: whether an endpoint is healthy by its active checks, and when the next is due. The state machine only.
 
-Whoever sends the checks (HTTP, TCP, gRPC) asks `delay` how long to wait, and tells `checked` how it went.
+The sender of the checks (HTTP, TCP, gRPC) waits `delay` seconds and passes each result to `checked`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class HealthCheck:
         self.edge_interval = _check.seconds("edge_interval", edge_interval or interval)
         self.healthy = initially
         self._known = False
-        self._run = 0  # results in a row that speak against the present state
+        self._run = 0  # results in a row that contradict the present state
 
     def delay(self, random: Callable[[], float]) -> float:
         """Seconds until the next check."""
@@ -73,7 +73,7 @@ class HealthCheck:
         if passed is self.healthy:
             self._run = 0
             if first and not passed:
-                self._tell(now)
+                self._apply(now)
             return False
         self._run += 1
         needed = self.healthy_threshold if passed else self.unhealthy_threshold
@@ -81,10 +81,10 @@ class HealthCheck:
             return False
         self._run = 0
         self.healthy = passed
-        self._tell(now)
+        self._apply(now)
         return True
 
-    def _tell(self, now: float) -> None:
+    def _apply(self, now: float) -> None:
         if self.healthy:
             self.endpoint.release("health check", now)
         else:

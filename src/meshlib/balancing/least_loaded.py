@@ -1,4 +1,4 @@
-"""Least loaded: who has the fewest calls in flight? Of two drawn, or of all."""
+"""Least loaded: the endpoint with the fewest calls in flight, of two drawn or of all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def two(endpoint_set: EndpointSet, random: Random) -> tuple[Endpoint, Endpoint]:
 class LeastLoaded(BasePicker):
     """Power of two choices over calls in flight ÷ weight (Finagle's default). The first on a tie.
 
-    Of two, the one that is well wins before loads are compared. With unequal weights both are drawn by weight, and the
+    Of two, the healthy one wins before loads are compared. With unequal weights both are drawn by weight, and the
     calls in flight count in units of the weight, so that an idle cluster is shared by weight as well.
     """
 

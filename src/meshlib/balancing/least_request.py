@@ -11,9 +11,9 @@ from .endpoint import Endpoint
 
 
 class LeastRequest(BasePicker):
-    """Equal weights: of `choices` draws *with replacement*, whoever has the fewest calls in flight, the first on a tie.
+    """Equal weights: of `choices` draws *with replacement*, the one with the fewest calls, the first on a tie.
 
-    Unequal weights: everybody in turn, where each turn moves an endpoint's deadline on by 1 ÷ its present weight, and
+    Unequal weights: all in turn, where each turn moves an endpoint's deadline on by 1 ÷ its present weight, and
     that is weight ÷ (calls in flight + 1)^`active_request_bias`. With a bias of 0 calls in flight do not count.
     """
 

@@ -1,4 +1,4 @@
-"""What does a server say about its own load? ORCA-style reports, as they come in response headers and trailers."""
+"""Load report: a server's own load in ORCA's forms, as in response headers and trailers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MAPS = {4: "request_cost", 5: "utilization", 8: "named_metrics"}
 
 
 class LoadReport:
-    """A server's word about itself, as of `at` (monotonic seconds, when we heard it).
+    """A server's load as of `at` (monotonic seconds, when the client received it).
 
     `in_flight` counts the requests in service from all clients, `latency` is its own estimate for a new one in
     seconds (Prequal: the median at the present load). `utilization` is 0–1 and may exceed 1, `qps` and `eps` are
-    requests and errors per second. `None` means: not told.
+    requests and errors per second. `None` means: not reported.
     """
 
     __slots__ = ("at", "eps", "in_flight", "latency", "qps", "utilization")
@@ -49,8 +49,8 @@ class LoadReport:
         self.eps = eps
 
     def __repr__(self) -> str:
-        told = ((slot, getattr(self, slot)) for slot in self.__slots__)
-        return f"LoadReport({', '.join(f'{name}={value!r}' for name, value in told if value is not None)})"
+        values = ((slot, getattr(self, slot)) for slot in self.__slots__)
+        return f"LoadReport({', '.join(f'{name}={value!r}' for name, value in values if value is not None)})"
 
 
 def parse_report(header: str, now: float) -> LoadReport | None:
@@ -73,14 +73,14 @@ def parse_report(header: str, now: float) -> LoadReport | None:
 
 def format_report(report: LoadReport) -> str:
     """The header value that says the same, in the TEXT form."""
-    told = {
+    values = {
         "application_utilization": report.utilization,
         "rps_fractional": report.qps,
         "eps": report.eps or None,
         "named_metrics.in_flight": report.in_flight,
         "named_metrics.latency": report.latency,
     }
-    return "TEXT " + ",".join(f"{name}={value:.6g}" for name, value in told.items() if value is not None)
+    return "TEXT " + ",".join(f"{name}={value:.6g}" for name, value in values.items() if value is not None)
 
 
 def _report(values: Mapping[str, float], now: float) -> LoadReport:

@@ -1,4 +1,4 @@
-"""Priorities and zones: which group of endpoints is asked, before an algorithm chooses within it?"""
+"""Locality balancer: chooses the priority and the zone, before an algorithm chooses an endpoint within them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 from ..errors import NoEndpoint
@@ -20,7 +21,7 @@ MIN_CLUSTER_SIZE = 6  # Envoy: with fewer endpoints than this, zones are not wor
 
 
 class _Group:
-    """One zone of one priority, with a roster of its own."""
+    """One zone of one priority, with a picker of its own."""
 
     __slots__ = ("level", "members", "picker", "zone")
 
@@ -29,11 +30,11 @@ class _Group:
 
 
 class LocalityBalancer:
-    """Priority, then zone, then endpoint; the shares are worked out afresh whenever somebody falls ill or recovers.
+    """Priority, then zone, then endpoint; the shares are computed again after each ejection and readmission.
 
-    `zone` is where we are: calls stay there as far as its servers suffice for their part of the callers (`callers`:
-    share of callers by zone; unknown: spread like the servers). `zone_weights` instead gives fixed weights by zone.
-    Without either, zones are ignored. `algorithm` makes the roster of one group.
+    `zone` is the client's zone: calls stay there as far as its servers suffice for their part of the callers
+    (`callers`: share of callers by zone; unknown: spread like the servers). `zone_weights` instead gives fixed
+    weights by zone. Without either, zones are ignored. `algorithm` makes the picker of one group.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class LocalityBalancer:
         self.update(endpoints)
 
     def __copy__(self) -> LocalityBalancer:
-        """One that can be updated while this one stays as it is."""
+        """A copy that can be updated while this one stays unchanged."""
         other: LocalityBalancer = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._groups = {
@@ -110,17 +111,17 @@ class LocalityBalancer:
             probe = health.probe(random, now)
             if probe is not None and probe not in avoid:
                 return probe
-        version, ends, rosters = self._plan
+        version, ends, pickers = self._plan
         if version != health.version:
-            ends, rosters = self._work_out(health.version)
-        if not rosters:
-            raise NoEndpoint(self.cluster, "it has no endpoints" if not self.endpoints else "all endpoints are ill")
-        at = random() if key is None else key / 2**64  # the same key shall find the same priority
-        chosen = min(bisect(ends, at * ends[-1]), len(rosters) - 1)
+            ends, pickers = self._compute_shares(health.version)
+        if not pickers:
+            raise self._no_endpoint(now)
+        at = random() if key is None else key / 2**64  # the same key finds the same priority
+        chosen = min(bisect(ends, at * ends[-1]), len(pickers) - 1)
         try:
-            return rosters[chosen].pick(random, now, key=key, avoid=avoid)
-        except NoEndpoint:  # its last one fell ill since the shares were worked out
-            return self._any(random, now, key, avoid, rosters[chosen])
+            return pickers[chosen].pick(random, now, key=key, avoid=avoid)
+        except NoEndpoint:  # its last healthy one was ejected after the shares were computed
+            return self._any(random, now, key, avoid, pickers[chosen])
 
     def reported(self, endpoint: Endpoint, report: LoadReport, now: float) -> None:
         for group in self._groups.values():
@@ -128,19 +129,21 @@ class LocalityBalancer:
                 group.picker.reported(endpoint, report, now)
 
     def probes(self, random: Random) -> list[Endpoint]:
-        """Whom to ask for a load report after this pick: endpoints of one group, drawn by its share of the calls."""
-        ends, rosters = self._work_out(self.health.version) if self._plan[0] != self.health.version else self._plan[1:]
-        if not rosters:
+        """The endpoints to probe after this pick: of one group, drawn by its share of the calls."""
+        version, ends, pickers = self._plan
+        if version != self.health.version:
+            ends, pickers = self._compute_shares(self.health.version)
+        if not pickers:
             return []
-        return rosters[min(bisect(ends, random() * ends[-1]), len(rosters) - 1)].probes(random)
+        return pickers[min(bisect(ends, random() * ends[-1]), len(pickers) - 1)].probes(random)
 
     def shares(self) -> dict[tuple[int, str], float]:
         """The share of the calls (0–1) that each (priority, zone) gets now."""
-        ends, rosters = self._work_out(self.health.version)
+        ends, pickers = self._compute_shares(self.health.version)
         parts = [end - before for before, end in zip([0.0, *ends], ends, strict=False)]
         return {
             (group.level, group.zone): part / ends[-1]
-            for picker, part in zip(rosters, parts, strict=True)
+            for picker, part in zip(pickers, parts, strict=True)
             for group in self._groups.values()
             if group.picker is picker
         }
@@ -156,9 +159,16 @@ class LocalityBalancer:
                     pass
         if self.panic and self.endpoints:
             return self.endpoints[int(random() * len(self.endpoints))]
-        raise NoEndpoint(self.cluster, "all endpoints are ill", retry_after=max(0.0, self.health.due - now))
+        raise self._no_endpoint(now)
 
-    def _work_out(self, version: int) -> tuple[list[float], list[BasePicker]]:
+    def _no_endpoint(self, now: float) -> NoEndpoint:
+        size, due = len(self.endpoints), self.health.due
+        if not size:
+            return NoEndpoint(self.cluster, "the cluster has no endpoints")
+        reason = f"no healthy endpoint ({len(self.health.ejected)} of {size} ejected)"
+        return NoEndpoint(self.cluster, reason, retry_after=None if due == inf else max(0.0, due - now))
+
+    def _compute_shares(self, version: int) -> tuple[list[float], list[BasePicker]]:
         groups = list(self._groups.values())
         healthy = {id(group): sum(one.healthy for one in group.members) for group in groups}
         levels = sorted({group.level for group in groups})
@@ -171,17 +181,17 @@ class LocalityBalancer:
         ]
         loads, panics = priority_loads(counts, overprovisioning=self.overprovisioning, panic=self.panic)
         parts: list[float] = []
-        rosters: list[BasePicker] = []
+        pickers: list[BasePicker] = []
         for level, load, panic in zip(levels, loads, panics, strict=True):
             here = [group for group in groups if group.level == level]
             for group, share in zip(here, self._by_zone(here, healthy, panic), strict=True):
                 group.picker.panic = 1.0 if panic else 0.0
                 if load * share > 0.0:
                     parts.append(load * share)
-                    rosters.append(group.picker)
+                    pickers.append(group.picker)
         ends = list(accumulate(parts))
-        self._plan = (version, ends, rosters)
-        return ends, rosters
+        self._plan = (version, ends, pickers)
+        return ends, pickers
 
     def _by_zone(self, groups: list[_Group], healthy: Mapping[int, int], panic: bool) -> list[float]:
         total = sum(len(group.members) for group in groups)

@@ -18,8 +18,8 @@ LARGEST = 5_000_011
 def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
     """For each slot the index of its endpoint; bit-exact with Envoy 1.40.
 
-    Everybody has a permutation of the slots from two hashes of the address, and takes the next free one at each turn;
-    the heaviest has a turn in every round, the others in proportion.
+    Each endpoint has a permutation of the slots from two hashes of its address, and takes the next free one at each
+    turn; the heaviest has a turn in every round, the others in proportion.
     """
     weights = [one.weight for one in endpoints]
     total = sum(weights)
@@ -51,7 +51,7 @@ def table(endpoints: Sequence[Endpoint], size: int = 65_537) -> array[int]:
 class Maglev(BasePicker):
     """The endpoint in slot key mod `size` (a prime); without a key, a random slot.
 
-    An ill or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key. With
+    An ejected or avoided endpoint's keys go to the slots at key's further hashes, the same ones for the same key. With
     `bound` an overloaded endpoint's keys move on as well, see `LoadBound`.
     """
 
@@ -67,7 +67,7 @@ class Maglev(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        endpoint_set = self._picture
+        endpoint_set = self._endpoint_set
         if endpoint_set.size:
             self._table = (endpoint_set, table(endpoint_set.endpoints, self.size))
 

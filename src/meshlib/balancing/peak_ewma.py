@@ -1,4 +1,4 @@
-"""Peak EWMA: who is likely to answer soonest? Latency that rises at once and falls slowly, times calls in flight."""
+"""Peak EWMA: latency that rises at once and falls slowly, times calls in flight; the smaller of two."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class PeakEwma(BasePicker):
 
     An endpoint without data costs nothing while it is idle and everything as soon as one call is in flight: it gets
     exactly one call until that is answered. It is fooled by endpoints that fail fast and slow to trust healed ones
-    again; the default rule is built on it and repairs both. `decay` is the time constant in seconds (None: the ward's,
-    which is Finagle's 10).
+    again; the default rule is built on it and repairs both. `decay` is the time constant in seconds (None:
+    `ClusterHealth`'s, which is Finagle's 10).
     """
 
     name = "peak_ewma"
@@ -42,13 +42,13 @@ class PeakEwma(BasePicker):
         """Seconds × (calls in flight, in units of the weight, + 1).
 
         Where weights differ (`tie` above 1), latency does not fade below what is typical, and loads within the tie are
-        alike: else whoever is seldom asked, because it has little weight, would look cheap.
+        alike: else an endpoint with a small weight, which gets few calls, would look cheaper than it is.
         """
         pending = len(endpoint._waiting) + len(endpoint._open)
         stamp, health = endpoint.stamp, endpoint.health
         if stamp == -inf:
             return PENALTY + pending if pending else 0.0
-        cost = endpoint.cost * (exp((stamp - now) / health.decay) if now > stamp else 1.0)
+        latency = endpoint.latency * (exp((stamp - now) / health.decay) if now > stamp else 1.0)
         if tie > 1.0:
-            cost = max(cost, min(endpoint.cost, health.typical))
-        return cost * (pending * endpoint.scale + 1.0)
+            latency = max(latency, min(endpoint.latency, health.typical))
+        return latency * (pending * endpoint.scale + 1.0)

@@ -1,4 +1,4 @@
-"""Pick first: stay with one until it falls ill."""
+"""Pick first: stays with one endpoint until it is ejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .endpoint import Endpoint
 
 
 class PickFirst(BasePicker):
-    """The first endpoint of the list that is well, and the same again as long as it is (after gRPC's pick_first).
+    """The first healthy endpoint of the list, and the same again as long as it is (after gRPC's pick_first).
 
     With `shuffle`, each client starts somewhere else: the first pick after an update that lost the present endpoint
     draws one by weight.
@@ -25,7 +25,7 @@ class PickFirst(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        if self._present not in self._picture.endpoints:
+        if self._present not in self._endpoint_set.endpoints:
             self._present = None
 
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:

@@ -1,4 +1,4 @@
-"""Prequal: ask servers how they are before you need them, and take the best of the recent answers.
+"""Prequal: probes servers for their load in advance, and picks the best of the recent answers.
 
 After "Load is not what you should balance: Introducing Prequal" (NSDI 2024) as described by public replications. A
 probe's answer holds the server's requests in flight (RIF) and its latency estimate. Answers with more in flight than
@@ -87,11 +87,11 @@ class ProbePool:
 
 
 class Prequal(BasePicker):
-    """Picks from a pool of probe answers; whoever sends asks `probes` after each pick whom to probe.
+    """Picks from a pool of probe answers; `probes` names the endpoints to probe after each pick.
 
     `rate` is how many probes go out per pick (fractions by chance), `removals` how many answers leave the pool per
     pick. Reports that come with responses go into the pool as well. With fewer than two usable answers it draws by
-    weight. A server that fails fast answers probes well: failure accrual is its guard.
+    weight. A server that fails fast answers probes with a low load: failure accrual guards against it.
     """
 
     name = "prequal"
@@ -130,7 +130,7 @@ class Prequal(BasePicker):
                 self.pool.add(ProbeAnswer(endpoint, report.in_flight, report.latency or 0.0, now))
 
     def __copy__(self) -> Prequal:
-        """One that can be updated while this one stays as it is: each has answers of its own members alone."""
+        """A copy that can be updated while this one stays unchanged: each has answers of its own members alone."""
         other: Prequal = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         with self._lock:
@@ -139,6 +139,6 @@ class Prequal(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        members = set(self._picture.endpoints)
+        members = set(self._endpoint_set.endpoints)
         with self._lock:
             self.pool.answers = [one for one in self.pool.answers if one.endpoint in members]

@@ -1,6 +1,6 @@
-"""Which priority level, and which locality within it, gets the call? Envoy's arithmetic, as pure functions.
+"""Priority and locality: the share of calls of each level and each zone, by Envoy's arithmetic, as pure functions.
 
-Healthier levels first, with overprovisioning: a level counts as full while 1 ÷ 1.4 = 71.4 % of it is well.
+Healthier levels first, with overprovisioning: a level counts as full while 1 ÷ 1.4 = 71.4 % of it is healthy.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def priority_loads(
 
     `levels` are (available, total) from the highest priority on. A level is in a panic, so that its health is to be
     ignored, when less than the share `panic` of it is available and the levels together cannot take all traffic. If
-    nobody is available anywhere, all levels share by size and all are in a panic (with `panic` 0: nobody gets any).
+    no endpoint is available anywhere, all levels share by size and all are in a panic (with `panic` 0: none gets any).
     """
     health = [level_health(available, total, overprovisioning) for available, total in levels]
     together = min(100, sum(health))
-    everybody = sum(total for _, total in levels)
+    all_endpoints = sum(total for _, total in levels)
     if together == 0:
-        if not panic or not everybody:
+        if not panic or not all_endpoints:
             return [0] * len(levels), [False] * len(levels)
-        loads = [100 * total // everybody for _, total in levels]
+        loads = [100 * total // all_endpoints for _, total in levels]
         panics = [total > 0 for _, total in levels]
     else:
         loads, left = [], 100
@@ -72,6 +72,6 @@ def zone_shares(local: int, zones: Sequence[tuple[float, float]]) -> list[float]
     shares[local] = servers / callers
     residual = [0.0 if index == local else max(0.0, there - here) for index, (here, there) in enumerate(zones)]
     spare = sum(residual)
-    if not spare:  # nobody has anything left: rounding, or only one zone
+    if not spare:  # no zone has anything left: rounding, or only one zone
         return [there / sum(servers for _, servers in zones) for _, there in zones]
     return [share + (1.0 - shares[local]) * left / spare for share, left in zip(shares, residual, strict=True)]

@@ -1,4 +1,4 @@
-"""Random: each call goes to anybody, by weight."""
+"""Random choice: each call goes to a random endpoint, by weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Client-side weighted round robin: the servers' own load reports are the weights (gRPC A58, Envoy's CSWRR)."""
+"""Reported weights: weighted round robin by the servers' load reports (gRPC A58, Envoy's CSWRR)."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def ring(
 class RingHash(BasePicker):
     """The endpoint whose entry is the first at or after the key, around the ring; without a key, a random place.
 
-    Ill and avoided endpoints are skipped clockwise, so their keys spread and come back to them later. With `bound`
-    (1.25: nobody more than a quarter above the mean of calls in flight) an overloaded endpoint's keys move on as well,
-    see `LoadBound`.
+    Ejected and avoided endpoints are skipped clockwise, so their keys spread and come back to them later. With `bound`
+    (1.25: no endpoint more than a quarter above the mean of calls in flight) an overloaded endpoint's keys move on as
+    well, see `LoadBound`.
     """
 
     name = "ring_hash"
@@ -65,7 +65,7 @@ class RingHash(BasePicker):
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         super().update(endpoints)
-        endpoint_set = self._picture
+        endpoint_set = self._endpoint_set
         if endpoint_set.size:
             self._ring = (endpoint_set, *ring(endpoint_set.endpoints, min_size=self.min_size, max_size=self.max_size))
 
@@ -79,7 +79,7 @@ class RingHash(BasePicker):
 
     @staticmethod
     def _around(endpoints: Sequence[Endpoint], owners: Sequence[int], at: int, attempt: int) -> Endpoint:
-        """The first that is well, after as many others as there were attempts."""
+        """The first healthy one, after as many others as there were attempts."""
         seen: dict[int, None] = {}
         for step in range(len(owners)):
             owner = owners[(at + step) % len(owners)]
@@ -88,5 +88,5 @@ class RingHash(BasePicker):
                 if len(seen) > attempt and endpoints[owner].healthy:
                     return endpoints[owner]
                 if len(seen) >= 16 + attempt:
-                    break  # so much of the neighbourhood is ill: leave it to the way out
+                    break  # too many ejected neighbours: leave it to `_pick_any`
         return endpoints[next(iter(seen))]

@@ -1,4 +1,4 @@
-"""Round robin: everybody in turn; the heavier ones more often, and as evenly spread as can be."""
+"""Round robin: all endpoints in turn, those of more weight more often, evenly spread."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .endpoint import Endpoint
 class RoundRobin(BasePicker):
     """Earliest deadline first, as in Envoy: each turn moves an endpoint's next deadline on by 1 ÷ weight.
 
-    With equal weights this is the plain circle, which needs no lock. A new picture begins with fresh deadlines, but
-    the circle goes on counting, so that updates do not always favour the first.
+    With equal weights this is the plain circle, which needs no lock. A new endpoint set begins with fresh deadlines,
+    but the circle goes on counting, so that updates do not always favour the first.
     """
 
     name = "round_robin"

@@ -1,4 +1,4 @@
-"""Which endpoints does a call mean, by their labels?"""
+"""Subsets: the endpoints that have given labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def subset(endpoints: Iterable[Endpoint], labels: Mapping[str, str]) -> tuple[En
 def subset_or(
     endpoints: Sequence[Endpoint], labels: Mapping[str, str], fallback: Mapping[str, str] | None
 ) -> tuple[Endpoint, ...]:
-    """The subset, or if it is empty the subset of the `fallback` labels (`{}`: anybody; None: nobody)."""
+    """The subset, or if it is empty the subset of the `fallback` labels (`{}`: all; None: none)."""
     return subset(endpoints, labels) or (() if fallback is None else subset(endpoints, fallback))
 
 

@@ -122,7 +122,7 @@ def _beyond(mesh: Mesh, found: Explanation) -> Iterator[Step]:
 
 
 def _latency(endpoint: Endpoint) -> str:
-    return "no calls yet" if endpoint.stamp < 0 else f"latency {endpoint.cost * 1000:.1f} ms"
+    return "no calls yet" if endpoint.stamp < 0 else f"latency {endpoint.latency * 1000:.1f} ms"
 
 
 def _described(policy: Any) -> str:

@@ -53,7 +53,7 @@ def probes(server: Any) -> int:
     return sum(PROBE_PATH.encode() in line for _, line in server.requests)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("prequal", {"age": 60.0}), ("default", {"rate": 2.0})])
+@pytest.mark.parametrize(("name", "settings"), [("prequal", {"max_age": 60.0}), ("default", {"rate": 2.0})])
 async def test_calls_bring_probes_and_probes_bring_reports(
     client_kind: ClientKind, name: str, settings: dict[str, Any]
 ) -> None:

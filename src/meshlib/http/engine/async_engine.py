@@ -146,7 +146,7 @@ class Engine:
         if attempt.later is None:
             self._leave(attempt, self._classify(attempt, response, None), response)
         else:
-            endpoint.heard(attempt.permit, attempt.heard)
+            endpoint.answered(attempt.permit, attempt.heard)
             held = ref(response)  # a response must not live for its stream's sake
             attempt.later.append(lambda verdict: self._leave(attempt, verdict, held()))
             if attempt.releases:
