@@ -107,10 +107,12 @@ class Hedge(CallPolicy):
         raise TypeError(f"{self.name}: a sync call cannot be hedged, because the losing attempt could not be cancelled")
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
+        hedge_after = self.hedge_after if self.estimate is None else self.estimate.delay
+
         async def hedged(call: Call) -> R:
             now = run.now()
             self.load.deposit(now)
-            delay = self.hedge_after(now) if call.replayable else inf
+            delay = hedge_after(now) if call.replayable else inf
             racer = HedgedCall(self, step, call, delay, run, classify)
             if delay == inf and not racer.next_on_failure:
                 return await racer.attempt(0)
@@ -161,9 +163,10 @@ class HedgedCall(Generic[R]):
                 hedge.record(end - start, end)
             raise
         # A failure that comes fast is no measure of how long good answers take (Finagle).
-        if hedge.estimate is not None and not self._classify(call, result, None).failed:
+        estimate = hedge.estimate
+        if estimate is not None and not self._classify(call, result, None).failed:
             end = now()
-            hedge.record(end - start, end)
+            estimate.record(end - start, end)
         return result
 
     def may_start(self, number: int) -> bool:

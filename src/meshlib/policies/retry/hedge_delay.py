@@ -37,19 +37,17 @@ class Percentile:
 
 
 class HedgeDelay:
-    """The delay of one hedge: latencies go in by `record`, `delay` gives the seconds, `inf` for none."""
+    """The delay of one hedge: `record(seconds, now)` counts a latency, `delay(now)` gives the seconds (inf: none)."""
 
-    __slots__ = ("_delay", "_histogram", "_percentile", "_refresh_at", "settings")
+    __slots__ = ("_delay", "_histogram", "_percentile", "_refresh_at", "record", "settings")
 
     def __init__(self, settings: Percentile, default: float) -> None:
         self.settings = settings
         self._percentile = default if settings.percentile is None else settings.percentile
         self._histogram = Histogram(width=settings.window / 3)
+        self.record = self._histogram.record  # bound: one call less for each answer
         self._delay = inf
         self._refresh_at: float | None = None
-
-    def record(self, seconds: float, now: float) -> None:
-        self._histogram.record(seconds, now)
 
     def delay(self, now: float) -> float:
         if self._refresh_at is None:
