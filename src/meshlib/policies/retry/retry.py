@@ -101,7 +101,7 @@ class Retry(CallPolicy):
         return RetryDecision(self, classify, random, now)
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        now, sleep, discard = run.now, run.sleep, self.discard
+        now, discard = run.now, self.discard
         deposit, begin, counted, trusting = self._parts(run, classify)
 
         def retried(call: Call, decision: RetryDecision | None = None, delay: float | None = 0.0) -> R:
@@ -109,7 +109,7 @@ class Retry(CallPolicy):
                 deposit(now())
                 decision = begin(now()) if counted else None
             elif delay:  # the first attempt failed in the fused call
-                sleep(delay)
+                run.sleep(delay)
             try:
                 while True:
                     try:
@@ -129,7 +129,7 @@ class Retry(CallPolicy):
                         if discard is not None:
                             discard(result)
                     if delay > 0:
-                        sleep(delay)
+                        run.sleep(delay)
                     call = call.again()
             finally:
                 if decision is not None:
@@ -138,7 +138,7 @@ class Retry(CallPolicy):
         return retried
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        now, sleep, discard = run.now, run.sleep_async, self.discard
+        now, discard = run.now, self.discard
         deposit, begin, counted, trusting = self._parts(run, classify)
         # Only the classifier judges results: then a success needs no `RetryDecision`.
         plain = self.on_result is None and not counted
@@ -148,7 +148,7 @@ class Retry(CallPolicy):
                 deposit(now())
                 decision = begin(now()) if counted else None
             elif delay:
-                await sleep(delay)
+                await run.sleep_async(delay)
             try:
                 while True:
                     try:
@@ -168,7 +168,7 @@ class Retry(CallPolicy):
                         if discard is not None and inspect.isawaitable(thrown := discard(result)):
                             await thrown
                     if delay > 0:
-                        await sleep(delay)
+                        await run.sleep_async(delay)
                     call = call.again()
             finally:
                 if decision is not None:
