@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +161,10 @@ def test_refusals_are_told_with_the_sentence_that_the_caller_got() -> None:
         breaker.enter(0.0)
     assert [type(event) for event in heard] == [CallRejected]
     assert heard[0].reason == str(caught.value) == "users: breaker forced open by hand"  # type: ignore[attr-defined]
+
+
+def test_the_page_has_each_event_with_its_fields() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "events.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE))
+    fields = {cls.__name__: set(cls.__slots__) for cls in Event.__subclasses__() if cls.__module__ == Event.__module__}
+    assert {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows.items()} == fields

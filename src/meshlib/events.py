@@ -1,8 +1,8 @@
-"""What can be told: facts in the past tense, and the port through which they go out.
+"""Events: facts in the past tense, and the port that emits them to listeners.
 
-The hot path asks `if port.listeners:` and nothing else. Listeners are plain functions of one event. They are called
-outside every lock, each event once, in the order in which the events happened. One that raises is logged once and
-dropped: telling must never break a call.
+The hot path tests `if port.listeners:` and nothing else. A listener is a function of one event. It is called outside
+all locks, once for each event, in the order in which the events happened. A listener that raises is logged once and
+dropped, so that it cannot break a call. docs/events.md lists when each event is emitted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _log = logging.getLogger("meshlib")
 
 
 class Event:
-    """A fact. `name` is the policy, cluster or endpoint that it is about."""
+    """A fact. `name` is the policy, cluster, source or mesh that it is about."""
 
     __slots__ = ("name",)
 
@@ -57,7 +57,7 @@ class BreakerChanged(Event):
 
 
 class BreakerWouldOpen(Event):
-    """A circuit breaker that only counts (metrics only) would have opened now. Told once for each of its trips."""
+    """A circuit breaker that only counts (metrics only) would have opened now. Emitted once for each trip."""
 
     __slots__ = ("now", "reason")
 
@@ -68,7 +68,7 @@ class BreakerWouldOpen(Event):
 
 
 class CallRejected(Event):
-    """A policy refused a call; `reason` is the sentence that the caller got."""
+    """A policy refused a call; `reason` is the text of the caller's error."""
 
     __slots__ = ("reason",)
 
@@ -157,7 +157,7 @@ class EndpointEjected(Event):
 
 
 class EndpointProbed(Event):
-    """The ejected endpoint `address` of cluster `name` is being asked once, to see whether it is well."""
+    """The ejected endpoint `address` of cluster `name` gets one call as a probe."""
 
     __slots__ = ("address",)
 
@@ -177,7 +177,7 @@ class EndpointRestored(Event):
 
 
 class AttemptFinished(Event):
-    """The endpoint `address` of cluster `name` was asked once: `verdict`, and `took` seconds to the headers."""
+    """One attempt at the endpoint `address` of cluster `name` ended: `verdict`, and `took` seconds to the headers."""
 
     __slots__ = ("address", "attempt", "service", "took", "verdict")
 
@@ -204,7 +204,7 @@ class CallFinished(Event):
 
 
 class SnapshotPublished(Event):
-    """The mesh `name` shows a new picture of the world: `version`."""
+    """The mesh `name` published the snapshot `version`."""
 
     __slots__ = ("version",)
 
@@ -243,10 +243,10 @@ Listener: TypeAlias = Callable[[Event], object]
 
 
 class Port:
-    """Where one object tells its events. `port.listeners` is falsy as long as nobody listens.
+    """Emits the events of one object. `port.listeners` is empty while there is no listener.
 
-    Events are queued and delivered by whichever thread comes first, so that two threads cannot swap them, and a
-    listener may itself use the object that it listens to.
+    Events are queued, and one thread at a time delivers them in order. A listener may use the object whose events it
+    receives.
     """
 
     __slots__ = ("_changing", "_delivering", "_queue", "listeners")
@@ -260,20 +260,20 @@ class Port:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each event from now on. The function returned ends it."""
 
-        def hear(event: Event) -> object:  # one of its own for each subscription, so that ending one ends no other
+        def notify(event: Event) -> object:  # one for each subscription, so that ending one does not end another
             return listener(event)
 
         with self._changing:
-            self.listeners = (*self.listeners, hear)
-        return lambda: self._drop(hear)
+            self.listeners = (*self.listeners, notify)
+        return lambda: self._drop(notify)
 
     def post(self, event: Event) -> None:
         """Queue an event; safe to call while holding a lock. Follow with `flush` after letting it go."""
         self._queue.append(event)
 
     def flush(self) -> None:
-        """Deliver what is queued, unless somebody (perhaps a caller of ours) is already at it."""
-        # Whoever posts while another delivers is heard by the other's second look at the queue, after the release.
+        """Deliver the queued events, unless another thread or an outer call is delivering them already."""
+        # An event posted while another thread delivers is found by its second look at the queue, after the release.
         while self._queue and self._delivering.acquire(blocking=False):
             try:
                 while self._queue:
@@ -282,7 +282,7 @@ class Port:
                 self._delivering.release()
 
     def send(self, event: Event) -> None:
-        """Tell one event now."""
+        """Emit one event now."""
         self._queue.append(event)
         self.flush()
 
