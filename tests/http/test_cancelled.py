@@ -130,7 +130,7 @@ def _check_nothing_is_held(client: Any, mesh: Mesh, bulkhead: Bulkhead) -> None:
     assert (in_flight(mesh), bulkhead.metrics().in_flight, bulkhead.metrics().waiting) == (0, 0, 0)
     assert not state.busy
     if state.limit is not None:
-        assert state.limit._places.metrics().in_flight == 0
+        assert state.limit._slots.metrics().in_flight == 0
     for station in state.lane._stations.values() if state.lane is not None else ():
         for pool in station._pools.values():
             assert (pool.active, pool.pending) == (0, 0)

@@ -138,7 +138,7 @@ async def test_the_pool_timeout_of_a_transport_is_no_evidence_about_the_server(c
 @pytest.mark.parametrize(
     ("error", "twin"),
     [
-        (BulkheadFull("users", "all 3 places are taken"), "PoolTimeout"),
+        (BulkheadFull("users", "all 3 slots are taken"), "PoolTimeout"),
         (DeadlineExceeded("users", limit=0.5, sent=False), "ConnectTimeout"),
     ],
 )

@@ -135,7 +135,7 @@ async def test_a_limit_of_connections_comes_free_whoever_wins(client_kind: Clien
                 async with client.stream("GET", "http://users/") as response:
                     assert await client.read(response) == b"ok"
             limit = client.client.__dict__["_meshlib_door"].limit
-            assert limit._places.metrics().in_flight == 0
+            assert limit._slots.metrics().in_flight == 0
             with anyio.fail_after(30):
                 while len(gone) < 6:
                     await anyio.sleep(0.001)

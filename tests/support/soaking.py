@@ -201,7 +201,7 @@ def what_is_held(client: Any, mesh: Mesh, bulkhead: Bulkhead) -> dict[str, int]:
         "in flight": sum(endpoint.pending for endpoint in endpoints),
         "bulkhead": bulkhead.metrics().in_flight + bulkhead.metrics().waiting,
         "busy": len(state.busy),
-        "limit": state.limit._places.metrics().in_flight if state.limit is not None else 0,
+        "limit": state.limit._slots.metrics().in_flight if state.limit is not None else 0,
         "active connections": sum(pool.active for pool in pools),
         "pending for a connection": sum(pool.pending for pool in pools),
         "tasks": len(asyncio.all_tasks()) - 1,

@@ -38,7 +38,7 @@ def test_place_place_refusal_two_back_place() -> None:
     gate = Bulkhead(2)
     gate.enter(0.0)
     gate.enter(0.0)
-    with pytest.raises(BulkheadFull, match="bulkhead: all 2 places are taken"):
+    with pytest.raises(BulkheadFull, match="bulkhead: all 2 slots are taken"):
         gate.enter(0.0)
     gate.leave()
     gate.leave()
@@ -54,7 +54,7 @@ def test_refusals_are_told() -> None:
     with pytest.raises(BulkheadFull):
         gate.enter()
     assert isinstance(told[0], CallRejected)
-    assert (told[0].name, told[0].reason) == ("users", "users: all 1 places are taken")
+    assert (told[0].name, told[0].reason) == ("users", "users: all 1 slots are taken")
 
 
 def test_growing_admits_at_once_and_shrinking_waits_for_calls_to_end() -> None:
@@ -237,7 +237,7 @@ async def test_a_full_line_refuses_at_once() -> None:
     async with anyio.create_task_group() as tasks, gate:
         tasks.start_soon(gate.wait_async, SYSTEM)
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(BulkheadFull, match="all 1 places are taken and 1 wait"):
+        with pytest.raises(BulkheadFull, match="all 1 slots are taken and 1 wait"):
             await gate.wait_async(SYSTEM)
     gate.leave()
     assert idle(gate)

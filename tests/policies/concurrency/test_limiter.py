@@ -48,7 +48,7 @@ def test_a_drop_shrinks_and_calls_under_way_end_in_peace() -> None:
     assert (gate.metrics().limit, gate.in_flight) == (5, 9)
     for _ in range(4):
         gate.leave(permits.pop(), IGNORED, 1.0, 1.0)
-    with pytest.raises(BulkheadFull, match="all 5 places are taken"):
+    with pytest.raises(BulkheadFull, match="all 5 slots are taken"):
         gate.enter(1.0)
     for permit in permits:
         gate.leave(permit, IGNORED, 1.0, 1.0)
@@ -159,7 +159,7 @@ def waits(gate: AdaptiveLimit) -> bool:
     assert isinstance(clock, ManualClock)
     for _ in range(gate.limit.limit):
         gate.enter(0.0)
-    with pytest.raises(BulkheadFull, match="none came free within 5 s" if gate._line.max_wait else "are taken$"):
+    with pytest.raises(BulkheadFull, match="none came free within 5 s" if gate._wait_queue.max_wait else "are taken$"):
         gate.wait(clock)
     return clock.slept == [5.0]
 
@@ -270,7 +270,7 @@ def test_one_limit_made_at_import_time_serves_many_event_loops() -> None:
 def test_shares_above_the_whole_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^partitions="):
         AdaptiveLimit(partitions={"a": 0.6, "b": 0.5})
-    with pytest.raises(ValueError, match=r"^partitions: expected no max_wait"):
+    with pytest.raises(ValueError, match=r"^max_wait, max_queue=.*: expected neither beside partitions"):
         AdaptiveLimit(partitions={"a": 0.6}, max_wait=1.0)
 
 

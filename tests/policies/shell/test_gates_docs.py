@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ["bulkhead", "adaptive-limit", "rate-limit", "quota", "throttle", "fail-fast", "pool", "accrual"]
+PAGES = ["bulkhead", "adaptive-limit", "rate-limit", "quota", "throttle", "fail-fast", "cluster-limits", "accrual"]
 
 
 def examples(page: str) -> str:

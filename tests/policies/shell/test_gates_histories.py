@@ -63,7 +63,7 @@ class BulkheadHistory(RuleBasedStateMachine):
         seat = Seat()
         full = len(self.line) >= 3
         try:
-            waiter = self.gate._line._join(seat)
+            waiter = self.gate._wait_queue._join(seat)
         except BulkheadFull:
             assert full
             return
@@ -76,7 +76,7 @@ class BulkheadHistory(RuleBasedStateMachine):
     def walk_away(self, which: int) -> None:
         waiter, _ = self.line[which % len(self.line)]
         del self.line[which % len(self.line)]
-        self.gate._line._walk_away(waiter)
+        self.gate._wait_queue._abandon(waiter)
         self.settle()
 
     @precondition(lambda self: self.line)
@@ -89,7 +89,7 @@ class BulkheadHistory(RuleBasedStateMachine):
         self.inside -= 1
         self.settle()
         if seat.woken:
-            self.gate._line._walk_away(waiter)
+            self.gate._wait_queue._abandon(waiter)
             self.inside -= 1
             self.settle()
 

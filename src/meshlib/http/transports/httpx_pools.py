@@ -141,26 +141,26 @@ class ConnectionLimit:
     The wait for a connection is bounded by the pool timeout.
     """
 
-    __slots__ = ("_lib", "_places", "leave")
+    __slots__ = ("_lib", "_slots", "leave")
 
     def __init__(self, slots: int | Bulkhead, lib: Any) -> None:
-        self._places = Bulkhead(slots, max_wait=inf, name="limits") if isinstance(slots, int) else slots
+        self._slots = Bulkhead(slots, max_wait=inf, name="limits") if isinstance(slots, int) else slots
         self._lib = lib
-        self.leave = self._places.leave
+        self.leave = self._slots.leave
 
     def enter(self, run: Runtime, wire: Any) -> None:
-        """Wait for a place. Raises the family's `PoolTimeout`."""
-        if self._places.take() < 0:
+        """Wait for a connection. Raises the family's `PoolTimeout`."""
+        if self._slots.take() < 0:
             try:
-                self._places.wait(run, self._due(run, wire))
+                self._slots.wait(run, self._due(run, wire))
             except DeadlineExceeded:
                 raise self._lib.PoolTimeout("no connection came free in time") from None
 
     async def enter_async(self, run: Runtime, wire: Any) -> None:
         """The same for a task."""
-        if self._places.take() < 0:
+        if self._slots.take() < 0:
             try:
-                await self._places.wait_async(run, self._due(run, wire))
+                await self._slots.wait_async(run, self._due(run, wire))
             except DeadlineExceeded:
                 raise self._lib.PoolTimeout("no connection came free in time") from None
 

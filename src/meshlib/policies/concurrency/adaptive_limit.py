@@ -1,9 +1,9 @@
-"""The adaptive concurrency limit: as many calls at once as the server can bear, found by watching its answers.
+"""Adaptive limit: lets as many calls run at once as the server can bear, found from how long its answers take.
 
-    a call ──▶ fewer than `limit` under way? ── yes ──▶ runs; its time and its end move the limit (see `limits`)
+    a call ──▶ fewer than `limit` under way? ── yes ──▶ runs; its time and outcome move the limit (`limit_algorithms`)
                      │ no
                      ├── its partition has not had its share ──▶ runs
-                     ├── room in the line ──▶ waits
+                     ├── room in the wait queue ──▶ waits
                      └── none of these ──▶ BulkheadFull
 
 After Netflix concurrency-limits: SimpleLimiter, AbstractPartitionedLimiter, BlockingLimiter and LifoBlockingLimiter.
@@ -26,7 +26,7 @@ from .partition import Partition
 from .slots import Slots
 from .wait_queue import NONE
 
-PATIENCE = 5.0  # seconds that a call waits by default
+MAX_WAIT = 5.0  # seconds that a call waits by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +63,20 @@ class _Share:
 
 
 class AdaptiveLimit(Slots):
-    """A bulkhead whose size is learnt by `limit`; refuses with `BulkheadFull`. Default: `Gradient2(short_window=30)`.
+    """A bulkhead whose size is found by `limit`; refuses with `BulkheadFull`. Default: `Gradient2(short_window=30)`.
 
     A success and a drop move the limit, anything else does not. `on` (exception types or a predicate) says what a
     drop is: a sign of overload, such as a timeout. Without it: any failure that another attempt might heal (FAILURE).
 
     `partitions` gives each name a share of the limit (ratios that sum up to 1 at most), which it gets even while others
-    use the whole limit; while there is room anybody may use it. `partition_of(call)` names a call's partition in a
-    pipeline; elsewhere use `gate.partition(name)`. An unknown name gets only what is free. `bypass(call)` lets a call
-    pass unseen.
+    use the whole limit; while there is room any call may use it. `partition_of(call)` names a call's partition in a
+    pipeline; elsewhere use `gate.partition(name)`. An unknown name gets only what is free. A call for which
+    `bypass(call)` is true is not counted.
 
     `max_wait`, `max_queue` as for `Bulkhead`, but by default a call waits for up to 5 s, as httpx's for a connection:
-    a limit that has seen nothing yet is no reason to refuse, and 20 places serve 1,000 calls of 100 ms in that time.
-    `max_wait=None` refuses at once. With `latest_first` the line is served from its end, for the latest caller is the
-    one still listening. Partitions and a line do not go together: where there are any, the default is no wait.
+    a limit without samples is no reason to refuse, and 20 slots serve 1,000 calls of 100 ms in that time.
+    `max_wait=None` refuses at once. With `latest_first` the wait queue is served from its end, for the caller of the
+    latest call still waits. Partitions and a wait queue do not go together: with partitions the default is no wait.
     Raises ValueError for values without sense.
     """
 
@@ -102,7 +102,7 @@ class AdaptiveLimit(Slots):
         wanted = "a limit, such as Vegas()"
         self.limit = Gradient2(short_window=30) if limit is None else checks.like("limit", limit, "update", wanted)
         if isinstance(max_wait, EllipsisType):
-            max_wait = None if partitions else PATIENCE
+            max_wait = None if partitions else MAX_WAIT
         super().__init__(
             self.limit.limit,
             max_queue=max_queue,
@@ -117,14 +117,14 @@ class AdaptiveLimit(Slots):
         }
         if sum(shares.values()) > 1.0 + 1e-9:
             raise ValueError(f"partitions={dict(partitions or {})!r}: expected shares that sum up to 1 at most")
-        if shares and self._line.max_wait > 0:
-            raise ValueError("partitions: expected no max_wait and no max_queue beside them")
+        if shares and self._wait_queue.max_wait > 0:
+            raise checks.refused("max_wait, max_queue", (max_wait, max_queue), "neither beside partitions")
         self._shares = [_Share("unknown", 0.0), *(_Share(name, ratio) for name, ratio in shares.items())]
         self._index = {share.name: number for number, share in enumerate(self._shares)}
         self._count = len(self._shares)
         self._share_out()
         if isinstance(self.limit, FixedLimit):
-            self.limit.notify(self._settled)
+            self.limit.subscribe(self._settled)
         self.partition_of = checks.function("partition_of", partition_of, "the call")
         self.bypass = checks.function("bypass", bypass, "the call")
         self.asks_call = partition_of is not None or bypass is not None
@@ -133,17 +133,17 @@ class AdaptiveLimit(Slots):
     # --- decisions -------------------------------------------------------------------------------------------------
 
     def enter(self, now: float = 0.0, partition: str | None = None) -> int:
-        """Take a place, or raise `BulkheadFull`. Never waits."""
+        """Take a slot, or raise `BulkheadFull`. Never waits."""
         permit = self.take(now, partition)
         if permit < 0:
             raise self._refuse("")
         return permit
 
     def take(self, now: float = 0.0, partition: str | None = None) -> int:
-        """Take a place if there is one: a permit that knows how many calls were under way, or −1."""
+        """Take a slot if there is one: a permit that knows how many calls were under way, or −1."""
         if self._count > 1:
             return self._take_share(self._index.get(partition or "", 0))
-        if self._watched and self._line.waiters:
+        if self._watched and self._wait_queue.waiters:
             return NONE
         free = self._free
         try:
@@ -162,7 +162,7 @@ class AdaptiveLimit(Slots):
             elif self._made < self.max_concurrent:
                 self._made += 1
             elif share.busy < share.limit:
-                self._made += 1  # over the limit by one: the next place that comes back goes
+                self._made += 1  # over the limit by one: the next slot that comes back goes
                 self._watched = True
             else:
                 return NONE
@@ -170,7 +170,7 @@ class AdaptiveLimit(Slots):
             return self.in_flight * self._count + index
 
     def leave(self, permit: int = 0, verdict: Verdict = SUCCESS, now: float = 0.0, took: float = 0.0) -> None:
-        """Give the place back; SUCCESS (onSuccess) and FAILURE (onDropped) move the limit, others (onIgnore) do not."""
+        """Give the slot back; SUCCESS (onSuccess) and FAILURE (onDropped) move the limit, others (onIgnore) do not."""
         if self._count > 1:
             permit = self._leave_share(permit)
         lock = self._lock
@@ -205,11 +205,11 @@ class AdaptiveLimit(Slots):
         return in_flight
 
     def wait(self, run: Runtime, deadline: float = inf) -> int:
-        self._line.wait(run, deadline, self.name)
+        self._wait_queue.wait(run, deadline, self.name)
         return max(1, self.in_flight) * self._count
 
     async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
-        await self._line.wait_async(run, deadline, self.name)
+        await self._wait_queue.wait_async(run, deadline, self.name)
         return max(1, self.in_flight) * self._count
 
     def _share_out(self) -> None:
@@ -264,7 +264,7 @@ class AdaptiveLimit(Slots):
             return LimitMetrics(
                 limit=self.max_concurrent,
                 in_flight=self.in_flight,
-                waiting=len(self._line.waiters),
+                waiting=len(self._wait_queue.waiters),
                 success=self._success,
                 dropped=self._dropped,
                 ignored=self._ignored,

@@ -1,8 +1,8 @@
-"""The bulkhead: so many calls at once and no more, so that one slow server cannot take every thread, task and socket.
+"""Bulkhead: lets so many calls run at once, so that one slow server cannot take every thread, task and socket.
 
-    a call ──▶ a place free? ── yes ──▶ runs ──▶ gives its place to the head of the line
+    a call ──▶ a slot free? ── yes ──▶ runs ──▶ gives its slot to the first in the wait queue
                      │ no
-                     ├── room in the line ──▶ waits up to `max_wait`, first come, first served
+                     ├── room in the wait queue ──▶ waits up to `max_wait`, first come, first served
                      └── none ──▶ BulkheadFull
 
 After resilience4j's SemaphoreBulkhead (`max_wait`), Finagle's RequestSemaphoreFilter (`max_queue`), Hystrix's
@@ -24,7 +24,7 @@ from .slots import Slots
 
 @dataclass(frozen=True, slots=True)
 class BulkheadMetrics:
-    """A bulkhead at one moment. `available` places are free, `waiting` callers stand in the line."""
+    """A bulkhead at one moment. `available` slots are free, `waiting` calls are in the wait queue."""
 
     max_concurrent: int
     in_flight: int
@@ -36,9 +36,9 @@ class BulkheadMetrics:
 class Bulkhead(Slots):
     """At most `max_concurrent` calls at once; safe under threads, tasks and any number of event loops.
 
-    A call that finds no place is refused with `BulkheadFull`, unless it may wait: `max_wait` seconds at most (`inf`: as
-    long as it takes), with at most `max_queue` callers in the line. One of the two alone leaves the other unbounded.
-    The line is served first come, first served; a waiter that is cancelled leaves it and holds up nobody. A call
+    A call that finds no slot is refused with `BulkheadFull`, unless it may wait: `max_wait` seconds at most (`inf`: as
+    long as it takes), with at most `max_queue` calls in the wait queue. Either alone leaves the other unbounded.
+    The wait queue is served first come, first served; a waiter that is cancelled leaves it and delays no other. A call
     whose own deadline comes first ends with `DeadlineExceeded`. A thread that runs an event loop never waits:
     a plain function called there is refused at once. Raises ValueError for values without sense.
 
@@ -58,7 +58,7 @@ class Bulkhead(Slots):
         super().__init__(max_concurrent, max_queue=max_queue, max_wait=max_wait, name=name, runtime=runtime)
 
     def enter(self, now: float = 0.0) -> int:
-        """Take a place, or raise `BulkheadFull`. Never waits."""
+        """Take a slot, or raise `BulkheadFull`. Never waits."""
         if self.take() < 0:
             raise self._refuse("")
         return 0
@@ -66,7 +66,7 @@ class Bulkhead(Slots):
     # --- by hand, and looking --------------------------------------------------------------------------------------
 
     def resize(self, max_concurrent: int) -> None:
-        """Change the number of places now. Running calls stay; too many of them are not replaced when they end."""
+        """Change the number of slots now. Running calls stay; too many of them are not replaced when they end."""
         checks.count("max_concurrent", max_concurrent)
         with self._lock:
             self._resize(max_concurrent)
@@ -78,14 +78,14 @@ class Bulkhead(Slots):
                 max_concurrent=self.max_concurrent,
                 in_flight=self.in_flight,
                 available=self.available,
-                waiting=len(self._line.waiters),
+                waiting=len(self._wait_queue.waiters),
                 rejected=self._rejected,
             )
 
     # --- the shells ------------------------------------------------------------------------------------------------
 
     def _lines(self, wait: str, patience: str, args: str) -> dict[str, str]:
-        # A method call saved is a third of the price: taking and giving back a place is written into the wrapper.
+        # Without a method call this costs a third less: taking and giving back a slot is written into the wrapper.
         give = "_put(0)\n{0}if _gate._watched: _gate._settle()"
         return {
             "permit": "try:\n        if _gate._watched: raise IndexError\n        _take()\n"
@@ -106,7 +106,7 @@ class Bulkhead(Slots):
         if self.take() < 0:
             await self.wait_async(run, deadline)
 
-    # Every place is as good as any other, so a `with` block need not remember which one it has.
+    # All slots are alike, so a `with` block need not remember which one it has.
     def __enter__(self) -> None:
         if self.take() < 0:
             self.wait(self.runtime)

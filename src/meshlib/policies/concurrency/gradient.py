@@ -1,4 +1,4 @@
-"""Limits by the slope of round trips: Gradient2, and the older Gradient (see `limits`)."""
+"""Gradient limits: follow the slope of round trips; Gradient2, and the older Gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many calls at once a server can bear, learnt from how long its answers take.
+"""Limit algorithms: how many calls at once a server can bear, computed from how long its answers take.
 
 Each limit is a pure object: `update(now, rtt, in_flight, dropped)` takes one finished call and returns the new limit.
 `in_flight` counts the calls under way when that call began, itself included. After Netflix concurrency-limits; round
@@ -22,24 +22,24 @@ __all__ = [
 
 
 class FixedLimit:
-    """Always the same, unless `settle` says otherwise (Netflix's FixedLimit and SettableLimit).
+    """Always the same, unless `settle` changes it (Netflix's FixedLimit and SettableLimit).
 
     Raises ValueError for values without sense.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = checks.count("limit", limit)
-        self._hearers: list[Callable[[int], object]] = []
+        self._listeners: list[Callable[[int], object]] = []
 
     def settle(self, limit: int) -> None:
         """From now on, `limit`."""
         self.limit = checks.count("limit", limit)
-        for hear in self._hearers:
-            hear(limit)
+        for listener in self._listeners:
+            listener(limit)
 
-    def notify(self, hear: Callable[[int], object]) -> None:
-        """Tell `hear` of each new limit; an `AdaptiveLimit` listens so."""
-        self._hearers.append(hear)
+    def subscribe(self, listener: Callable[[int], object]) -> None:
+        """Call `listener` with each new limit."""
+        self._listeners.append(listener)
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         return self.limit

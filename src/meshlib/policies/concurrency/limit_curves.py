@@ -1,4 +1,4 @@
-"""What every adaptive limit is, and the curves by which limits grow and shrink."""
+"""Limit curves: the functions by which limits grow and shrink, and the protocol of all limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Limit(Protocol):
         """How many calls may be under way at once."""
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
-        """Hear of a call that ended at `now` after `rtt` seconds; the new limit."""
+        """Record a call that ended at `now` after `rtt` seconds; returns the new limit."""
 
 
 def log10_root(limit: int) -> int:
@@ -31,9 +31,9 @@ def log10_root(limit: int) -> int:
     return max(1, int(log10(limit))) if limit > 0 else 1
 
 
-def square_root(least: int) -> Callable[[int], int]:
-    """The whole part of the square root, at least `least`: Netflix's SquareRootFunction."""
-    return lambda limit: max(least, int(sqrt(limit)))
+def square_root(min_value: int) -> Callable[[int], int]:
+    """The whole part of the square root, at least `min_value`: Netflix's SquareRootFunction."""
+    return lambda limit: max(min_value, int(sqrt(limit)))
 
 
 def steady(initial: int) -> int:
@@ -58,10 +58,10 @@ def curve(field: str, value: Curve | None, default: Callable[[int], int] | None)
     return lambda limit: number
 
 
-def limit_bounds(initial: int, least: int, most: int) -> tuple[int, int]:
+def limit_bounds(initial: int, min_limit: int, max_limit: int) -> tuple[int, int]:
     """The checked bounds of a limit that begins at `initial`: below them it may (as Netflix's may), not above."""
-    checks.count("min_limit", least, min_value=0)  # 0 as in Netflix; a limit that falls to 0 stays there
-    checks.count("max_limit", most)
-    checks.at_most("min_limit", least, "max_limit", most)
-    checks.at_most("initial", initial, "max_limit", most)
-    return least, most
+    checks.count("min_limit", min_limit, min_value=0)  # 0 as in Netflix; a limit that falls to 0 stays there
+    checks.count("max_limit", max_limit)
+    checks.at_most("min_limit", min_limit, "max_limit", max_limit)
+    checks.at_most("initial", initial, "max_limit", max_limit)
+    return min_limit, max_limit

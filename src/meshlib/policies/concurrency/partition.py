@@ -1,4 +1,4 @@
-"""An adaptive limit as one partition sees it: `limit.partition("batch")`."""
+"""Partition: an adaptive limit as the calls of one name see it, `limit.partition("batch")`."""
 
 from __future__ import annotations
 

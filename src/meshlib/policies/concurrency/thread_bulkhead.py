@@ -1,4 +1,4 @@
-"""The bulkhead of threads: calls run in a pool of their own, and the caller may walk away from one that hangs.
+"""Thread bulkhead: runs calls in a pool of its own, so that the caller can leave one that hangs.
 
     a call ──▶ an idle thread, or fewer than `min_threads` ── yes ──▶ runs there
                      │ no
@@ -6,8 +6,8 @@
                      ├── fewer than `max_threads` ──▶ runs in a new one, which ends after `keep_alive` idle seconds
                      └── none of these ──▶ BulkheadFull
 
-After Hystrix's THREAD isolation and resilience4j's ThreadPoolBulkhead. A thread cannot be stopped from outside: who
-walks away after `timeout` gets an answer, while the work keeps its thread until it is done.
+After Hystrix's THREAD isolation and resilience4j's ThreadPoolBulkhead. No thread can be stopped from outside: a caller
+that leaves after `timeout` gets an answer, while the work keeps its thread until it is done.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Job:
         self.work = work
 
     def run(self) -> Callable[[], None] | None:
-        """Do the work: what is left to do then is to say how it ended."""
+        """Do the work: returns what sets the outcome."""
         if not self.future.set_running_or_notify_cancel():
             return None
         try:
@@ -242,11 +242,11 @@ class ThreadBulkhead:
 
     def _work(self, job: _Job | None) -> None:
         while job is not None:
-            tell = job.run()
-            # The thread is free before anybody hears of the result: whoever hears of it may at once call again.
+            set_outcome = job.run()
+            # The thread is free before the caller has the result, because the caller may at once call again.
             job, sleeper = self._next()
-            if tell is not None:
-                tell()
+            if set_outcome is not None:
+                set_outcome()
             if sleeper is not None:
                 job = self._sleep(sleeper)
 
@@ -277,7 +277,7 @@ class ThreadBulkhead:
                 # Others have ended meanwhile, and we are among the core now.
 
     def _forget(self, future: Future[Any]) -> None:
-        """Nobody waits for it any more: if it has not begun, it never will, and its place in the queue is free."""
+        """Its caller has left: if it has not begun, it never will, and its place in the queue is free."""
         if future.cancel():
             with self._lock:
                 for job in self._queue:

@@ -1,7 +1,7 @@
-"""The line before a gate: callers that wait for a permit, first come, first served (or the latest first).
+"""Wait queue: calls that wait for a permit of a gate, first come, first served (or the latest first).
 
-A permit is handed over, not set free: whoever gives one back gives it to the head of the line under the lock, so a
-newcomer cannot overtake, and a waiter that is cancelled in that very moment finds it in its hand and passes it on.
+A permit is handed over, not set free: a call that ends gives its permit to the first waiter, under the lock, so a
+newcomer cannot overtake. A waiter that is cancelled at that very moment has the permit and passes it on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NONE = -1  # no permit: permits are 0 and up
 
 
 class Waiter:
-    """One caller in the line; `permit` is what it was handed."""
+    """One call in the wait queue; `permit` is what it was granted."""
 
     __slots__ = ("parking", "permit")
 
@@ -31,10 +31,10 @@ class Waiter:
 
 
 class WaitQueue:
-    """Who waits, and for how long at most.
+    """The calls that wait, and how long they may.
 
-    `match` is called under `lock` whenever somebody came into the line: it hands out what is free, by `grant`.
-    `give` takes back a permit that was handed to somebody who is gone. `refuse` makes the exception.
+    `match` is called under `lock` whenever a call joined the queue: it hands out what is free, by `grant`.
+    `give` takes back a permit that was granted to a waiter which is gone. `refuse` makes the exception.
     """
 
     __slots__ = ("_give", "_lock", "_match", "_refuse", "latest_first", "max_queue", "max_wait", "waiters")
@@ -60,17 +60,17 @@ class WaitQueue:
         self.waiters: deque[Waiter] = deque()
 
     def grant(self, permit: int) -> bool:
-        """Under the lock: hand `permit` to the next waiter. False: nobody was there to take it."""
+        """Under the lock: hand `permit` to the next waiter. False: no call waits."""
         while self.waiters:
             waiter = self.waiters.pop() if self.latest_first else self.waiters.popleft()
             waiter.permit = permit
             if waiter.parking.wake():
                 return True
-            waiter.permit = NONE  # its event loop is gone, and it with it
+            waiter.permit = NONE  # its event loop is gone
         return False
 
     def wait(self, run: Runtime, deadline: float, by: str) -> int:
-        """Stand in the line in this thread."""
+        """Wait for a permit in this thread."""
         if self.max_wait <= 0 or self.max_queue <= 0:
             raise self._refuse("")
         if in_event_loop():
@@ -83,12 +83,12 @@ class WaitQueue:
             if waiter.permit < 0:
                 parking.wait(min(until, deadline) - run.now(), run)
         except BaseException:
-            self._walk_away(waiter)
+            self._abandon(waiter)
             raise
         return self._outcome(waiter, until, deadline, by)
 
     async def wait_async(self, run: Runtime, deadline: float, by: str) -> int:
-        """Stand in the line in this task."""
+        """Wait for a permit in this task."""
         if self.max_wait <= 0 or self.max_queue <= 0:
             raise self._refuse("")
         deadline = min(deadline, current())
@@ -101,7 +101,7 @@ class WaitQueue:
         except TimeoutError:
             pass
         except BaseException:
-            self._walk_away(waiter)
+            self._abandon(waiter)
             raise
         return self._outcome(waiter, until, deadline, by)
 
@@ -125,7 +125,7 @@ class WaitQueue:
             raise DeadlineExceeded(by, sent=False)
         raise self._refuse(f", and none came free within {self.max_wait:g} s")
 
-    def _walk_away(self, waiter: Waiter) -> None:
+    def _abandon(self, waiter: Waiter) -> None:
         with self._lock:
             if waiter.permit < 0:
                 self._drop(waiter)

@@ -1,4 +1,4 @@
-"""Whose permits are these? A bucket for everybody or for each key, with bounded memory. Whoever owns them locks."""
+"""Key buckets: a bucket of permits for each key, with bounded memory. Not thread-safe: the rate limit locks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GLANCES = 8  # how many of the least recently used keys are looked at to find a
 
 
 class Bucket:
-    """The permits of one key: its rate, who waits for a reserved permit, and reservations that were given up."""
+    """The permits of one key: its rate, the number of calls that wait for a reserved permit, reservations given up."""
 
     __slots__ = ("holes", "rate", "waiting")
 
@@ -23,7 +23,7 @@ class Bucket:
         self.holes: list[tuple[float, int]] = []
 
     def reserve(self, now: float, permits: int, max_wait: float) -> float:
-        """As `Rate.reserve`. A permit that somebody gave up goes to the next who can use it."""
+        """As `Rate.reserve`. A permit that was given up goes to the next call that can use it."""
         for number, (at, held) in enumerate(self.holes):
             if at >= now and held == permits and at - now <= max_wait:
                 del self.holes[number]
@@ -31,7 +31,7 @@ class Bucket:
         return self.rate.reserve(now, permits, max_wait)
 
     def settle(self, now: float) -> None:
-        """Nobody waits any more: what was given up and is still to come goes back, the rest is lost."""
+        """No call waits any more: what was given up and is still to come goes back, the rest is lost."""
         for at, permits in reversed(self.holes):
             if at > now:
                 self.rate.refund(at, permits)
@@ -39,18 +39,18 @@ class Bucket:
 
 
 class Keys:
-    """A bucket for each of at most `most` keys. The least recently used goes when it is idle, which changes no answer.
+    """A bucket for each of at most `max_keys` keys. The least recently used goes when it is idle: no answer changes.
 
-    While there is none such, new keys share one bucket, and who then finds a place of its own begins with what was left
-    in that one: neither forgetting nor remembering gives anybody more than the rate allows.
+    While there is none such, new keys share one bucket, and a key that gets its own bucket later begins with what is
+    left in that one: neither forgetting nor remembering gives a key more than the rate allows.
     """
 
-    __slots__ = ("_buckets", "_crowd", "_most", "_rate")
+    __slots__ = ("_buckets", "_max_keys", "_rate", "_shared")
 
-    def __init__(self, rate: Rate, most: int) -> None:
+    def __init__(self, rate: Rate, max_keys: int) -> None:
         self._rate = rate
-        self._most = most
-        self._crowd = Bucket(rate.fresh())
+        self._max_keys = max_keys
+        self._shared = Bucket(rate.fresh())
         self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def bucket(self, key: Hashable, now: float) -> Bucket:
@@ -58,20 +58,20 @@ class Keys:
         if bucket is not None:
             self._buckets.move_to_end(key)
             return bucket
-        if len(self._buckets) >= self._most:
+        if len(self._buckets) >= self._max_keys:
             for old, candidate in islice(self._buckets.items(), _GLANCES):
                 if not candidate.waiting and candidate.rate.idle(now):
                     del self._buckets[old]
                     break
             else:
-                return self._crowd
-        shared = self._crowd.rate
+                return self._shared
+        shared = self._shared.rate
         bucket = self._buckets[key] = Bucket(self._rate.fresh() if shared.idle(now) else copy.copy(shared))
         return bucket
 
     @property
     def waiting(self) -> int:
-        return self._crowd.waiting + sum(bucket.waiting for bucket in self._buckets.values())
+        return self._shared.waiting + sum(bucket.waiting for bucket in self._buckets.values())
 
     def __len__(self) -> int:
         return len(self._buckets)

@@ -1,4 +1,4 @@
-"""A rate limit as one tenant sees it: `limit.key("acme")`."""
+"""Keyed limit: a rate limit as one key sees it, `limit.key("acme")`."""
 
 from __future__ import annotations
 

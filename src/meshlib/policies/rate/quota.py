@@ -1,10 +1,10 @@
-"""The quota: a rate limit that a whole fleet shares, kept in Redis or Valkey.
+"""Quota: a rate limit that all processes share, kept in Redis or Valkey.
 
 One script, run by the server in one step and by the server's clock, so neither races nor wrong clocks of ours let more
 through. It is the token bucket of `rate` (GCRA: one number per key, which expires when the bucket is full again), or
 the `Cycles` of `rate` for a quota per hour or day.
 
-The store may be away. What then is said at construction, because nobody else can know: `when_away="open"` lets calls
+The store may be away. What then happens is decided at construction: `when_away="open"` lets calls
 through, `"closed"` refuses them, a `Rate` limits this process by itself until the store is back.
 """
 
@@ -33,7 +33,7 @@ class Quota(RateLimit):
     A bucket that refills steadily and holds `burst`; or with `cycles=True`, `limit` in each period of the store's clock
     (a quota per hour or day), whatever is left of it gone at its end.
 
-    `store` says where (`RedisStore`), `when_away` what happens while it does not answer: `"open"` lets calls through,
+    `store` is where (`RedisStore`); `when_away` says what happens while it is away: `"open"` lets calls through,
     `"closed"` refuses them, a `Rate` limits this process by itself. `burst`, `max_wait`, `permits` and `key` are those
     of `RateLimit`; a cancelled wait gives its permits back. Events: `QuotaStoreLost` and `QuotaStoreFound`, once each.
     Raises ValueError for values without sense.
@@ -118,7 +118,7 @@ class Quota(RateLimit):
         except Exception as error:
             self._lost(error)
             return None
-        return self._heard(answer)
+        return self._answered(answer)
 
     async def ask_async(
         self, key: Hashable = None, permits: int | None = None, max_wait: float = 0.0
@@ -135,7 +135,7 @@ class Quota(RateLimit):
         except Exception as error:
             self._lost(error)
             return None
-        return self._heard(answer)
+        return self._answered(answer)
 
     def _key(self, key: Hashable) -> str:
         return f"{self.store.prefix}{self.name}" if key is None else f"{self.store.prefix}{self.name}:{key}"
@@ -144,7 +144,7 @@ class Quota(RateLimit):
         cost = self._cost if permits is None else permits
         return [*self._settings, str(cost), f"{min(max_wait, 1e9) * 1e6:.0f}"]
 
-    def _heard(self, answer: Any) -> StoreAnswer:
+    def _answered(self, answer: Any) -> StoreAnswer:
         if self._away:
             with self._state:
                 found, self._away = self._away, False
@@ -219,7 +219,7 @@ class Quota(RateLimit):
     def _closed(self) -> RateLimited:
         self._rejected += 1
         error = RateLimited(
-            self.name, "the quota's store is away, and it fails closed", retry_after=self.store.ask_again
+            self.name, "the quota's store does not answer (when_away='closed')", retry_after=self.store.ask_again
         )
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))

@@ -1,4 +1,4 @@
-"""The rate limit: so many calls per second and no more, for everybody together or for each key by itself.
+"""Rate limit: lets so many calls per second through, for all callers together or for each key by itself.
 
     a call ──▶ a permit now? ── yes ──▶ runs
                      │ no, but within `max_wait`: reserved; sleeps, then runs
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RateMetrics:
-    """A rate limit at one moment. `keys` counts the keys that are remembered; the rest is about everybody together."""
+    """A rate limit at one moment. `keys` counts the keys that are remembered; the rest is about calls without a key."""
 
     available: float
     waiting: int
@@ -57,7 +57,7 @@ class RateLimit(WaitingGate):
     `permits` is what a call costs: a number, or a function. `key` makes it a limit per key (a tenant): a function of
     the `Call` in a pipeline, of the function's own arguments under a decorator; by hand, `gate.key("acme")`. At most
     `max_keys` keys are remembered. The least recently used is forgotten when it has no debts, which changes no answer;
-    while there is none such, new keys share one bucket, so that forgetting never gives anybody a full bucket.
+    while there is none such, new keys share one bucket, so that forgetting a key never gives it a full bucket.
     Raises ValueError for values without sense.
     """
 
@@ -82,9 +82,9 @@ class RateLimit(WaitingGate):
         self.permits = permits if callable(permits) else checks.count("permits", permits)
         self.key_of = checks.function("key", key, "the call")
         self.max_keys = checks.count("max_keys", max_keys)
-        most = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
-        if isinstance(permits, int) and permits > most and not max_wait:
-            raise ValueError(f"permits={permits!r}: expected at most burst={most:g}, or no call can ever pass")
+        largest = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
+        if isinstance(permits, int) and permits > largest and not max_wait:
+            raise ValueError(f"permits={permits!r}: expected at most burst={largest:g}, or no call can ever pass")
         self._cost = permits if isinstance(permits, int) else 1
         self.asks_call = key is not None or callable(permits)
         self._reserve = self.rate.reserve
@@ -113,7 +113,7 @@ class RateLimit(WaitingGate):
             return NONE if bucket.reserve(now, cost, 0.0) < 0.0 else 0
 
     def _take(self, now: float) -> int:
-        """`take` for everybody together, with as few steps as it can be done in."""
+        """`take` without a key, in as few steps as possible."""
         with self._lock:
             bucket = self._whole
             if bucket.holes:

@@ -52,7 +52,7 @@ return {1, string.format('%.3f', wait)}
 
 
 class StoreAnswer(NamedTuple):
-    """What the store said: whether the permits are taken, and the seconds until they may be used, or would be there."""
+    """The store's answer: whether the permits are taken, and the seconds until they may be used, or would be there."""
 
     taken: bool
     wait: float

@@ -1,8 +1,8 @@
-"""Rates as arithmetic over (state, now): may so many permits be used, and if not now, when?
+"""Rates: how many permits there are, as arithmetic over (state, now). May so many be used, and if not now, when?
 
 `reserve` answers in seconds: 0 (at once), the wait after which the permits may be used (they are taken already), or −1
 (the wait would be longer than `max_wait`; nothing is taken). A wait that equals `max_wait` is granted. Not thread-safe:
-whoever owns a rate locks.
+the rate limit locks.
 """
 
 from __future__ import annotations

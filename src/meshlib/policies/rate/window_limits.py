@@ -1,4 +1,4 @@
-"""Rates by windows of time: so many permits in each, of the clock's or of any."""
+"""Window rates: so many permits in each window of time, of the clock's or of any."""
 
 from __future__ import annotations
 

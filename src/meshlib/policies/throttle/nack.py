@@ -1,4 +1,4 @@
-"""Nacks: how a server says "not processed here", so that it may be tried elsewhere, and less of it sent here."""
+"""Nacks: find answers that mean "not processed here", so that a throttle sends less."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def nacks(nack: Callable[[object], bool]) -> Classifier:
 
 
 def http_nack(answer: object) -> bool:
-    """Whether an answer says "not processed here, and do not hurry back".
+    """Whether an answer means "not processed here, and do not hurry back".
 
     A status of 503 with `Retry-After`, or with Finagle's `finagle-http-nack` or `finagle-http-nonretryable-nack`; a
     `grpc-status` of 14 (UNAVAILABLE) with the push-back trailer `grpc-retry-pushback-ms`. Works on whatever has

@@ -1,4 +1,4 @@
-"""Client-side throttling: when a server refuses or fails, send less, by chance, before it must refuse again.
+"""Throttle: sends a random share of the calls no further while a server refuses or fails.
 
 Three ways to know the share of calls to shed, each a pure object, and the gate `Throttle` over any of them:
 
@@ -220,9 +220,9 @@ class ThrottleMetrics:
 
 
 class Throttle(Gate):
-    """Sheds calls by chance, before they are sent, as `by` says (default `SreThrottle()`); refuses with `Throttled`.
+    """Refuses a random share of the calls with `Throttled`, before they are sent; `by` computes it (`SreThrottle()`).
 
-    However much is shed, one call a second goes through: without it nothing would tell that the server is well again.
+    However much is shed, one call a second goes through: without it no answer would show that the server works again.
 
     What counts as refused or failed: with `nack`, a predicate on the result or the error, exactly what it claims (the
     server said "not me, not now"; see `http_nack`), and whatever else came back was taken. Without it: failures, as
@@ -248,7 +248,7 @@ class Throttle(Gate):
         chosen = make_classifier(on=on, ignore=ignore, on_result=on_result, classify=classify)
         if nack is not None:
             if chosen is not None:
-                raise ValueError("nack: expected alone; it says itself what counts")
+                raise checks.refused("nack", nack, "no on, ignore, on_result or classify beside it")
             chosen = nacks(nack)
         super().__init__(name, classify=chosen, runtime=runtime)
         self.by = (
@@ -271,13 +271,13 @@ class Throttle(Gate):
                 return self._begin(now)
             self.by.refuse(now)
             self._rejected += 1
-        error = Throttled(self.name, f"sheds {probability:.0%} of the calls")
+        error = Throttled(self.name, f"sheds {probability:.0%} of the calls, because the server refuses or fails")
         if self.port.listeners:
             self.port.send(CallRejected(self.name, str(error)))
         raise error
 
     def leave(self, permit: int, verdict: Verdict, now: float, took: float = 0.0) -> None:
-        """Hear whether the server took the call. IGNORED is as if it had never been asked."""
+        """Record whether the server took the call. IGNORED: as if it had not been sent."""
         with self._lock:
             if verdict is IGNORED:
                 self.by.forget(now, permit)
