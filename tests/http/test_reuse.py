@@ -39,11 +39,12 @@ class Way:
         self.own = kind.is_async and kind.fast and backend != "trio"  # over connections of our own
         self._backend = backend
 
-    def run(self, work: Callable[[Any], Awaitable[None]], echo: Echo, verify: ssl.SSLContext) -> None:
+    def run(self, work: Callable[[Any], Awaitable[None]], echo: Echo, verify: ssl.SSLContext, **arguments: Any) -> None:
         """`work` with an open client, whose service "users" is `echo`."""
 
         async def main() -> None:
-            async with self.kind.open(secured(mesh_of(echo.port), echo), verify=verify, timeout=10.0) as client:
+            mesh = secured(mesh_of(echo.port), echo)
+            async with self.kind.open(mesh, verify=verify, timeout=10.0, **arguments) as client:
                 await work(client)
 
         run_on(self._backend, main)
@@ -156,6 +157,26 @@ def test_what_came_with_the_last_answer_is_not_the_next_one(way: Way, server: tu
                 assert await ask(client, second, f"second-{name}") == f"second-{name}"
 
     way.run(work, echo, verify)
+    assert set(echo.seen.values()) == {1}
+
+
+@all_ways
+def test_a_transport_of_the_caller_s_takes_no_second_answer_either(
+    way: Way, server: tuple[Echo, ssl.SSLContext]
+) -> None:
+    echo, verify = server
+    lib = way.kind.lib
+    transport = (lib.AsyncHTTPTransport if way.kind.is_async else lib.HTTPTransport)(verify=verify)
+
+    async def work(client: Any) -> None:
+        for n, then in enumerate(("two", "408", "two-apart", "408-apart")):
+            for method, total in (("GET", 0), ("POST", 1 << 16)):
+                first, second = f"first-{method}-{n}", f"second-{method}-{n}"
+                assert await ask(client, method, first, then=then, total=total) == first
+                echo.settle()
+                assert await ask(client, method, second) == second
+
+    way.run(work, echo, verify, transport=transport)
     assert set(echo.seen.values()) == {1}
 
 
