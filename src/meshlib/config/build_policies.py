@@ -58,7 +58,7 @@ def _adaptive(model: AdaptiveLimitModel, name: str, runtime: Runtime) -> Gate:
     return AdaptiveLimit(limit, max_queue=model.max_queue, max_wait=model.max_wait, name=name, runtime=runtime)
 
 
-# In the order in which they stand, outermost first: what refuses for nothing comes before what takes a place.
+# In the order in which they stand, outermost first: what refuses for nothing comes before what takes a slot.
 GATES: dict[str, Callable[[Any, str, Runtime], Gate]] = {
     "breaker": _breaker,
     "throttle": _throttle,

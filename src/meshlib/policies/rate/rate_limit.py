@@ -27,6 +27,7 @@ from ..shell.waiting_gate import NONE, WaitingGate
 from .key_buckets import Bucket, Keys
 from .keyed_limit import KeyedLimit
 from .token_bucket import REFUSED, Cycles, Rate, Smooth, TokenBucket, rate_of
+from .token_taker import token_taker
 from .window_limits import FixedWindow, SlidingWindow
 
 __all__ = [
@@ -162,26 +163,9 @@ class RateLimit(WaitingGate):
         """The quickest way to `take` what each call costs."""
         if self.asks_call:
             return self.take
-        return self._token_taker() if isinstance(self.rate, TokenBucket) and self._cost == 1 else self._take
-
-    def _token_taker(self) -> Callable[[float], int]:
-        """`_take` for one token of a `TokenBucket`, in one function: half of the price was the call into the rate."""
-        lock, bucket, rate, take = self._lock, self._whole, self.rate, self._take
-        assert isinstance(rate, TokenBucket)
-        interval, depth = rate._interval, rate._depth
-
-        def take_token(now: float) -> int:
-            if bucket.holes:
-                return take(now)
-            with lock:
-                full_at = rate._full_at
-                full_at = (full_at if full_at > now else now) + interval
-                if full_at - now > depth:
-                    return NONE
-                rate._full_at = full_at
-                return 0
-
-        return take_token
+        if isinstance(self.rate, TokenBucket) and self._cost == 1:
+            return token_taker(self._lock, self._whole, self.rate, self._take)
+        return self._take
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
