@@ -25,9 +25,9 @@ from meshlib.config.load import load_document
 from meshlib.config.manifests import read_manifests
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.delegation import delegate
-from meshlib.routing.dtab import Dtab, Prefix
+from meshlib.routing.dtab_reader import read_dtab, read_prefix, read_tree
 from meshlib.routing.namer import NamingError
-from meshlib.routing.nametree import parse_tree, show_tree
+from meshlib.routing.nametree import show_tree
 from meshlib.routing.path import Path as Name
 from meshlib.routing.regex import Regex
 
@@ -90,19 +90,19 @@ TOKENS = [
 
 
 def dtab(text: str) -> None:
-    for read in (Name.read, Prefix.read):
+    for read in (Name.read, read_prefix):
         try:
             assert read(str(read(text))) == read(text)
         except ConfigError:
             pass
     try:
-        tree = parse_tree(text)
+        tree = read_tree(text)
     except ConfigError:
         pass
     else:
-        assert parse_tree(show_tree(tree)) == tree, text
-    table = Dtab.read(text)
-    assert Dtab.read(str(table)) == table, text
+        assert read_tree(show_tree(tree)) == tree, text
+    table = read_dtab(text)
+    assert read_dtab(str(table)) == table, text
     interpreter = Interpreter(table)
     for name in ("/svc/users", "/a", "/"):
         str(delegate(interpreter, Name.read(name)).to_json())

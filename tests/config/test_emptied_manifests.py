@@ -8,7 +8,7 @@ import pytest
 from watching import SAYS_NOTHING, Watched
 
 from meshlib import ConfigError, Mesh
-from meshlib.config.istio import load_istio
+from meshlib.config.manifests import read_manifests
 from meshlib.discovery.store import MemoryStore
 from meshlib.events import ConfigRefused, Event
 from meshlib.routing.request import RouteRequest
@@ -87,7 +87,7 @@ def test_a_host_without_its_endpoints_is_refused_and_not_looked_for_in_dns(watch
 
 def test_a_static_host_without_endpoints_has_none_from_the_start(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(USERS.replace("endpoints: [{address: 10.0.0.1}]", ""))
-    assert load_istio(tmp_path / "a.yaml").endpoints["users.example.com"] == []
+    assert read_manifests([tmp_path / "a.yaml"]).endpoints["users.example.com"] == []
 
 
 @pytest.mark.parametrize("text", SAYS_NOTHING)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from meshlib.config import gateway_api
-from meshlib.config.istio import load_istio
-from meshlib.config.manifests import Manifests
+from meshlib.config.manifests import Manifests, read_manifests
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision
 
@@ -30,7 +29,7 @@ def route(rules: str, kind: str = "HTTPRoute", name: str = "one", more: str = "h
 
 def read(folder: Path, *texts: str, **how: Any) -> Manifests:
     (folder / "routes.yaml").write_text("---".join(texts))
-    return load_istio(folder / "routes.yaml", **how)  # type: ignore[no-any-return]
+    return read_manifests([folder / "routes.yaml"], **how)
 
 
 def decide(

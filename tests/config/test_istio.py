@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from meshlib import ConfigError, Mesh
-from meshlib.config import istio
-from meshlib.config.manifests import Manifests
+from meshlib.config.manifests import Manifests, read_manifests
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision
 
@@ -41,7 +40,7 @@ class Folder:
     def read(self, *texts: str, **how: Any) -> Manifests:
         (self.path / "istio.yaml").write_text("\n---\n".join(dedent(text) for text in texts))
         how.setdefault("endpoints", BEHIND)
-        return istio.load_istio(self.path / "istio.yaml", **how)  # type: ignore[no-any-return]
+        return read_manifests([self.path / "istio.yaml"], **how)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -362,7 +361,7 @@ spec:
 
 def test_a_rule_that_delegates_is_replaced_by_the_rules_of_the_other(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(DELEGATES)
-    found = istio.load_istio(tmp_path / "a.yaml")
+    found = read_manifests([tmp_path / "a.yaml"])
     routes = found.model.services["shop"].routes
     assert [(route.name, list(route.split), route.timeout) for route in routes] == [
         ("pay-card", ["card.money"], 1.0),

@@ -9,8 +9,7 @@ import pytest
 from servers.upstream import upstreams
 
 from meshlib import ConfigError, Mesh, NoEndpoint, SyncMeshClient
-from meshlib.config.istio import load_istio
-from meshlib.config.manifests import Manifests
+from meshlib.config.manifests import Manifests, read_manifests
 from meshlib.routing.request import RouteRequest
 
 TEXT = """
@@ -49,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_its_settings_become_ours(folder: Path) -> None:
-    found = load_istio(folder / "linkerd.yaml")
+    found = read_manifests([folder / "linkerd.yaml"])
     assert [one.message.split(": ")[1] for one in found.report] == ["admin", "routers[0].servers"]
     cluster = found.model.clusters["/#/io.l5d.fs/users"]
     assert (cluster.balancer.kind, cluster.breaker) == ("peak_ewma", None)
@@ -96,14 +95,14 @@ def test_a_file_that_appears_is_a_new_name(folder: Path) -> None:
 def test_a_line_that_is_none_is_told_with_its_place(folder: Path, line: str) -> None:
     (folder / "disco" / "users").write_text(f"10.0.0.1 80\n{line}\n")
     with pytest.raises(ConfigError, match="host port") as caught:
-        load_istio(folder / "linkerd.yaml")
+        read_manifests([folder / "linkerd.yaml"])
     assert caught.value.line == 2
 
 
 def of(folder: Path, text: str, **how: object) -> Manifests:
     """What a linkerd.yaml with this text amounts to."""
     (folder / "linkerd.yaml").write_text(text)
-    return load_istio(folder / "linkerd.yaml", **how)  # type: ignore[arg-type]
+    return read_manifests([folder / "linkerd.yaml"], **how)  # type: ignore[arg-type]
 
 
 def told(found: Manifests) -> list[str]:
@@ -242,15 +241,15 @@ def test_a_folder_of_names_is_also_looked_for_where_the_process_runs(
     (folder / "etc").mkdir()
     (folder / "etc" / "linkerd.yaml").write_text(TEXT)
     monkeypatch.chdir(folder)
-    assert "/#/io.l5d.fs/users" in load_istio("etc/linkerd.yaml").model.clusters
+    assert "/#/io.l5d.fs/users" in read_manifests(["etc/linkerd.yaml"]).model.clusters
     (folder / "linkerd.yaml").write_text(TEXT.replace("disco", "nowhere"))
     with pytest.raises(ConfigError, match="no such folder") as caught:
-        load_istio(folder / "linkerd.yaml")
+        read_manifests([folder / "linkerd.yaml"])
     assert caught.value.line == 5
 
 
 def test_a_dtab_that_makes_no_sense_is_told_with_its_router(folder: Path) -> None:
     (folder / "linkerd.yaml").write_text(TEXT.replace("/svc => /env/prod", "/svc = /env/prod"))
     with pytest.raises(ConfigError) as caught:
-        load_istio(folder / "linkerd.yaml")
+        read_manifests([folder / "linkerd.yaml"])
     assert caught.value.line is not None and caught.value.where.startswith("dtab")

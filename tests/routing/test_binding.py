@@ -8,8 +8,9 @@ from name_strategies import dtabs, evaluated, path_values
 
 from meshlib.routing.binding import Interpreter, bind, shares
 from meshlib.routing.dtab import Dtab
+from meshlib.routing.dtab_reader import read_dtab, read_path, read_tree
 from meshlib.routing.namer import PENDING, Bound, FunctionNamer, NamingError, RewritingNamer, SourceNamer
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, mapped, parse_tree, show_tree
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Leaf, NameTree, mapped, show_tree
 from meshlib.routing.path import Path
 from meshlib.routing.path_pattern import PathPattern
 
@@ -17,7 +18,7 @@ TEST_NAMER = FunctionNamer(lambda path: Path("rewritten", "by", "test", "namer")
 
 
 def ports(interpreter: Interpreter, name: str) -> set[tuple[int, float | None]] | None:
-    found = evaluated(interpreter.bind(Path.read(name)))
+    found = evaluated(interpreter.bind(read_path(name)))
     return None if found is None else {(bound.address[1], bound.weight) for bound in found}
 
 
@@ -27,7 +28,7 @@ def test_a_name_is_delegated_until_it_is_bound() -> None:
 
 
 def test_the_last_entry_wins() -> None:
-    one, two = Dtab.read("/foo=>/bar"), Dtab.read("/foo=>/biz;/biz=>/$/inet/8080;/bar=>/$/inet/9090")
+    one, two = read_dtab("/foo=>/bar"), read_dtab("/foo=>/biz;/biz=>/$/inet/8080;/bar=>/$/inet/9090")
     assert ports(Interpreter(one + two), "/foo") == {(8080, None)}
     assert ports(Interpreter(two + one), "/foo") == {(9090, None)}
 
@@ -66,7 +67,7 @@ class Scripted:
         known = self.known.get(str(path), PENDING)
         if isinstance(known, Exception):
             raise known
-        return known if known is PENDING else parse_tree(known)
+        return known if known is PENDING else read_tree(known)
 
 
 def test_a_union_is_as_good_as_what_is_bound_in_it() -> None:
@@ -74,7 +75,7 @@ def test_a_union_is_as_good_as_what_is_bound_in_it() -> None:
 
     def state() -> object:
         try:
-            tree = bind(namer.lookup, parse_tree("/test/0 & /test/1"))
+            tree = bind(namer.lookup, read_tree("/test/0 & /test/1"))
         except NamingError as error:
             return error
         if tree is PENDING:
@@ -108,7 +109,7 @@ def test_fail_over_takes_the_first_that_is_known() -> None:
     namer = Scripted()
 
     def state() -> object:
-        tree = bind(namer.lookup, parse_tree("/test/0 | /test/1 & /test/2"))
+        tree = bind(namer.lookup, read_tree("/test/0 | /test/1 & /test/2"))
         return PENDING if tree is PENDING else evaluated(mapped(tree, lambda bound: (bound.address[1], bound.weight)))
 
     assert state() is PENDING
@@ -133,7 +134,7 @@ def test_fail_over_takes_the_first_that_is_known() -> None:
     ],
 )
 def test_fail_and_empty_end_a_fail_over(text: str, result: object) -> None:
-    assert bind(Scripted().lookup, parse_tree(text)) is result
+    assert bind(Scripted().lookup, read_tree(text)) is result
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_fail_and_empty_end_a_fail_over(text: str, result: object) -> None:
     ],
 )
 def test_addresses_are_bound_with_their_residual(path: str, id: str, residual: str, address: tuple[str, int]) -> None:
-    tree = Interpreter().lookup(Path.read(path))
+    tree = Interpreter().lookup(read_path(path))
     assert isinstance(tree, Leaf)
     assert (str(tree.value.id), str(tree.value.residual), tree.value.address) == (id, residual, address)
 
@@ -175,19 +176,19 @@ def test_addresses_are_bound_with_their_residual(path: str, id: str, residual: s
     ],
 )
 def test_what_is_built_in(path: str, result: object) -> None:
-    assert Interpreter().lookup(Path.read(path)) is result
+    assert Interpreter().lookup(read_path(path)) is result
 
 
 @pytest.mark.parametrize("path", ["/$/inet", "/$/fixedinet", "/$/inet/host", "/$/no.such.Namer/foo"])
 def test_an_unknown_namer_is_an_error(path: str) -> None:
     with pytest.raises(NamingError, match="Unknown namer: "):
-        Interpreter().lookup(Path.read(path))
+        Interpreter().lookup(read_path(path))
 
 
 @pytest.mark.parametrize("path", ["/$/inet/127.1/99999", "/$/inet/-1", "/$/io.buoyant.rinet/http/localhost"])
 def test_a_port_that_is_none_is_an_error(path: str) -> None:
     with pytest.raises(NamingError, match="expected 0 to 65535"):
-        Interpreter().lookup(Path.read(path))
+        Interpreter().lookup(read_path(path))
 
 
 BUOYANT = "/$/io.buoyant."
@@ -225,41 +226,41 @@ BUOYANT = "/$/io.buoyant."
     ],
 )
 def test_the_rewriting_helpers(path: str, result: str) -> None:
-    assert Interpreter().lookup(Path.read(BUOYANT + path)) == parse_tree(result)
+    assert Interpreter().lookup(read_path(BUOYANT + path)) == read_tree(result)
 
 
 def test_going_round_in_circles_is_an_error() -> None:
     with pytest.raises(NamingError, match="Max recursion level: 100 reached in Namer lookup"):
-        Interpreter("/foo/bar => /bar/foo; /bar/foo => /foo/bar").bind(Path.read("/foo/bar"))
+        Interpreter("/foo/bar => /bar/foo; /bar/foo => /foo/bar").bind(read_path("/foo/bar"))
     with pytest.raises(NamingError, match="Max recursion level: 2 reached in Namer lookup"):
-        Interpreter("/s => /s/srv", max_depth=2).bind(Path.read("/s/foo/bar"))
+        Interpreter("/s => /s/srv", max_depth=2).bind(read_path("/s/foo/bar"))
 
 
 @pytest.mark.parametrize("dtab", ["/a => /a/x & /a/y", "/a => /a & /a | /a", "/ => /b & /c;" * 50])
 def test_a_table_that_would_take_forever_is_an_error(dtab: str) -> None:
     with pytest.raises(NamingError):
-        Interpreter(dtab).bind(Path.read("/a"))
+        Interpreter(dtab).bind(read_path("/a"))
 
 
-FS = Path.read("/#/io.l5d.fs")
+FS = read_path("/#/io.l5d.fs")
 
 
 def test_discovery_sources_are_namers() -> None:
     fs = SourceNamer(FS, {"users": "fs/users"})
     interpreter = Interpreter("/svc => /#/io.l5d.fs", namers=[(FS, fs)])
-    tree = interpreter.bind(Path.read("/svc/users/me"))
-    assert tree == Leaf(Bound(Path.read("/#/io.l5d.fs/users"), Path("me")))
+    tree = interpreter.bind(read_path("/svc/users/me"))
+    assert tree == Leaf(Bound(read_path("/#/io.l5d.fs/users"), Path("me")))
     assert tree.value.cluster == "fs/users"
-    assert interpreter.bind(Path.read("/svc/orders")) is NEG
-    assert interpreter.bind(Path.read("/svc")) is NEG
+    assert interpreter.bind(read_path("/svc/orders")) is NEG
+    assert interpreter.bind(read_path("/svc")) is NEG
     pending = Interpreter("/svc => /#/io.l5d.fs", namers=[(FS, SourceNamer(FS, None))])
-    assert pending.bind(Path.read("/svc/users")) is PENDING
+    assert pending.bind(read_path("/svc/users")) is PENDING
 
 
 def test_a_name_of_a_source_may_have_several_elements() -> None:
-    k8s = Path.read("/#/io.l5d.k8s")
+    k8s = read_path("/#/io.l5d.k8s")
     namer = SourceNamer(k8s, {"prod/http/users": "users"}, segments=3)
-    tree = Interpreter(namers=[(k8s, namer)]).bind(Path.read("/#/io.l5d.k8s/prod/http/users/x"))
+    tree = Interpreter(namers=[(k8s, namer)]).bind(read_path("/#/io.l5d.k8s/prod/http/users/x"))
     assert (tree.value.cluster, tree.value.residual) == ("users", Path("x"))
 
 
@@ -287,7 +288,7 @@ def test_an_entry_that_says_nothing_hands_on_to_the_namers() -> None:
     ],
 )
 def test_the_rewriting_namer(pattern: str, name: str, path: str, result: str) -> None:
-    assert RewritingNamer(pattern, name).lookup(Path.read(path)) == parse_tree(result)
+    assert RewritingNamer(pattern, name).lookup(read_path(path)) == read_tree(result)
 
 
 @pytest.mark.parametrize(
@@ -316,13 +317,13 @@ def test_the_rewriting_namer(pattern: str, name: str, path: str, result: str) ->
     ],
 )
 def test_path_patterns(pattern: str, path: str, found: dict[str, str] | None) -> None:
-    assert PathPattern(pattern).extracted(Path.read(path)) == found
+    assert PathPattern(pattern).extracted(read_path(path)) == found
 
 
 def test_path_patterns_fill_in_what_they_took() -> None:
     pattern = PathPattern("/foo/{A}/*/{B}")
-    assert pattern.substituted(Path.read("/foo/boo/bar/bas"), "/{A}/and/{B}") == "/boo/and/bas"
-    assert pattern.substituted(Path.read("/goo/boo/bar/bas"), "/{A}/and/{B}") is None
+    assert pattern.substituted(read_path("/foo/boo/bar/bas"), "/{A}/and/{B}") == "/boo/and/bas"
+    assert pattern.substituted(read_path("/goo/boo/bar/bas"), "/{A}/and/{B}") is None
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_path_patterns_fill_in_what_they_took() -> None:
     ],
 )
 def test_shares_multiply_through_nested_unions(text: str, expected: dict[str | None, float]) -> None:
-    found = shares(mapped(parse_tree(text), lambda path: Bound(path)))
+    found = shares(mapped(read_tree(text), lambda path: Bound(path)))
     assert {None if bound is None else bound.id.elements[0]: share for bound, share in found} == pytest.approx(expected)
 
 

@@ -7,7 +7,8 @@ from name_strategies import dtabs, path_values
 
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.delegation import Delegation, delegate
-from meshlib.routing.dtab import Dentry, Dtab
+from meshlib.routing.dtab import Dtab
+from meshlib.routing.dtab_reader import read_dentry, read_path
 from meshlib.routing.namer import PENDING, Bound, NamingError, SourceNamer
 from meshlib.routing.path import Path
 
@@ -22,7 +23,7 @@ class Waiting:
         return PENDING
 
 
-NAMER = Path.read("/#/namer")
+NAMER = read_path("/#/namer")
 INTERPRETER = Interpreter(
     """
     /bah/humbug => /$/inet/127.1/8080 ;
@@ -35,22 +36,22 @@ INTERPRETER = Interpreter(
     """,
     namers=[
         (NAMER, SourceNamer(NAMER, {"bro": "brothers"})),
-        (Path.read("/#/error"), Failing()),
-        (Path.read("/#/wait"), Waiting()),
+        (read_path("/#/error"), Failing()),
+        (read_path("/#/wait"), Waiting()),
     ],
 )
 
 
 def step(kind: str, path: str, dentry: str | None = None, *children: Delegation, **more: object) -> Delegation:
-    return Delegation(kind, Path.read(path), dentry and Dentry.read(dentry), children, **more)
+    return Delegation(kind, read_path(path), dentry and read_dentry(dentry), children, **more)
 
 
 def shown(path: str) -> Delegation:
-    return delegate(INTERPRETER, Path.read(path))
+    return delegate(INTERPRETER, read_path(path))
 
 
 def test_a_namer_binds() -> None:
-    bound = Bound(Path.read("/#/namer/bro"), Path("x"), cluster="brothers")
+    bound = Bound(read_path("/#/namer/bro"), Path("x"), cluster="brothers")
     leaf = step("leaf", "/#/namer/bro/x", "/nah=>/#/namer", bound=bound)
     assert shown("/nah/bro/x") == step("delegate", "/nah/bro/x", None, leaf)
 
@@ -77,7 +78,7 @@ def test_all_alternatives_are_shown() -> None:
 
 
 def test_a_bound_alternative_is_shown_between_the_others() -> None:
-    bound = Bound(Path.read("/$/inet/127.1/8080"), Path("ya"))
+    bound = Bound(read_path("/$/inet/127.1/8080"), Path("ya"))
     assert shown("/boo/humbug/ya") == step(
         "delegate",
         "/boo/humbug/ya",
@@ -121,7 +122,7 @@ def test_single_branches_become_delegations_and_none_become_negative() -> None:
 
 
 def test_the_way_to_a_leaf_can_be_found() -> None:
-    assert [(str(path), entry) for path, entry in shown("/boo/humbug").route_to(Path.read("/$/inet/127.1/8080"))] == [
+    assert [(str(path), entry) for path, entry in shown("/boo/humbug").route_to(read_path("/$/inet/127.1/8080"))] == [
         ("/boo/humbug", ""),
         ("/foo/humbug", "/boo=>/foo"),
         ("/bah/humbug", "/foo=>/bah | /$/fail"),

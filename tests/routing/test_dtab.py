@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshlib.routing.dtab import Dentry, Dtab, Prefix
-from meshlib.routing.nametree import NEG, parse_tree
+from meshlib.routing.dtab_reader import read_dtab, read_path, read_tree
+from meshlib.routing.nametree import NEG
 from meshlib.routing.path import Path
 
 
@@ -24,21 +25,21 @@ from meshlib.routing.path import Path
     ],
 )
 def test_the_rest_of_the_path_goes_to_every_leaf_and_later_entries_come_first(dtab: str, path: str, tree: str) -> None:
-    assert Dtab.read(dtab).lookup(Path.read(path)) == parse_tree(tree)
+    assert read_dtab(dtab).lookup(read_path(path)) == read_tree(tree)
 
 
 def test_tables_are_appended() -> None:
-    one, two = Dtab.read("/foo => /bar"), Dtab.read("/foo=>/biz;/biz=>/$/inet/8080;/bar=>/$/inet/9090")
-    assert one + two == Dtab.read("/foo=>/bar; /foo=>/biz; /biz=>/$/inet/8080; /bar=>/$/inet/9090")
+    one, two = read_dtab("/foo => /bar"), read_dtab("/foo=>/biz;/biz=>/$/inet/8080;/bar=>/$/inet/9090")
+    assert one + two == read_dtab("/foo=>/bar; /foo=>/biz; /biz=>/$/inet/8080; /bar=>/$/inet/9090")
     assert one + Dtab() is one
 
 
 def test_a_table_prints_as_finagle_prints_it() -> None:
-    assert str(Dtab.read(" /a/*/c => /d ; /e => /f | /g & 2 * /h ")) == "/a/*/c=>/d;/e=>/f | /g & 2.00*/h"
+    assert str(read_dtab(" /a/*/c => /d ; /e => /f | /g & 2 * /h ")) == "/a/*/c=>/d;/e=>/f | /g & 2.00*/h"
 
 
 def test_tables_and_entries_are_values() -> None:
-    assert Dtab.read("/a=>/b") == Dtab([Dentry(Prefix("a"), parse_tree("/b"))])
-    assert hash(Dtab.read("/a=>/b")) == hash(Dtab.read(" /a => /b ; "))
+    assert read_dtab("/a=>/b") == Dtab([Dentry(Prefix("a"), read_tree("/b"))])
+    assert hash(read_dtab("/a=>/b")) == hash(read_dtab(" /a => /b ; "))
     assert Dtab().lookup(Path("a")) is NEG
-    assert [str(entry) for entry in Dtab.read("/a=>/b;/c=>~")] == ["/a=>/b", "/c=>~"]
+    assert [str(entry) for entry in read_dtab("/a=>/b;/c=>~")] == ["/a=>/b", "/c=>~"]

@@ -14,6 +14,7 @@ from meshlib.errors import ConfigError
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab import Dtab
 from meshlib.routing.dtab_override import Override, context_header, without_context
+from meshlib.routing.dtab_reader import read_dtab, read_path
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.identifiers import HeaderIdentifier, HeaderTokenIdentifier, PathIdentifier
 from meshlib.routing.namer import SourceNamer
@@ -23,7 +24,7 @@ from meshlib.routing.route import Decision
 from meshlib.routing.split import Split, Sticky, StickyKey
 from meshlib.routing.table import RouteTable, ServiceRoutes
 
-FS = Path.read("/#/io.l5d.fs")
+FS = read_path("/#/io.l5d.fs")
 CLUSTERS = {name: name for name in ("users", "users-v2", "orders")}
 NAMERS = [(FS, SourceNamer(FS, CLUSTERS))]
 
@@ -132,7 +133,7 @@ def test_an_override_comes_after_the_dtab_and_the_users_last() -> None:
 def test_an_override_travels_on_as_context() -> None:
     decision = ask(router(override=Override(user=True)), l5d_dtab=ONE)
     assert decision.route.headers.applied([("L5d-Dtab", ONE)])[0] == ("l5d-ctx-dtab", "/svc/users=>/svc/users-v2")
-    assert context_header(Dtab.read(ONE)) == ("l5d-ctx-dtab", "/svc/users=>/svc/users-v2")
+    assert context_header(read_dtab(ONE)) == ("l5d-ctx-dtab", "/svc/users=>/svc/users-v2")
     assert context_header(Dtab()) is None
 
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from meshlib.routing.actions import DirectResponse, Fault, HeaderEdit, Mirror, Redirect, Rewrite
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.dtab_override import Override
+from meshlib.routing.dtab_reader import read_path
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.explain import explain
 from meshlib.routing.match import Match, Text
 from meshlib.routing.namer import SourceNamer
-from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split, Sticky, StickyKey
 from meshlib.routing.table import RouteTable, ServiceRoutes
 
-FS = Path.read("/#/io.l5d.fs")
+FS = read_path("/#/io.l5d.fs")
 SPLIT = Split({"users-v1": 90, "users-v2": 10})
 STICKY = Split({"users-v1": 90, "users-v2": 10}, sticky=Sticky(StickyKey("header", "x-user")))
 USERS = ServiceRoutes(

@@ -6,11 +6,10 @@ import pytest
 
 from meshlib.routing import former
 from meshlib.routing.binding import Interpreter
-from meshlib.routing.dtab import Dtab
+from meshlib.routing.dtab_reader import read_dtab, read_path
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.match import Match, Text
 from meshlib.routing.namer import SourceNamer
-from meshlib.routing.path import Path
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Decision, Route
 from meshlib.routing.split import Split
@@ -161,8 +160,8 @@ def test_a_host_that_always_led_straight_out_was_no_service_of_the_mesh() -> Non
 
 
 def dtab(entries: str) -> DtabRouter:
-    namers = [(Path.read("/#/clusters"), SourceNamer(Path.read("/#/clusters"), {"users": "users"}))]
-    return DtabRouter(Interpreter(Dtab.read(entries), namers=namers), clusters={"users"})
+    namers = [(read_path("/#/clusters"), SourceNamer(read_path("/#/clusters"), {"users": "users"}))]
+    return DtabRouter(Interpreter(read_dtab(entries), namers=namers), clusters={"users"})
 
 
 def test_a_dtab_may_take_the_name_over_but_not_lead_it_straight_out() -> None:

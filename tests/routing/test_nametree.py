@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from routing.name_strategies import evaluated
 
-from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, NameTree, Union, Weighted, parse_tree, simplified
+from meshlib.routing.dtab_reader import read_path, read_tree
+from meshlib.routing.nametree import EMPTY, FAIL, NEG, Alt, NameTree, Union, Weighted, simplified
 from meshlib.routing.path import Path
 
 
@@ -29,9 +30,9 @@ from meshlib.routing.path import Path
     ],
 )
 def test_a_tree_and_its_simplified_form_evaluate_alike(text: str, values: set[str] | None) -> None:
-    expected = None if values is None else {Path.read(value) for value in values}
-    assert evaluated(parse_tree(text)) == expected
-    assert evaluated(simplified(parse_tree(text))) == expected
+    expected = None if values is None else {read_path(value) for value in values}
+    assert evaluated(read_tree(text)) == expected
+    assert evaluated(simplified(read_tree(text))) == expected
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_a_tree_and_its_simplified_form_evaluate_alike(text: str, values: set[st
     ],
 )
 def test_what_says_nothing_is_left_out(text: str, simple: str) -> None:
-    assert simplified(parse_tree(text)) == parse_tree(simple)
+    assert simplified(read_tree(text)) == read_tree(simple)
 
 
 @pytest.mark.parametrize("tree", [Alt(()), Union(()), Alt((NEG,)), Union((Weighted(2.0, NEG),))])

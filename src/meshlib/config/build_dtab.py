@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..routing.binding import Interpreter
-from ..routing.dtab import Dtab
 from ..routing.dtab_override import Override
+from ..routing.dtab_reader import read_dtab, read_path
 from ..routing.dtab_router import DtabRouter
 from ..routing.identifiers import (
     HeaderIdentifier,
@@ -19,7 +19,6 @@ from ..routing.identifiers import (
     StaticIdentifier,
 )
 from ..routing.namer import Namer, RewritingNamer, SourceNamer
-from ..routing.path import Path
 from ..routing.path_pattern import PathPattern
 from .document import Document, Place
 from .models import IdentifierModel, MeshModel, NamerModel
@@ -33,8 +32,8 @@ def dtab_router(document: Document, model: MeshModel, policies: Mapping[str, Any
     if section is None:
         return None
     try:
-        table = Dtab.read(section.entries)
-        namers = [(Path.read(one.prefix), _namer(one, model)) for one in section.namers]
+        table = read_dtab(section.entries)
+        namers = [(read_path(one.prefix), _namer(one, model)) for one in section.namers]
         return DtabRouter(
             Interpreter(table, namers=namers),
             identifiers=[_identifier(one) for one in section.identifiers],
@@ -52,11 +51,11 @@ def _namer(model: NamerModel, mesh: MeshModel) -> Namer:
     if model.rewrite is not None:
         return RewritingNamer(model.rewrite.pattern, model.rewrite.name)
     names = model.clusters if model.clusters is not None else {name: name for name in mesh.clusters}
-    return SourceNamer(Path.read(model.prefix), names, segments=model.segments)
+    return SourceNamer(read_path(model.prefix), names, segments=model.segments)
 
 
 def _identifier(model: IdentifierModel) -> Identifier:
-    prefix = Path.read(model.prefix)
+    prefix = read_path(model.prefix)
     if model.by == "path":
         return PathIdentifier(prefix=prefix, segments=model.segments, consume=model.consume)
     if model.by == "method_and_host":
@@ -64,5 +63,5 @@ def _identifier(model: IdentifierModel) -> Identifier:
     if model.by == "name_header":
         return HeaderIdentifier(prefix=prefix, header=model.header or "l5d-name")
     if model.by == "static":
-        return StaticIdentifier(Path.read(model.name), prefix=prefix)
+        return StaticIdentifier(read_path(model.name), prefix=prefix)
     return HeaderTokenIdentifier(prefix=prefix, header=model.header or "host")

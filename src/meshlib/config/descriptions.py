@@ -51,6 +51,7 @@ throttle: Sheds calls while the cluster refuses or fails.
 rate_limit: How many attempts may start in a time.
 adaptive_limit: A concurrency limit that follows the latency.
 bulkhead: A fixed concurrency limit.
+limits: Limits of connections, pending requests, requests and retries, as Envoy's thresholds.
 accrual: When an endpoint is ejected for its failures, and when it is probed; off: never.
 outlier: Ejection of endpoints that are worse than the others; on: with the default settings.
 health_check: Active health checks by http, tcp or grpc.
@@ -153,6 +154,12 @@ min_limit: Lowest limit.
 max_limit: Highest limit.
 max_queue: Calls that may wait for a slot.
 max_wait: Longest wait for a slot; null: calls over the limit are refused at once.
+    """,
+    "LimitsModel": """
+max_connections: Connections to the cluster, at most.
+max_pending: Requests that wait for a connection, at most; needs max_connections.
+max_requests: Requests under way, at most.
+max_retries: Retries under way, at most.
     """,
     "BalancerModel": """
 kind: The algorithm.

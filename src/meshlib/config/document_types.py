@@ -111,6 +111,7 @@ class ClusterDocument(TypedDict, total=False):
     rate_limit: Literal[False] | Literal["off"] | RateLimitDocument | None
     adaptive_limit: Literal[False] | Literal["off"] | AdaptiveLimitDocument | None
     bulkhead: Literal[False] | Literal["off"] | BulkheadDocument | None
+    limits: Literal[False] | Literal["off"] | LimitsDocument | None
     accrual: Literal[False] | Literal["off"] | AccrualDocument | UnifiedDocument | None
     outlier: Literal[False] | Literal["off"] | Literal[True] | Literal["on"] | OutlierDocument | None
     health_check: Literal[False] | Literal["off"] | HealthCheckDocument | None
@@ -260,6 +261,13 @@ class KeyDocument(TypedDict, total=False):
     terminal: bool
     ttl: str | float | None
     path: str
+
+
+class LimitsDocument(TypedDict, total=False):
+    max_connections: int | None
+    max_pending: int | None
+    max_requests: int | None
+    max_retries: int | None
 
 
 class MatchDocument(TypedDict, total=False):

@@ -1,14 +1,13 @@
 """Istio reader: what VirtualServices mean to a client. Each field becomes one of ours, or is reported.
 
 The rules of a `mesh` gateway (the default) are those of clients. Those of other gateways are left out, unless
-`load_istio` is told that this process stands in for that gateway. A rule with a condition that cannot be checked here
+`gateways` names it: this process stands in for that gateway. A rule with a condition that cannot be checked here
 is left out too: without the condition it would take more than it should.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -282,10 +281,3 @@ def _mirrors(draft: Draft, node: Node, namespace: str) -> dict[str, float]:
         share = more.number("percentage", 100.0) or 0.0
         found[destination(draft, to, namespace)] = share / 100
     return found
-
-
-def load_istio(*paths: str | os.PathLike[str], **how: Any) -> Any:
-    """Read manifests: the same as `manifests.read`, under the name by which people look for it."""
-    from .manifests import read_manifests  # it reads all kinds, and so knows this room
-
-    return read_manifests(paths, **how)

@@ -14,7 +14,7 @@ from ..balancing import Endpoint
 from ..discovery.file_watch import Stamp, stamp
 from ..discovery.linkerd_folder import read_folder
 from ..errors import ConfigError
-from ..routing.dtab import Dtab
+from ..routing.dtab_reader import read_dtab
 from ..routing.namer import Bound, NamingError
 from ..routing.nametree import Alt, Leaf, NameTree, Union
 from ..routing.path import Path as Name
@@ -144,7 +144,7 @@ def _folder(node: Node, folders: Folders, seen: dict[Path, Stamp]) -> dict[str, 
 def _addresses(dtab: str) -> Iterator[Bound]:
     """The addresses that stand in the dtab itself (`/$/inet/127.0.0.1/80`): each is a cluster of one."""
     try:
-        table = Dtab.read(dtab)
+        table = read_dtab(dtab)
     except ConfigError:
         return  # told when the table is made, with its place
     for entry in table:
@@ -183,7 +183,7 @@ def _table(own: str, node: Node | None, folders: Folders, seen: dict[Path, Stamp
         except (OSError, ValueError) as error:
             raise node.error("dtabFile", f"cannot be read: {error}") from None
         try:
-            return str(Dtab.read(base) + Dtab.read(own))
+            return str(read_dtab(base) + read_dtab(own))
         except ConfigError as error:
             raise node.error("dtabFile", f"with the router's own: {error}") from None
     table = "this file's own dtab" if own else "this file's own dtab, which is empty"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..routing.path import Path as Name
+from ..routing.dtab_reader import read_path
 from ..routing.path_pattern import PathPattern
 from .node import Node
 
@@ -64,7 +64,7 @@ def client_settings(node: Node | None, names: Iterable[str]) -> dict[str, Settin
     for name in names:
         settings: Settings = {"breaker": False, "accrual": ACCRUAL} if node is not None else {"accrual": ACCRUAL}
         for _, pattern, own in read:
-            path = Name.read(name)
+            path = read_path(name)
             if pattern.extracted(path) is not None:
                 filled = {"tls_name": pattern.substituted(path, own["tls_name"])} if own.get("tls_name") else {}
                 settings = settings | own | filled

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from .dtab import Dtab
+from .dtab_reader import read_dtab
 from .namer import PENDING, Bound, Lookup, Name, Namer, NamingError, Pending
 from .nametree import FAIL, NEG, Alt, Leaf, NameTree, Special, Union, Weighted, simplified
 from .path import Path
@@ -40,7 +41,7 @@ class Interpreter:
     ) -> None:
         if max_depth < 1:
             raise ValueError(f"max_depth: {max_depth!r} found, expected at least 1")
-        self.dtab = Dtab.read(dtab) if isinstance(dtab, str) else dtab
+        self.dtab = read_dtab(dtab) if isinstance(dtab, str) else dtab
         self.namers = tuple(namers)
         self.extra = dict(extra or {})
         self.max_depth = max_depth

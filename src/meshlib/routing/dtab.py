@@ -22,12 +22,6 @@ class Prefix:
     def __init__(self, *elements: str) -> None:
         self.elements = elements
 
-    @staticmethod
-    def read(text: str) -> Prefix:
-        from ._dtab_reader import read_prefix
-
-        return read_prefix(text)
-
     def matches(self, path: Path) -> bool:
         wanted, found = self.elements, path.elements
         if ANY not in wanted:
@@ -47,7 +41,7 @@ class Prefix:
         return "/" + "/".join([shown(element) if element else "*" for element in self.elements])
 
     def __repr__(self) -> str:
-        return f"Prefix.read({str(self)!r})"
+        return f"<Prefix {self}>"
 
 
 class Dentry:
@@ -58,12 +52,6 @@ class Dentry:
     def __init__(self, prefix: Prefix | Path, tree: NameTree[Path]) -> None:
         self.prefix = prefix if isinstance(prefix, Prefix) else Prefix(*prefix.elements)
         self.tree = tree
-
-    @staticmethod
-    def read(text: str) -> Dentry:
-        from ._dtab_reader import read_dentry
-
-        return read_dentry(text)
 
     def applied(self, path: Path) -> NameTree[Path]:
         """The tree for a path that matches, with what remains of the path behind every leaf."""
@@ -80,7 +68,7 @@ class Dentry:
         return f"{self.prefix}=>{show_tree(self.tree)}"
 
     def __repr__(self) -> str:
-        return f"Dentry.read({str(self)!r})"
+        return f"<Dentry {self}>"
 
 
 class Dtab:
@@ -90,13 +78,6 @@ class Dtab:
 
     def __init__(self, entries: Iterable[Dentry] = ()) -> None:
         self.entries = tuple(entries)
-
-    @staticmethod
-    def read(text: str) -> Dtab:
-        """Parse `/a => /b; /c => 9 * /d & 1 * /e`. Raises ConfigError with the mistake's position in brackets."""
-        from ._dtab_reader import read_dtab
-
-        return read_dtab(text)
 
     def matching(self, path: Path) -> list[Dentry]:
         """The entries that apply, first choice first."""
@@ -126,4 +107,4 @@ class Dtab:
         return ";".join(map(str, self.entries))
 
     def __repr__(self) -> str:
-        return f"Dtab.read({str(self)!r})"
+        return f"<Dtab {self}>"

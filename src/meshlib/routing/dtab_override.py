@@ -11,8 +11,8 @@ from base64 import b64decode
 from collections.abc import Iterable
 
 from ..errors import ConfigError
-from .dtab import Dentry, Dtab, Prefix
-from .nametree import parse_tree
+from .dtab import Dentry, Dtab
+from .dtab_reader import read_dtab, read_prefix, read_tree
 from .request import HeaderLookup, RouteRequest
 
 USER_HEADER = "l5d-dtab"
@@ -50,7 +50,7 @@ class Override:
         dtab = Dtab()
         for text in texts:
             for part in text.split(","):  # several header lines joined into one; a comma has no meaning in a dtab
-                dtab += Dtab.read(part)
+                dtab += read_dtab(part)
                 if len(dtab) > LARGEST_OVERRIDE:
                     raise ConfigError(USER_HEADER, f"at most {LARGEST_OVERRIDE} entries expected")
         return dtab
@@ -81,7 +81,7 @@ def _legacy_texts(header: HeaderLookup) -> list[str | None]:
             break
         if prefix is None or tree is None:
             raise ConfigError(f"x-dtab-{number:02d}", "headers in pairs of -a and -b expected, one found")
-        pairs.append(str(Dentry(Prefix.read(_decoded(prefix)), parse_tree(_decoded(tree)))))
+        pairs.append(str(Dentry(read_prefix(_decoded(prefix)), read_tree(_decoded(tree)))))
     return [";".join(pairs), header("dtab-local")]
 
 

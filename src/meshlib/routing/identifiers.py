@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..errors import ConfigError
+from .dtab_reader import read_path
 from .path import EMPTY_PATH, Path
 from .request import RouteRequest
 
@@ -60,7 +61,7 @@ class HeaderIdentifier:
         if not value:
             return f"{self.header} header is absent"
         try:
-            return Identified(self.prefix + Path.read(value))
+            return Identified(self.prefix + read_path(value))
         except ConfigError as error:
             return f"{self.header} header: {error}"
 
@@ -85,7 +86,7 @@ class MethodAndHostIdentifier:
         else:
             name = self.prefix + Path("1.1", request.method, host.lower())
         try:
-            return Identified(name + Path.read(request.path) if self.uris else name)
+            return Identified(name + read_path(request.path) if self.uris else name)
         except ConfigError as error:
             return f"the URL's path cannot be part of a name: {error}"
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Generic, TypeAlias, TypeVar
 
-from .path import Path
-
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -60,13 +58,6 @@ NEG = Special("NEG", "~")
 EMPTY = Special("EMPTY", "$")
 
 NameTree: TypeAlias = Leaf[T] | Alt[T] | Union[T] | Special
-
-
-def parse_tree(text: str) -> NameTree[Path]:
-    """Parse `3 * /a & /b | ~`. Raises ConfigError with the position of the mistake in brackets."""
-    from . import _dtab_reader
-
-    return _dtab_reader.read_tree(text)
 
 
 def mapped(tree: NameTree[T], change: Callable[[T], U]) -> NameTree[U]:

@@ -21,13 +21,6 @@ class Path:
         self.elements = elements
         self._hash = hash(elements)
 
-    @staticmethod
-    def read(text: str) -> Path:
-        """Parse `/a/b`. Raises ConfigError with the position of the mistake in brackets."""
-        from ._dtab_reader import read_path
-
-        return read_path(text)
-
     def starts_with(self, prefix: Path) -> bool:
         return self.elements[: len(prefix.elements)] == prefix.elements
 
@@ -56,7 +49,7 @@ class Path:
         return "/" + "/".join(map(shown, self.elements))
 
     def __repr__(self) -> str:
-        return f"Path.read({str(self)!r})"
+        return f"<Path {self}>"
 
 
 EMPTY_PATH = Path()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .dtab_reader import read_path
 from .path import Path
 
 # The character range between `:` and `_` is Linkerd's; it takes upper-case letters and some punctuation, but no dash.
@@ -60,7 +61,7 @@ class PathPattern:
     def substituted_path(self, path: Path, template: str) -> Path | None:
         """As `substituted`, read as a path. Raises ConfigError if it is none."""
         text = self.substituted(path, template)
-        return None if text is None else Path.read(text)
+        return None if text is None else read_path(text)
 
     def __repr__(self) -> str:
         return f"PathPattern({self.text!r})"
