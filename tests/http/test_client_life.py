@@ -18,6 +18,7 @@ import pytest
 from support.client_kinds import WIRED, ClientKind, Handle, Server, add, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer, answering
+from support.waiting import wait_until_async
 
 from meshlib import Bulkhead, BulkheadFull, MeshError
 from meshlib.http.client import client_mixins
@@ -34,12 +35,6 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"
 @pytest.fixture
 def client_kind(wired: ClientKind) -> ClientKind:
     return wired
-
-
-async def until(condition: Any) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.sleep(0.001)
 
 
 async def close(client: Any, client_kind: ClientKind) -> None:
@@ -67,7 +62,7 @@ async def test_an_attempt_that_begins_after_the_client_was_closed_opens_nothing(
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
-            await until(lambda: full.metrics().waiting == 1)
+            await wait_until_async(lambda: full.metrics().waiting == 1)
             await close(client.client, client_kind)
             full.leave()
     [error] = caught
@@ -100,7 +95,7 @@ async def test_an_answer_that_the_closing_cuts_off_is_no_evidence_and_not_asked_
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
-            await until(lambda: server.requests)
+            await wait_until_async(lambda: server.requests)
             await client.aclose()
     assert isinstance(caught[0], MeshError)
     assert len(server.requests) == 1
@@ -116,10 +111,12 @@ async def test_a_mirrors_copy_opens_nothing_after_the_client_was_closed(client_k
         mirrored(mesh)
         client: Any = Handle(client_kind.make(mesh=mesh), client_kind.is_async)
         assert (await client.get("http://users/")).text == "ok"
-        await until(lambda: full.metrics().waiting == 1)
+        await wait_until_async(lambda: full.metrics().waiting == 1)
         await close(client.client, client_kind)
         full.leave()
-        await until(lambda: in_flight(mesh, "shadow") == 0 == full.metrics().in_flight + full.metrics().waiting)
+        await wait_until_async(
+            lambda: in_flight(mesh, "shadow") == 0 == full.metrics().in_flight + full.metrics().waiting
+        )
     assert other.peers == []
 
 
@@ -151,7 +148,7 @@ async def test_a_redirect_under_way_is_followed_to_its_end_while_the_client_drai
             group.start_soon(ask)
             await anyio.to_thread.run_sync(asked.wait)
             group.start_soon(close, client.client, client_kind)
-            await until(lambda: client.client.__dict__["_meshlib_door"].closing)
+            await wait_until_async(lambda: client.client.__dict__["_meshlib_door"].closing)
             answer.set()
     assert answers == ["ok"]
     assert not client.client.__dict__["_meshlib_door"].busy
@@ -172,7 +169,7 @@ async def test_a_client_that_is_dropped_open_closes_its_connections(
         assert (await client.get("http://users/")).text == "ok"
         del client
         gc.collect()
-        await until(lambda: server.peers[0].reader.at_eof())
+        await wait_until_async(lambda: server.peers[0].reader.at_eof())
 
 
 def test_closing_in_one_loop_closes_the_connections_of_the_others() -> None:
@@ -208,7 +205,7 @@ def test_closing_in_one_loop_closes_the_connections_of_the_others() -> None:
             async def close_here(client: Any = client, ask: Any = ask, server: Any = server) -> None:
                 assert await ask() == "ok"
                 await client.aclose()
-                await until(lambda: all(peer.reader.at_eof() for peer in server.peers))
+                await wait_until_async(lambda: all(peer.reader.at_eof() for peer in server.peers))
 
             asyncio.run(close_here())
             closed.set()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 from support.scripted import OK, Peer, Server, answering, get, once, post, serving
+from support.waiting import wait_until_async
 
 from meshlib.wire import h1_errors
 from meshlib.wire.connection_pool import Pool
@@ -64,12 +65,6 @@ async def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     time = loop.time
     monkeypatch.setattr(loop, "time", lambda: time() + found.seconds)
     return found
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """The loop turns until it is true; a test that waits in vain ends at its own time-out."""
-    while not true():
-        await asyncio.sleep(0.001)
 
 
 # One exchange.
@@ -142,7 +137,7 @@ async def test_surplus_that_comes_later_closes_the_idle_connection() -> None:
     async with serving(late) as server:
         pool = Pool("127.0.0.1", server.port)
         await fetch(pool)
-        await eventually(lambda: pool.idle == 0)
+        await wait_until_async(lambda: pool.idle == 0)
         await fetch(pool)
         assert pool.opened == 2
         await pool.aclose()
@@ -182,7 +177,7 @@ async def test_a_connection_whose_server_said_all_before_it_was_asked_is_not_kep
         async def _connect(self, limit: float | None) -> Connection:
             connection = await super()._connect(limit)
             await spoken.wait()
-            await eventually(lambda: connection._early_eof or b"".join(connection._early).endswith(b"surplus"))
+            await wait_until_async(lambda: connection._early_eof or b"".join(connection._early).endswith(b"surplus"))
             return connection
 
     async with serving(hasty) as server:
@@ -225,7 +220,7 @@ async def test_an_answer_before_the_body_was_sent_counts_when_the_request_is_out
         pool = Pool("127.0.0.1", server.port)
         answer = await pool.exchange(post(len(body)), body, method=b"POST", read=5.0, write=5.0)
         assert answer.head.status == 413 and pool.idle == 1
-        await eventually(lambda: order == ["read"])
+        await wait_until_async(lambda: order == ["read"])
         await pool.aclose()
 
 
@@ -316,7 +311,7 @@ async def silent(peer: Peer) -> None:
 async def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
     async with serving(silent) as server:
         await fails(server, ReadTimeout, sent=True, read=0.02)
-        await eventually(lambda: server.peers[0].reader.at_eof())
+        await wait_until_async(lambda: server.peers[0].reader.at_eof())
 
 
 async def test_the_read_timeout_starts_again_with_every_byte(leap: Leap) -> None:
@@ -455,7 +450,7 @@ async def test_a_closed_connection_is_at_its_end_though_its_socket_s_number_is_a
         number = connection.transport.get_extra_info("socket").fileno()
         assert not connection.readable()
         server.peers[0].writer.close()
-        await eventually(lambda: not connection.open)
+        await wait_until_async(lambda: not connection.open)
         await asyncio.sleep(0)
         others = [socket.socketpair() for _ in range(2)]
         assert number in [one.fileno() for pair in others for one in pair]
@@ -562,7 +557,7 @@ async def test_waiting_too_long_for_a_place_is_a_pool_timeout() -> None:
     async with serving(silent) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=1)
         holder = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.opened == 1)
+        await wait_until_async(lambda: pool.opened == 1)
         with pytest.raises(PoolTimeout) as caught:
             await fetch(pool, pool=0.01)
         assert not caught.value.sent and pool.pending == 0
@@ -576,7 +571,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
     async with serving(silent) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=1, max_pending=1)
         holders = [asyncio.create_task(fetch(pool)) for _ in range(2)]
-        await eventually(lambda: pool.pending == 1)
+        await wait_until_async(lambda: pool.pending == 1)
         with pytest.raises(PoolFull):
             await fetch(pool)
         for holder in holders:
@@ -590,8 +585,8 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over() -> None:
     async with serving(answering()) as server:
         pool = Pool("127.0.0.1", server.port, keepalive_expiry=0.01)
         await fetch(pool)
-        await eventually(lambda: pool.idle == 0)
-        await eventually(lambda: server.peers[0].reader.at_eof())
+        await wait_until_async(lambda: pool.idle == 0)
+        await wait_until_async(lambda: server.peers[0].reader.at_eof())
         await pool.aclose()
 
 
@@ -618,12 +613,12 @@ async def test_a_cancelled_exchange_closes_its_connection_and_gives_back_its_pla
     async with serving(silent, answering()) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=1)
         task = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.opened == 1)
+        await wait_until_async(lambda: pool.opened == 1)
         waiting = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.pending == 1)
+        await wait_until_async(lambda: pool.pending == 1)
         task.cancel()
         assert (await waiting).body == b"ok"
-        await eventually(lambda: server.peers[0].reader.at_eof())
+        await wait_until_async(lambda: server.peers[0].reader.at_eof())
         assert (pool.idle, pool.active, pool.pending) == (1, 0, 0)
         await pool.aclose()
 
@@ -633,7 +628,7 @@ async def test_an_answer_that_nobody_wants_any_more_leaves_a_sound_connection() 
     async with serving(answering()) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=1)
         task = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.idle == 1 or task.done())
+        await wait_until_async(lambda: pool.idle == 1 or task.done())
         task.cancel()
         await asyncio.wait([task])
         assert (await fetch(pool)).body == b"ok"
@@ -783,7 +778,7 @@ async def test_a_forgotten_stream_gives_back_its_place() -> None:
         assert pool.active == 1
         del stream
         gc.collect()
-        await eventually(lambda: pool.active == 0)
+        await wait_until_async(lambda: pool.active == 0)
         await pool.aclose()
 
 
@@ -804,9 +799,9 @@ async def test_what_is_left_of_a_whole_stream_is_read_by_its_own_time_limit(leap
         pool = Pool("127.0.0.1", server.port)
         stream = await pool.open(get(), method=b"GET", read=5.0)
         task = asyncio.create_task(fetch(pool, read=60.0))
-        await eventually(lambda: len(server.requests) == 2)
+        await wait_until_async(lambda: len(server.requests) == 2)
         assert [await stream.next(0.001)] == [b"ok"]
-        await eventually(lambda: stream.connection.reader.answer is not None)
+        await wait_until_async(lambda: stream.connection.reader.answer is not None)
         leap.by(1.0)
         await asyncio.sleep(0.01)
         more.set()
@@ -835,7 +830,7 @@ async def test_a_stream_that_is_forgotten_takes_no_connection_from_another_excha
             patch.setattr(stream.connection.loop, "call_soon_threadsafe", lambda *what: heard.append(what))
             del stream
         rest.set()
-        await eventually(lambda: pool.idle == 1)
+        await wait_until_async(lambda: pool.idle == 1)
         [(closes, *arguments)] = heard
         closes(*arguments)
         assert (await fetch(pool)).body == b"ok" and pool.opened == 1
@@ -846,7 +841,7 @@ async def test_a_stream_that_breaks_raises_after_what_had_come() -> None:
     async with serving(once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")) as server:
         pool = Pool("127.0.0.1", server.port)
         stream = await pool.open(get(), method=b"GET", read=5.0)
-        await eventually(lambda: pool.active == 0)
+        await wait_until_async(lambda: pool.active == 0)
         assert await anext(stream) == b"half"
         with pytest.raises(RemoteProtocolError):
             await anext(stream)
@@ -949,9 +944,9 @@ async def test_a_draining_pool_refuses_new_exchanges_and_finishes_the_old() -> N
         (first,) = pool._idle
         pool._idle.clear()  # as if busy
         running = asyncio.create_task(fetch(pool))
-        await eventually(lambda: len(server.requests) == 2)
+        await wait_until_async(lambda: len(server.requests) == 2)
         queued = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.pending == 1)
+        await wait_until_async(lambda: pool.pending == 1)
         pool._rest(first)
         pool.drain()
         with pytest.raises(PoolClosed) as caught:
@@ -966,15 +961,15 @@ async def test_a_draining_pool_refuses_new_exchanges_and_finishes_the_old() -> N
 async def test_closing_waits_for_the_grace_and_then_cuts() -> None:
     async def slow(peer: Peer) -> None:
         await peer.request()
-        await eventually(lambda: pool._leaving)
+        await wait_until_async(lambda: pool._leaving)
         await peer.send(OK)
 
     async with serving(slow, silent) as server:
         pool = Pool("127.0.0.1", server.port, max_connections=2)
         quick = asyncio.create_task(fetch(pool))
-        await eventually(lambda: len(server.requests) == 1)
+        await wait_until_async(lambda: len(server.requests) == 1)
         stuck = asyncio.create_task(fetch(pool))
-        await eventually(lambda: pool.opened == 2)
+        await wait_until_async(lambda: pool.opened == 2)
         await pool.aclose(grace=0.5)
         assert (await quick).body == b"ok"
         with pytest.raises(ReadError):
@@ -1081,7 +1076,7 @@ async def test_a_tls_handshake_that_hangs_is_a_connect_timeout(authority: trustm
         pool = Pool("127.0.0.1", server.port, ssl=on_client)
         with pytest.raises(ConnectTimeout):
             await fetch(pool, connect=0.05)
-        await eventually(lambda: server.peers[0].reader.at_eof())
+        await wait_until_async(lambda: server.peers[0].reader.at_eof())
         assert pool.active == 0
 
 

@@ -1,4 +1,4 @@
-"""The server's half: what an ASGI application tells the meshes that call it, and hears from them."""
+"""ASGI middleware: load reports to calling meshes, and deadlines from them."""
 
 from .deadlines import Deadlines
 from .load import LoadReports

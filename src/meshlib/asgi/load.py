@@ -1,4 +1,4 @@
-"""How does a server answer the probes of its callers' balancers, and tell its load with every answer?
+"""Load reports: middleware that answers probes and adds the server's load to every response.
 
     app = LoadReports(app)
 
@@ -23,7 +23,7 @@ _NAME = HEADER.encode("ascii")
 
 
 class LoadReports:
-    """ASGI middleware, to be put outermost: counts requests, and tells the load.
+    """ASGI middleware, to be put outermost: counts requests, and reports the load.
 
     A GET of `path` is answered at once with the report (`None`: probes are not answered), and with `header` every
     response carries one. `utilization` says how busy the server is, 0–1; without it only requests in flight, latency

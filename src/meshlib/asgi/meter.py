@@ -1,7 +1,7 @@
-"""How loaded is this server? Requests in flight, and how long a request takes at such a load.
+"""Load meter: requests in flight, and how long a request takes at that load.
 
 After Prequal's server module (NSDI 2024): each latency is kept with the number of requests that were in flight when the
-request came, and a probe is told the median of the recent ones that came at about the present number.
+request came, and a probe is answered with the median of the recent ones that came at about the present number.
 """
 
 from __future__ import annotations

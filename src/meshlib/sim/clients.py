@@ -1,4 +1,4 @@
-"""Who asks? A client in virtual time: it picks, sends, times out, hedges, and tells the endpoint."""
+"""Simulated clients: pick, send, time out, hedge and report to the endpoint, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well did it go? Counts of what was answered in time, quantiles, and who was asked when."""
+"""Score: counts of requests answered in time, quantiles, and the attempts of each server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Score:
 
     @property
     def success(self) -> float:
-        """The share of requests that were answered well and in time (0–1)."""
+        """The share of requests that succeeded in time (0–1)."""
         return self.good / self.requests if self.requests else 1.0
 
     def quantiles(self, *shares: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""What is being asked? Servers in virtual time: one that answers after a drawn time, one that shares its processor."""
+"""Simulated servers in virtual time: one that answers after a drawn time, one that shares its processor."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Sharing:
 
     def _finish(self, epoch: int, now: float) -> None:
         if epoch != self._epoch:
-            return  # somebody came or left since this was planned
+            return  # a request came or left since this was planned
         self._advance(now)
         _, _, _, done = heappop(self._jobs)
         self._plan(now)

@@ -27,9 +27,9 @@ class ManualClock:
     """A `Runtime` in which time passes only by `advance` and by sleeping, and chance is a list or a seed.
 
     `sleep` moves the clock at once. `sleep_async` and `until` let all other tasks run first, and when every one of them
-    is asleep too, the clock jumps to the next moment at which somebody wants to wake: an hour of virtual time takes no
+    is asleep too, the clock jumps to the next moment at which a task wants to wake: an hour of virtual time takes no
     time, and the order of events is the same in each run. It works on asyncio and trio, for tasks that wait for each
-    other or for this clock; who waits for a socket or a thread is not waited for.
+    other or for this clock; a task that waits for a socket or a thread is not waited for.
 
     `chance`: the draws in order, repeated from the start when used up, or a seed for `random.Random`.
     """

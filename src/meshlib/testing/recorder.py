@@ -1,4 +1,4 @@
-"""What was told, in order: for tests that ask what happened rather than how."""
+"""Recorder: the events of an object, in order, for tests that check what happened rather than how."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..events import Event, Listener
 E = TypeVar("E", bound=Event)
 
 
-class Tells(Protocol):
-    """A policy, a mesh, a port: whatever has `subscribe`."""
+class Emitter(Protocol):
+    """Any object with `subscribe`: a policy, a mesh, a port."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]: ...
 
@@ -20,7 +20,7 @@ class Tells(Protocol):
 class Recorder:
     """Keeps every event of its `sources`, until `close` or the end of the `with` block."""
 
-    def __init__(self, *sources: Tells) -> None:
+    def __init__(self, *sources: Emitter) -> None:
         self.events: list[Event] = []
         self._ends = [source.subscribe(self.events.append) for source in sources]
 
@@ -29,14 +29,14 @@ class Recorder:
         return [event for event in self.events if isinstance(event, kind)]
 
     def kinds(self) -> list[str]:
-        """The names of the event classes, in the order in which they were told."""
+        """The names of the event classes, in the order in which they were emitted."""
         return [type(event).__name__ for event in self.events]
 
     def clear(self) -> None:
         self.events.clear()
 
     def close(self) -> None:
-        """Hear no more."""
+        """End the subscriptions."""
         for end in self._ends:
             end()
 

@@ -19,8 +19,9 @@ class ScriptedTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     """Answers by address ("host:port"); `answers` maps each to a list, and the last item is repeated for ever.
 
     An item is a status, an `httpx.Response`, an exception (raised), a function of the request that gives one of these,
-    or `After(seconds, item)`, which takes its time from `runtime`. `default` answers for everybody else. `requests` are
-    the wire requests in order, `to(address)` those that one endpoint got, and `running` those not yet answered.
+    or `After(seconds, item)`, which takes its time from `runtime`. `default` answers all other requests.
+    `requests` are the wire requests in order, `to(address)` those that one endpoint got, and `running` those not yet
+    answered.
 
         ScriptedTransport({"10.0.0.1:80": [503, 200], "10.0.0.2:80": [httpx.ConnectError("refused")]})
     """

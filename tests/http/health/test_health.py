@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from support.loopback import Trust, served
 from support.scripted import OK, Peer, answering, once
+from support.waiting import wait_until
 
 from meshlib import Endpoint, Mesh
 from meshlib.balancing.outlier_detection import OutlierDetection
@@ -37,13 +36,6 @@ def ask(way: CheckKind, *endpoints: Endpoint, tls: Any = None) -> list[Health]:
             await station.aclose()
 
     return asyncio.run(asked())
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def nobody() -> Endpoint:
@@ -101,7 +93,7 @@ def test_tcp_is_asked_for_a_connection_and_nothing_else(tmp_path: Path) -> None:
     with served(answering()) as server, served(answering(), uds=uds) as local:
         assert ask(TcpCheck(timeout=5.0), Endpoint("127.0.0.1", server.port)) == [PASSED]
         assert ask(TcpCheck(timeout=5.0), Endpoint(f"unix:{uds}")) == [PASSED]
-        until(lambda: len(server.peers) == len(local.peers) == 1)
+        wait_until(lambda: len(server.peers) == len(local.peers) == 1)
         assert server.requests == local.requests == []
     assert ask(TcpCheck(timeout=5.0), nobody()) == [FAILED]
 
@@ -214,7 +206,7 @@ def test_closing_does_not_wait_for_an_endpoint_that_hangs() -> None:
         checks = Checks("users", HttpCheck(host="users", timeout=600.0), initial_jitter=0.0)
         checks.update([Endpoint("127.0.0.1", server.port)], mesh.runtime.now())
         caretaker.look_after([checks])
-        until(lambda: len(server.requests) == 1)
+        wait_until(lambda: len(server.requests) == 1)
         mesh.close()
         assert caretakers() == []
         caretaker.look_after([checks])  # a reload that comes too late

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from support.client_kinds import ClientKind, cluster_of, in_flight, mesh_of
 from support.loopback import served
 from support.scripted import OK, Peer, Script, answering
+from support.waiting import wait_until_async
 
 from meshlib import Mesh
 from meshlib.balancing import make_balancer
@@ -43,12 +43,6 @@ def rebalanced(mesh: Mesh, name: str, **settings: Any) -> None:
     cluster.balancer = make_balancer(name, "users", cluster.balancer.endpoints, **settings)
 
 
-async def until(true: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
-        while not true():
-            await anyio.sleep(0.005)
-
-
 def probes(server: Any) -> int:
     return sum(PROBE_PATH.encode() in line for _, line in server.requests)
 
@@ -78,8 +72,8 @@ async def test_who_does_not_know_probes_is_asked_once(client_kind: ClientKind) -
         rebalanced(mesh, "prequal")
         async with client_kind.open(mesh) as client:
             await client.get("http://users/")
-            await until(lambda: probes(server) == 1)
-            await until(lambda: not HealthThread.of(mesh)._probing)  # the answer has been read, too
+            await wait_until_async(lambda: probes(server) == 1)
+            await wait_until_async(lambda: not HealthThread.of(mesh)._probing)  # the answer has been read, too
             for _ in range(5):
                 await client.get("http://users/")
         mesh.close()
