@@ -78,7 +78,7 @@ def test_the_claim_of_a_process_that_died_ends_by_itself() -> None:
     dead.begin()
     wall.now += CLAIM + 1
     run(store, "other", wall).begin()
-    with pytest.raises(RolloutRefused, match="somebody else has taken over"):
+    with pytest.raises(RolloutRefused, match="another rollout has taken over"):
         dead.tick({}, 0.0)
 
 

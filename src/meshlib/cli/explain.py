@@ -117,7 +117,7 @@ def _beyond(mesh: Mesh, found: Explanation) -> Iterator[Step]:
             + ("  " + " ".join(f"{name}={value}" for name, value in one.labels.items()) if one.labels else "")
             for one in endpoints
         ]
-        or ["nobody: the call is refused"],
+        or ["none: the call is refused"],
     )
 
 

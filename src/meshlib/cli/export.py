@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     envoy = kinds.add_parser(
         "envoy",
         help="an Envoy bootstrap with the same routes, clusters, outlier detection, retries and limits",
-        description="Prints the bootstrap; what behaves otherwise there is told on standard error.",
+        description="Prints the bootstrap; differences in behaviour are printed on standard error.",
     )
     envoy.add_argument("file", metavar="FILE", help="mesh.yaml, or manifests")
     envoy.add_argument("--port", type=int, default=15001, help="where Envoy listens for calls (default: 15001)")

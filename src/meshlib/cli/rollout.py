@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         watched.close()
         share = f"{plan.share:.0%}" if plan is not None else "as it was"
-        print(f"stopped: {options.to} stays at {share}; nobody watches it any more", file=sys.stderr)
+        print(f"stopped: {options.to} stays at {share} and is no longer watched", file=sys.stderr)
         return 1
     except (MeshError, ConfigError, ValueError) as error:
         print(f"meshlib rollout: {error}", file=sys.stderr)

@@ -84,5 +84,5 @@ def _good(name: str, entry: Entry) -> bool:
     print(f"  {len(model.services)} services, {len(model.clusters)} clusters, {behind} endpoints")
     empty = [cluster for cluster, found in loaded.endpoints.items() if not found]
     if empty:
-        print(f"  nobody in: {', '.join(empty)}")
+        print(f"  no endpoints in: {', '.join(empty)}")
     return True

@@ -59,7 +59,7 @@ class Draft:
     def missing_subset(self, name: str, host: str, subset: str) -> None:
         """Say that nobody defines a subset which a rule leads to."""
         file, line = self.origins.get(("services", host), (MANIFESTS, 1))
-        message = f"{host}: no DestinationRule has the subset {subset!r}: cluster {name} has nobody in it"
+        message = f"{host}: no DestinationRule has the subset {subset!r}: cluster {name} has no endpoints"
         self.report.findings.append(FileFinding(file, line, "warning", message))
 
     def document(self) -> MergedDocument:

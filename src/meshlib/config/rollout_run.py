@@ -129,7 +129,7 @@ class RolloutRun:
             model = check_text(parse_document(entry.text, self.store.name))
             claim = model.rollouts.get(self.service)
             if self._claimed and (claim is None or claim.by != self.owner):
-                raise RolloutRefused(f"{self.service}: the claim is gone; somebody else has taken over")
+                raise RolloutRefused(f"{self.service}: the claim is gone; another rollout has taken over")
             text = change(model, entry.text)
             if text == entry.text:
                 return entry
