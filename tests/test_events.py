@@ -15,7 +15,7 @@ from meshlib.policies.breaker.circuit_breaker import CircuitBreaker, State
 from meshlib.testing import ManualClock
 
 
-def test_a_listener_hears_each_event_once_and_in_order() -> None:
+def test_a_listener_receives_each_event_once_and_in_order() -> None:
     port, heard = Port(), []
     port.subscribe(heard.append)
     events = [Event(str(i)) for i in range(10)]
@@ -51,7 +51,7 @@ def test_ending_one_of_two_subscriptions_of_one_function_leaves_the_other() -> N
     assert len(heard) == 1
 
 
-def test_what_a_listener_causes_comes_after_what_it_hears() -> None:
+def test_what_a_listener_causes_comes_after_what_it_received() -> None:
     port, first, second = Port(), [], []
 
     def causes(event: Event) -> None:
@@ -152,7 +152,7 @@ def test_a_raising_listener_does_not_replace_the_callers_exception() -> None:
         logging.getLogger("meshlib").disabled = False
 
 
-def test_refusals_are_told_with_the_sentence_that_the_caller_got() -> None:
+def test_refusals_are_emitted_with_the_sentence_that_the_caller_got() -> None:
     breaker = CircuitBreaker(name="users", runtime=ManualClock())
     heard: list[Event] = []
     breaker.force_open()

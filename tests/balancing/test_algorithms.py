@@ -39,7 +39,7 @@ def test_an_empty_cluster_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_single_endpoint_gets_everything_even_when_ill(name: str) -> None:
+def test_a_single_endpoint_gets_everything_even_when_ejected(name: str) -> None:
     (only,) = members = endpoints(1)
     balancer, random = make_balancer(name, "users", members), Random(1).random
     assert balancer.pick(random, 1.0) is only
@@ -81,7 +81,7 @@ def test_what_was_tried_already_is_avoided(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"pick_first", "aperture"}))
-def test_nobody_starves(name: str) -> None:
+def test_no_endpoint_starves(name: str) -> None:
     members, random = endpoints(1, 1, 1, 1, 1), Random(4).random
     balancer = make_balancer(name, "users", members)
     picks: Counter[Endpoint] = Counter()
@@ -141,7 +141,7 @@ def test_few_keys_move_when_one_of_ten_leaves(name: str, most: float) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(HASHED))
-def test_only_the_keys_of_an_ill_endpoint_move_and_they_come_back(name: str) -> None:
+def test_only_the_keys_of_an_ejected_endpoint_move_and_they_come_back(name: str) -> None:
     members, random = endpoints(*[1.0] * 10), Random(7)
     balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(2000)]
@@ -197,7 +197,7 @@ def test_least_loaded_takes_the_first_on_a_tie_and_the_emptier_otherwise() -> No
     assert balancer.pick(lambda: 0.0, 0.0) is members[1]
 
 
-def test_pick_first_stays_until_the_first_is_ill() -> None:
+def test_pick_first_stays_until_the_first_is_ejected() -> None:
     members, random = endpoints(1, 1, 1), Random(9).random
     balancer = make_balancer("pick_first", "users", members)
     assert {balancer.pick(random, 1.0) for _ in range(9)} == {members[0]}
@@ -267,7 +267,7 @@ def test_membership_of_the_ward_is_shared() -> None:
     assert all(member.health is health for member in members)
 
 
-def test_a_weight_of_zero_means_only_if_nobody_else_is_left() -> None:
+def test_a_weight_of_zero_means_only_if_there_is_no_other() -> None:
     members, random = endpoints(0, 1, 1, 1, 1), Random(13).random
     balancer = make_balancer("default", "users", members)
     assert balancer.endpoints == tuple(members)

@@ -160,7 +160,7 @@ def test_one_slow_answer_does_not_starve_an_endpoint_at_low_traffic(rate: float,
     assert min(picks[one] for one in endpoints) >= 0.7 * 60.0 * rate / 3
 
 
-def test_connections_opened_slowly_everywhere_starve_nobody() -> None:
+def test_connections_opened_slowly_everywhere_starve_no_endpoint() -> None:
     endpoints = three()
     picks = drive(make_balancer("default", "users", endpoints), 2.0, 0.0, 60.0, lambda one, n: 0.3 if n == 1 else 0.02)
     assert min(picks[one] for one in endpoints) >= 0.7 * 40
@@ -236,7 +236,7 @@ def test_the_endpoint_to_be_avoided_is_taken_only_if_there_is_no_other() -> None
     assert balancer.pick(random, 1.0, avoid=endpoints) in endpoints
 
 
-def test_who_left_is_not_probed_and_who_comes_back_ill_is() -> None:
+def test_an_endpoint_that_left_is_not_probed_and_one_that_comes_back_ejected_is() -> None:
     endpoints = three()
     balancer, random = make_balancer("default", "users", endpoints), Random(1).random
     warm(endpoints)

@@ -1,4 +1,4 @@
-"""What is fair, for every algorithm and any cluster: shares by weight, nobody starves, keys stay where they are."""
+"""Fairness of every algorithm: shares by weight, no endpoint starves, keys stay where they are."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_all_deterministic_apertures_together_follow_the_weights(peers: int, eac
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*PARTIAL}))
 @given(n=st.integers(2, 12), slow=st.floats(0.01, 0.3), seed=st.integers(0, 99))
 @FEW
-def test_nobody_starves_not_even_who_was_slow_once(name: str, n: int, slow: float, seed: int) -> None:
+def test_no_endpoint_starves_not_even_one_that_was_slow_once(name: str, n: int, slow: float, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
     balancer = make_balancer(name, "users", members)
     if name != "peak_ewma":  # which then leaves it alone for half of a minute, as in Finagle
@@ -104,7 +104,7 @@ def test_nobody_starves_not_even_who_was_slow_once(name: str, n: int, slow: floa
 @pytest.mark.parametrize("name", NAMES)
 @given(n=st.integers(3, 30), data=st.data(), seed=st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None)
-def test_picks_avoid_who_is_out_unless_panicking(name: str, n: int, data: st.DataObject, seed: int) -> None:
+def test_picks_avoid_ejected_endpoints_unless_panicking(name: str, n: int, data: st.DataObject, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
     balancer = make_balancer(name, "users", members)
     out = data.draw(st.sets(st.integers(0, n - 1), max_size=n))
@@ -114,10 +114,10 @@ def test_picks_avoid_who_is_out_unless_panicking(name: str, n: int, data: st.Dat
         else:
             kill(members[index], 1.0)
     picked = {balancer.pick(random.random, 1.1, key=random.getrandbits(64)) for _ in range(80)}
-    ill = {members[index] for index in out}
-    assert not picked & ill or len(out) > n / 2
+    ejected = {members[index] for index in out}
+    assert not picked & ejected or len(out) > n / 2
     if len(out) < n:
-        assert picked - ill
+        assert picked - ejected
 
 
 @pytest.mark.parametrize(("name", "most"), [("maglev", 1.7), ("ring_hash", 2.2)])
@@ -144,7 +144,7 @@ def test_about_one_of_n_keys_moves_when_one_of_n_leaves_or_joins(
 @pytest.mark.parametrize("name", HASHED)
 @given(n=st.integers(3, 20), seed=st.integers(0, 99))
 @settings(max_examples=10, deadline=None, derandomize=True)
-def test_only_the_keys_of_whoever_is_out_move(name: str, n: int, seed: int) -> None:
+def test_only_the_keys_of_an_ejected_endpoint_move(name: str, n: int, seed: int) -> None:
     members, random = cluster(*[1.0] * n), Random(seed)
     balancer = make_balancer(name, "users", members)
     keys = [random.getrandbits(64) for _ in range(1000)]

@@ -173,7 +173,7 @@ def test_envoys_multiplier_falls_after_each_whole_interval_back_and_grpcs_at_eve
         assert seen == expected
 
 
-def test_nobody_comes_back_between_sweeps_and_all_runs_begin_anew_then() -> None:
+def test_no_endpoint_comes_back_between_sweeps_and_all_runs_begin_anew_then() -> None:
     detection = OutlierDetection(ejection_time=5.0)
     members = fleet(3, detection)
     eject(detection, members[0], 0.0)

@@ -78,7 +78,7 @@ def kill(endpoint: Endpoint) -> None:
         endpoint.leave(endpoint.enter(1.0), FAILURE, 1.0, 0.001)
 
 
-def test_traffic_fails_over_to_the_next_priority_as_the_first_gets_ill() -> None:
+def test_traffic_fails_over_to_the_next_priority_as_endpoints_of_the_first_are_ejected() -> None:
     members = [Endpoint("a", port, priority=port // 10) for port in range(20)]
     balancer, random = make_balancer("random", "users", members), Random(1).random
     assert {balancer.pick(random, 1.0).priority for _ in range(500)} == {0}
@@ -106,7 +106,7 @@ def test_membership_changes_keep_the_groups_state() -> None:
     assert all(balancer.pick(random, 1.1) is not members[0] for _ in range(50))
 
 
-def test_when_all_are_ill_all_are_used() -> None:
+def test_when_all_are_ejected_all_are_used() -> None:
     members = [Endpoint("a", port, priority=port // 2) for port in range(4)]
     balancer, random = make_balancer("default", "users", members), Random(3).random
     for member in members:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 from servers.upstream import upstreams
+from support.waiting import wait_until
 
 from meshlib import ConfigError, Mesh, NoEndpoint, SyncMeshClient
 from meshlib.config.manifests import Manifests, read_manifests
@@ -85,9 +85,7 @@ def test_a_file_that_appears_is_a_new_name(folder: Path) -> None:
         with pytest.raises(NoEndpoint):
             client.get("http://new/")
         (folder / "disco" / "new").write_text(f"127.0.0.1 {new.port}\n")
-        give_up = time.monotonic() + 15
-        while "/#/io.l5d.fs/new" not in mesh.current.clusters and time.monotonic() < give_up:
-            time.sleep(0.02)
+        wait_until(lambda: "/#/io.l5d.fs/new" in mesh.current.clusters)
         assert client.get("http://new/").json()["name"] == "new"
 
 

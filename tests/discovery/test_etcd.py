@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from servers.etcd import Etcd
+from support.waiting import wait_until
 
 from meshlib import Mesh
 from meshlib.cli import main
@@ -276,9 +276,7 @@ def test_a_mesh_keeps_its_last_good_picture_and_starts_cold_from_the_copy(own_et
         version = cold.version
         own_etcd.start()
         store.put(MESH.replace("h:1", "h:2"))
-        give_up = time.monotonic() + 15
-        while cold.current.clusters["a"].balancer.endpoints[0].address != "h:2" and time.monotonic() < give_up:
-            time.sleep(0.02)
+        wait_until(lambda: cold.current.clusters["a"].balancer.endpoints[0].address == "h:2")
         assert cold.version > version
         assert cold.current.clusters["a"].balancer.endpoints[0].address == "h:2"
 

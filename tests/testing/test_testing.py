@@ -123,7 +123,7 @@ async def test_a_scripted_step_leaves_nothing_running_when_it_is_cut() -> None:
     assert (step.running, len(step.calls)) == (0, 1)
 
 
-def test_a_recorder_keeps_what_is_told_until_it_is_closed() -> None:
+def test_a_recorder_keeps_what_is_emitted_until_it_is_closed() -> None:
     breaker, step = CircuitBreaker(name="users", consecutive_failures=1), ScriptedStep(OSError())
     with Recorder(breaker) as told:
         with pytest.raises(OSError):

@@ -1,4 +1,4 @@
-"""A balancer driven by somebody else's loop."""
+"""Balancer adapter: a balancer in a loop of your own."""
 
 from __future__ import annotations
 
