@@ -109,7 +109,7 @@ async def idle(port: int) -> dict[str, float]:
         before = harness.resident_mb()
         await asyncio.gather(*(made.get("http://bench/json") for _ in range(TASKS)))
         gc.collect()
-        pools = made.__dict__["_meshlib_door"].lane.station._pools.values()
+        pools = made.__dict__["_meshlib_door"].lane.here()._pools.values()
         number = sum(pool.idle for pool in pools)
         return {"connections": number, "kb_each": (harness.resident_mb() - before) * 1e3 / number}
 
@@ -140,7 +140,7 @@ async def picks(port: int, rounds: int) -> dict[str, Any]:
 
 
 def _opened(made: Any) -> int:
-    return sum(pool.opened for pool in made.__dict__["_meshlib_door"].lane.station._pools.values())
+    return sum(pool.opened for pool in made.__dict__["_meshlib_door"].lane.here()._pools.values())
 
 
 def _pick(made: Any) -> float:

@@ -274,17 +274,25 @@ class Port:
     def flush(self) -> None:
         """Deliver the queued events, unless another thread or an outer call is delivering them already."""
         # An event posted while another thread delivers is found by its second look at the queue, after the release.
-        while self._queue and self._delivering.acquire(blocking=False):
+        while self._queue:
+            delivering = self._delivering  # a listener may fork, and the child has another one
+            if not delivering.acquire(blocking=False):
+                return
             try:
                 while self._queue:
                     self._deliver(self._queue.popleft())
             finally:
-                self._delivering.release()
+                delivering.release()
 
     def send(self, event: Event) -> None:
         """Emit one event now."""
         self._queue.append(event)
         self.flush()
+
+    def _after_fork(self) -> None:
+        """For the owner in a forked child. What is queued still is the parent's, which delivers it."""
+        self._delivering, self._changing = Lock(), Lock()
+        self._queue.clear()
 
     def _deliver(self, event: Event) -> None:
         for listener in self.listeners:

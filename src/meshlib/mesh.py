@@ -14,6 +14,7 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+from . import forked
 from .balancing import Balancer, Endpoint
 from .events import Event, Listener, Port, SnapshotPublished
 from .named import withdraw
@@ -158,6 +159,15 @@ class Mesh:
         self._waiting: set[TaskParking] = set()
         self._closers: list[Callable[[], None]] = []
         self._pipelines: dict[str, Pipeline] = {}
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._publishing = RLock()
+        self._waiting = set()  # tasks of the parent's event loops
+        self.port._after_fork()
+        for cluster in self.current.clusters.values():
+            for endpoint in cluster.balancer.endpoints:
+                endpoint._after_fork()
 
     @classmethod
     def from_file(

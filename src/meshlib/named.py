@@ -9,6 +9,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Protocol, TypeVar, cast
 
+from . import forked
 from .pipeline import Pipeline
 from .policies.shell.codegen import check_function, is_coroutine_function
 
@@ -87,7 +88,7 @@ def resilient(name: str, *, mesh: Pipelines | None = None) -> Callable[[F], F]:
 class _Current:
     """The function under the pipeline of the last version seen. The first call after a change rebuilds it."""
 
-    __slots__ = ("_fn", "_lock", "_mesh", "_name", "_pipeline", "_seen")
+    __slots__ = ("__weakref__", "_fn", "_lock", "_mesh", "_name", "_pipeline", "_seen")
 
     def __init__(self, name: str, mesh: Pipelines | None, fn: Callable[..., Any]) -> None:
         self._name = name
@@ -96,6 +97,12 @@ class _Current:
         self._pipeline: Pipeline | None = None
         # One tuple, replaced whole, so that a reader never pairs the version of one reload with the policy of another.
         self._seen: tuple[Pipelines, int, Callable[..., Any]] | None = None
+        self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        if forked.held(self._lock):  # the two may not belong together
+            self._pipeline = self._seen = None
         self._lock = Lock()
 
     def guarded(self) -> Callable[..., Any]:

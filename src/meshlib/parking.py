@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from .loop_state import has_loop_state, loop_state
 from .runtime import SYSTEM, Runtime
 
 R = TypeVar("R")
@@ -55,6 +56,7 @@ class AsyncioParking:
     __slots__ = ("_future", "_loop")
 
     def __init__(self, loop: AbstractEventLoop) -> None:
+        loop_state(loop)  # whoever waited in a loop that was closed waits no more
         self._loop = loop
         self._future: Future[None] = loop.create_future()
 
@@ -100,6 +102,15 @@ def task_parking() -> TaskParking:
     """A parking for the running task, of the library that runs it."""
     loop = _asyncio_loop()
     return TrioParking(sys.modules["trio"]) if loop is None else AsyncioParking(loop)
+
+
+def arrives() -> bool:
+    """Whether nothing was heard yet of the event loop that runs here. Calls of loops that were closed end then."""
+    loop = _asyncio_loop()
+    if loop is None or has_loop_state(loop):
+        return False
+    loop_state(loop)
+    return True
 
 
 def in_event_loop() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Callable, Coroutine
@@ -13,6 +12,8 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import Any, Protocol, TypeVar, cast
+
+from .loop_state import loop_state
 
 R = TypeVar("R")
 
@@ -167,20 +168,12 @@ class DeadlineTimers:
                 self._schedule(self._heap[0][0])
 
 
-class _ThreadTimers(threading.local):
-    """The timers of the event loop that this thread runs."""
-
-    timers: DeadlineTimers | None = None
-
-
-_of_thread = _ThreadTimers()
-
-
 def timers_of(loop: asyncio.AbstractEventLoop) -> DeadlineTimers:
     """The timers of the event loop that runs in this thread."""
-    timers = _of_thread.timers
-    if timers is None or timers.loop is not loop:
-        timers = _of_thread.timers = DeadlineTimers(loop)
+    state = loop_state(loop)
+    timers: DeadlineTimers | None = state.get("timers")
+    if timers is None:
+        timers = state["timers"] = DeadlineTimers(loop)
     return timers
 
 

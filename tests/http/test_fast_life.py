@@ -36,7 +36,7 @@ async def halfway(peer: Peer) -> None:
 
 
 def pools(client: Any) -> list[Any]:
-    return list(client._meshlib_door.lane.station._pools.values())
+    return list(client._meshlib_door.lane.here()._pools.values())
 
 
 @EACH

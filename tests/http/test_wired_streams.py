@@ -72,7 +72,7 @@ async def test_the_latency_of_a_plain_call_ends_with_its_headers_too(client_kind
             halting.go.clear()
             mesh.subscribe(events.append)
             asked = asyncio.create_task(client.get("http://users/"))
-            [pool] = client.client.__dict__["_meshlib_door"].lane.station._pools.values()
+            [pool] = client.client.__dict__["_meshlib_door"].lane.here()._pools.values()
             with anyio.fail_after(10):
                 while not any(connection.reader.answer for connection in pool._all):
                     await asyncio.sleep(0.001)

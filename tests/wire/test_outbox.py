@@ -30,7 +30,7 @@ class Posted:
 
 def held_back(client: MeshClient) -> list[Any]:
     """The connections whose requests wait for the end of this turn."""
-    return [letter[0] for letter in client.__dict__["_meshlib_door"].lane.station.outbox._letters]
+    return [letter[0] for letter in client.__dict__["_meshlib_door"].lane.here().outbox._letters]
 
 
 def asked(server: Server) -> list[bytes]:
@@ -101,7 +101,7 @@ async def test_what_came_before_a_request_has_left_is_not_its_answer() -> None:
     async with serving(echo) as server, MeshClient(mesh=mesh_of(server.port)) as client:
         await warm(client, "POST")
         server.requests.clear()
-        [pool] = client.__dict__["_meshlib_door"].lane.station._pools.values()
+        [pool] = client.__dict__["_meshlib_door"].lane.here()._pools.values()
         turn = list(reversed(pool._idle))[CROWD - 1 : CROWD + 3]  # those whose requests will be held back
         theirs = {one.transport.get_extra_info("sockname") for one in turn}
         for peer in server.peers:
@@ -133,7 +133,7 @@ async def test_a_client_that_closes_before_the_turn_ends_leaves_nothing_behind()
         await warm(client, "GET")
         tasks = [asyncio.create_task(client.get("http://users/")) for _ in range(2 * CROWD)]
         await asyncio.sleep(0)
-        outbox = client.__dict__["_meshlib_door"].lane.station.outbox
+        outbox = client.__dict__["_meshlib_door"].lane.here().outbox
         assert outbox._letters
         await client.aclose()
         assert [(await task).status_code for task in tasks] == [200] * len(tasks)  # they are drained

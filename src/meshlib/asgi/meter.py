@@ -13,6 +13,7 @@ from statistics import median_low
 from threading import Lock
 from typing import TypeAlias
 
+from .. import forked
 from ..balancing.load_report import LoadReport
 from ..policies.shell import checks
 
@@ -38,6 +39,11 @@ class LoadMeter:
         self._latencies: dict[int, deque[tuple[float, float]]] = {}  # by slot: (when it was measured, latency)
         self._slices: deque[list[float]] = deque()  # [number of the slice, requests, errors]
         self._since: float | None = None
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+        self.in_flight = 0
 
     def enter(self, now: float) -> Request:
         """A request has come. Hand what you get to `answered` and `leave`."""
@@ -60,7 +66,7 @@ class LoadMeter:
     def leave(self, now: float, *, failed: bool = False) -> None:
         """A request is over, body and all."""
         with self._lock:
-            self.in_flight -= 1
+            self.in_flight = max(0, self.in_flight - 1)  # a forked child may hear of a request of its parent
             number = now // (self.memory / SLICES)
             if not self._slices or self._slices[-1][0] != number:
                 self._slices.append([number, 0.0, 0.0])

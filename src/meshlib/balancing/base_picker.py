@@ -10,8 +10,9 @@ from bisect import bisect
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from math import inf, isnan, nan
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
+from .. import forked
 from ..errors import NoEndpoint
 from ..policies.shell import checks
 from .ejection import ClusterHealth
@@ -88,6 +89,20 @@ class BasePicker:
         self._warming: dict[Endpoint, float] = {}  # new endpoints, and the time of their first call
         self._healthy: tuple[EndpointSet, int, tuple[Endpoint, ...]] = (self._endpoint_set, -1, ())
         self.update(endpoints)
+        forked.register(self)
+
+    def __copy__(self) -> Self:
+        """One that can be updated while this one stays as it is."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        forked.register(other)
+        return other
+
+    def _after_fork(self) -> None:
+        if self.probing:
+            self.health._after_fork(self._members)
+        for endpoint in self._members:
+            endpoint._after_fork()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

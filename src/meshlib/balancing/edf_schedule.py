@@ -26,6 +26,9 @@ class EdfSchedule:
         self._endpoint_set: EndpointSet | None = None
         self._heap: list[tuple[float, int, Endpoint]] = []
 
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+
     def next(self, endpoint_set: EndpointSet) -> Endpoint:
         """The endpoint of the earliest deadline, which moves on."""
         weight, tie = self._weight, self._tie

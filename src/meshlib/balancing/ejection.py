@@ -15,6 +15,7 @@ from math import inf, log
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from .. import forked
 from ..events import EndpointEjected, EndpointProbed, EndpointRestored, Port
 from ..policies.breaker.accrual import AccrualPolicy
 from ..policies.shell import checks
@@ -150,6 +151,23 @@ class ClusterHealth:
                     self.version += 1
                     if not endpoint.ejection.held:
                         self._schedule(endpoint, endpoint.ejection, endpoint.ejection.again)
+
+    def _after_fork(self, members: Sequence[Endpoint]) -> None:
+        """The probes under way are the parent's: here the next ones go when their backoff is over."""
+        if forked.first(self):
+            self.lock = Lock()
+            self.port._after_fork()
+            self.due = self._queue[0][0] if self._queue else inf
+        for endpoint in members:
+            ejection = endpoint.ejection
+            if endpoint.healthy or ejection is None:
+                self.ejected.pop(endpoint, None)
+            else:
+                self.ejected[endpoint] = None
+                if not ejection.held and (ejection.probe or ejection.claimed or ejection.due == inf):
+                    ejection.state, ejection.claimed, ejection.probe = "ejected", False, 0
+                    self._schedule(endpoint, ejection, min(ejection.due, ejection.again))
+        self.version += 1  # whoever was writing this in the parent may not have come to it
 
     def observe(self, took: float, first: bool = False) -> None:
         """Record an answer of any endpoint after `took` seconds. The `first` of an endpoint may include the time to

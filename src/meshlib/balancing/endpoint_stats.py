@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import exp, inf, log
 from threading import RLock
 
+from .. import forked
 from .ejection import ClusterHealth
 from .load_report import LoadReport
 
@@ -77,6 +78,13 @@ class EndpointStats:
     def pending(self) -> int:
         """Calls in flight: entered, and not left."""
         return len(self._waiting) + len(self._open)
+
+    def _after_fork(self) -> None:
+        """The calls in flight are the parent's: they leave there. What they have taught stays."""
+        if forked.first(self):
+            self._moving = RLock()
+            self._waiting, self._open, self._oldest, self._reported = {}, _NONE, inf, 0
+            self._update_cost()
 
     @property
     def penalized_latency(self) -> float:

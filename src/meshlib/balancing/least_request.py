@@ -25,6 +25,10 @@ class LeastRequest(BasePicker):
         self._turns = EdfSchedule(self.weight)
         super().__init__(*args, **settings)
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._turns._after_fork()
+
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if not endpoint_set.equal:
             return self._turns.next(endpoint_set)

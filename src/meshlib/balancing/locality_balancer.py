@@ -9,6 +9,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
+from .. import forked
 from ..errors import NoEndpoint
 from ..policies.shell import checks
 from .base_picker import BasePicker, Random
@@ -69,6 +70,7 @@ class LocalityBalancer:
         self._groups: dict[tuple[int, str], _Group] = {}
         self._plan: tuple[int, list[float], list[BasePicker]] = (-1, [], [])
         self.update(endpoints)
+        forked.register(self)
 
     def __copy__(self) -> LocalityBalancer:
         """A copy that can be updated while this one stays unchanged."""
@@ -79,7 +81,11 @@ class LocalityBalancer:
             for key, group in self._groups.items()
         }
         other._plan = (-1, [], [])
+        forked.register(other)
         return other
+
+    def _after_fork(self) -> None:
+        self.health._after_fork(self.endpoints)  # the pickers of its groups start anew by themselves
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the membership. Groups whose members are the same objects as before are not touched."""

@@ -11,6 +11,7 @@ from math import inf
 from threading import RLock
 from typing import TypeAlias
 
+from .. import forked
 from ..policies.shell import checks
 from .endpoint import Endpoint
 from .outlier_criteria import (
@@ -83,6 +84,10 @@ class OutlierDetection:
         self.due = -inf  # when the interval ends
         self._counts: dict[Endpoint, OutlierCounts] = {}
         self._lock = RLock()  # reentrant: a listener to events may send calls
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._lock = RLock()
 
     @classmethod
     def grpc(cls, **settings: object) -> OutlierDetection:

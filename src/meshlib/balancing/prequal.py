@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from copy import copy
 from math import inf
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 from ..policies.shell import checks
 from .base_picker import BasePicker, EndpointSet, Random
@@ -115,6 +115,10 @@ class Prequal(BasePicker):
         self._lock = Lock()
         super().__init__(*args, **settings)
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._lock = Lock()
+
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         with self._lock:
             answer = self.pool.best(now, reuse(self.pool.size, endpoint_set.size, self.rate, self.removals, self.delta))
@@ -129,10 +133,9 @@ class Prequal(BasePicker):
             with self._lock:
                 self.pool.add(ProbeAnswer(endpoint, report.in_flight, report.latency or 0.0, now))
 
-    def __copy__(self) -> Prequal:
+    def __copy__(self) -> Self:
         """A copy that can be updated while this one stays unchanged: each has answers of its own members alone."""
-        other: Prequal = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = super().__copy__()
         with self._lock:
             other.pool = copy(self.pool)
         return other

@@ -23,6 +23,10 @@ class RoundRobin(BasePicker):
         self._turns = EdfSchedule(lambda endpoint: endpoint.weight or 1.0)
         super().__init__(*args, **settings)  # type: ignore[arg-type]
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._turns._after_fork()
+
     def choose(self, endpoint_set: EndpointSet, random: Random, now: float, key: int | None, attempt: int) -> Endpoint:
         if endpoint_set.equal:
             return endpoint_set.endpoints[self._turn() % endpoint_set.size]

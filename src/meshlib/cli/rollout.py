@@ -19,7 +19,7 @@ from ..config.rollout_run import rollout
 from ..config.values import read_duration
 from ..errors import ConfigError, MeshError
 from ..routing.rollout import Phase
-from ..telemetry.figures import between
+from ..telemetry.figures import between, read_figures
 from .routes import store
 
 
@@ -128,8 +128,8 @@ def _reader(place: str | None) -> Callable[[], Mapping[str, Any]]:
                 with urllib.request.urlopen(place, timeout=5) as answer:
                     found = json.loads(answer.read())
             else:
-                found = json.loads(Path(place).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+                found = read_figures(place)
+        except (OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
             return {}
         return found if isinstance(found, dict) else {}
 

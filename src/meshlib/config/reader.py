@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
 
+from .. import forked
 from ..discovery.file_watch import AGAIN, FileWatch, Stamp, stamp
 from ..errors import ConfigError
 from ..events import ConfigRefused
@@ -39,6 +40,10 @@ class MeshReader:
         self._read = read or self._reading(anchored(path), are_manifests(path), manifests)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._loading = Lock()  # what was half read is read again by the watch, or by the next `load`
 
     def _reading(self, file: Path, manifests: bool, options: dict[str, Any]) -> Read:
         """How `file` is read; anchored, because a daemon may change its folder."""

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .. import forked
 from ..discovery.file_store import FileStore
 from ..discovery.process_status import ProcessStatus
 from ..discovery.store import Entry, RouteStore, StoreAway
@@ -39,6 +40,15 @@ class StoreReader:
         self._error: Exception | None = None
         self._refusal: Exception | None = None
         self.problem: str | None = None  # what is wrong with the store now
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        begun, self._first, self._loading = self._first.is_set(), threading.Event(), threading.Lock()
+        if begun:
+            self._first.set()
+
+    def _resume(self) -> None:
+        self._record()  # this process too is one that knows something
 
     def start(self, wait: float) -> None:
         """Wait for the first text, or begin with the copy. Raises `StoreAway`, `ConfigError`."""

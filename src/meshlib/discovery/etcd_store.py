@@ -15,8 +15,11 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+from .. import forked
+from ..native import start_native_thread
 from .store import Changed, Conflict, Entry, StoreAway, Told
 
 SHORTEST, LONGEST = 0.1, 5.0
@@ -105,8 +108,27 @@ class _Watch:
         self._gone = False  # the text was deleted
         self._stop = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
-        self._thread = threading.Thread(target=self._run, name=f"meshlib {store.name}", daemon=True)
-        self._thread.start()
+        self._passing = False  # `changed` is at work, or was when this process was forked off
+        self._ident = 0
+        forked.register(self)
+        self._start()
+
+    def _start(self) -> None:
+        self._ended = threading.Event()
+        start_native_thread(partial(self._run, self._ended), f"meshlib {self._store.name}")
+
+    def _after_fork(self) -> None:
+        """The connection is the parent's, and may not be shut down from here."""
+        closed, self._stop = self._stop.is_set(), threading.Event()
+        if closed:
+            self._stop.set()
+        self._connection = None
+        if self._passing:
+            self._next = self._last = 0
+
+    def _resume(self) -> None:
+        if not self._stop.is_set():
+            self._start()
 
     def close(self) -> None:
         self._stop.set()
@@ -114,10 +136,17 @@ class _Watch:
         if connection is not None and connection.sock is not None:
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread out of its read
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=2.0)
+        if threading.get_ident() != self._ident:
+            self._ended.wait(timeout=2.0)
 
-    def _run(self) -> None:
+    def _run(self, ended: threading.Event) -> None:
+        self._ident = threading.get_ident()
+        try:
+            self._go_on()
+        finally:
+            ended.set()
+
+    def _go_on(self) -> None:
         wait = SHORTEST
         while not self._stop.is_set():
             try:
@@ -204,7 +233,11 @@ class _Watch:
             self._next = max(self._next, self._last + 1)
             self._gone = False
             self._back()
-            self._changed(entry)
+            self._passing = True
+            try:
+                self._changed(entry)
+            finally:
+                self._passing = False
 
     def _deleted(self) -> None:
         self._away = self._gone = True

@@ -88,8 +88,8 @@ class FileStore:
                 away = problem is not None
                 told(problem)
             if entry is not None and entry.revision != last:
-                last, length = entry.revision, len(entry.text)
                 changed(entry)
+                last, length = entry.revision, len(entry.text)  # not before: a forked child looks again
 
         look()
         return FileWatch(lambda: seen, look).close
@@ -99,7 +99,10 @@ class FileStore:
         self._past.mkdir(exist_ok=True)
         with (self._past / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # to close it is not enough, if a child was forked off meanwhile
 
     def _keep(self, entry: Entry) -> None:
         """Save a state, unless it is what was saved last."""

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import watchfiles
 
+from .. import forked
 from ..native import threads_are_greenlets
 
 QUIET = 50  # milliseconds without a change before one is reported: writers need a moment
@@ -46,8 +47,22 @@ class FileWatch:
         self._changed = changed
         self._stop = threading.Event()
         self._warned = False
+        self._changing = False  # `changed` is at work, or was when this process was forked off
+        forked.register(self)
+        self._start()
+
+    def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="meshlib file watch", daemon=True)
         self._thread.start()
+
+    def _after_fork(self) -> None:
+        closed, self._stop = self._stop.is_set(), threading.Event()
+        if closed:
+            self._stop.set()
+
+    def _resume(self) -> None:
+        if not self._stop.is_set() and not threads_are_greenlets():  # greenlets go on in a child
+            self._start()
 
     def close(self) -> None:
         """End the thread. Safe to call twice, and from the thread itself."""
@@ -56,6 +71,8 @@ class FileWatch:
             self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
+        if self._changing:
+            self._change()
         while not self._stop.is_set():
             if threads_are_greenlets():  # a native wait would stop all greenlets
                 self._stop.wait(PAUSE)
@@ -92,7 +109,14 @@ class FileWatch:
     def _look(self) -> None:
         seen = self._seen()
         if any(stamp(path) != then for path, then in seen.items()):
+            self._change()
+
+    def _change(self) -> None:
+        self._changing = True
+        try:
             self._changed()
+        finally:
+            self._changing = False
 
     def _folders(self) -> set[Path]:
         found: set[Path] = set()

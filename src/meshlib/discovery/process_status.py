@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .. import forked
+
 
 def _folder(copy: Path) -> Path:
     return copy.parent / f".{copy.name}.processes"
@@ -24,6 +26,10 @@ class ProcessStatus:
     def __init__(self, copy: Path, **facts: Any) -> None:
         self._folder = _folder(copy)
         self._facts = facts
+        self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
         self._lock = Lock()
 
     def update(self, **facts: Any) -> None:

@@ -13,6 +13,7 @@ from itertools import count
 from threading import Lock
 from typing import Protocol, TypeAlias
 
+from .. import forked
 from ..errors import MeshError
 
 
@@ -77,8 +78,18 @@ class MemoryStore:
         self._numbers = count(1)
         self._past: list[Entry] = []
         self._watchers: list[Changed] = []
+        self._torn = False
+        forked.register(self)
         if text is not None:
             self.put(text)
+
+    def _after_fork(self) -> None:
+        self._torn, self._lock = forked.held(self._lock), Lock()
+
+    def _resume(self) -> None:
+        if self._torn and self._past:  # another thread was just telling it
+            for changed in self._watchers:
+                changed(self._past[-1])
 
     def get(self) -> Entry | None:
         return self._past[-1] if self._past else None

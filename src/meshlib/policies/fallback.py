@@ -10,6 +10,7 @@ from threading import Lock
 from types import EllipsisType
 from typing import Any, cast
 
+from .. import forked
 from ..call import SUCCESS, AsyncStep, Call, Classifier, R, Step, raised
 from ..errors import DeadlineExceeded, Rejected
 from ..runtime import SYSTEM, Runtime
@@ -70,6 +71,11 @@ class Fallback(CallPolicy):
         self.key = checks.function("key", key, "the arguments")
         self.max_keys = checks.count("max_keys", max_keys)
         self._lock = Lock()
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._lock = Lock()
+        self.active = 0
 
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
         self._check_sync()
@@ -220,7 +226,7 @@ class Fallback(CallPolicy):
 
     def _leave(self) -> None:
         with self._lock:
-            self.active -= 1
+            self.active = max(0, self.active - 1)  # a forked child may hear of a call of its parent
 
     def _check_sync(self) -> None:
         if any(is_coroutine_function(answer) for answer in (self.value, self.instead) if answer is not None):
@@ -243,13 +249,19 @@ def _note(error: Exception | None, note: str, second: Exception | None = None) -
 class _StaleAnswers:
     """The last good result of each key, for `max_age` seconds; above `max_keys`, the oldest is dropped."""
 
-    __slots__ = ("_answers", "_key", "_lock", "_max_age", "_max_keys")
+    __slots__ = ("__weakref__", "_answers", "_key", "_lock", "_max_age", "_max_keys")
 
     def __init__(self, max_age: float, key: Callable[..., Hashable] | None, max_keys: int) -> None:
         self._max_age = max_age
         self._key = key
         self._max_keys = max_keys
         self._answers: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
+        self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        if forked.held(self._lock):
+            self._answers = OrderedDict()
         self._lock = Lock()
 
     def keep(self, call: Call, answer: object, now: float) -> None:

@@ -2,11 +2,13 @@
 
 Counters are what survives being read by several people at different times: whoever wants the success rate since a
 moment keeps what the counters were then. `Figures` listens to a mesh; `publish` writes what it counts to a file, as
-JSON, for another process (`meshlib rollout --figures FILE`).
+JSON, for another process (`meshlib rollout --figures FILE`). Processes that are forked off after that count for
+themselves, each in a file beside it (`FILE.PID`), and `read_figures` adds up what all of them say.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import threading
@@ -16,8 +18,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .. import forked
 from ..call import IGNORED
 from ..events import AttemptFinished, Event
+from ..native import threads_are_greenlets
 
 LEAST = 0.0001  # seconds; the lowest bucket ends here, and each is 5 % wider than the one below
 _PER_LOG = 1 / log(1.05)
@@ -29,6 +33,10 @@ class Figures:
     def __init__(self) -> None:
         self._clusters: dict[str, _Counters] = {}
         self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._lock, self._clusters = Lock(), {}  # what the parent has counted, the parent tells
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptFinished) and event.verdict is not IGNORED:
@@ -49,27 +57,68 @@ class Figures:
 
     def publish(self, path: str | os.PathLike[str], *, every: float = 1.0) -> Callable[[], None]:
         """Write the counters to a file every so many seconds, from a thread; the function returned ends that."""
-        stop = threading.Event()
-        file = Path(path).absolute()  # a daemon may go to another folder
+        return _Published(self, Path(path).absolute(), every).end  # a daemon may go to another folder
 
-        def write() -> None:
-            beside = file.with_name(f".{file.name}.{os.getpid()}")
-            beside.write_text(json.dumps(self.counters()), encoding="utf-8")
-            beside.replace(file)
 
-        def run() -> None:
-            while not stop.wait(every):
-                write()
+class _Published:
+    """The counters in a file; in a forked child, in another one."""
 
-        write()
-        thread = threading.Thread(target=run, name="meshlib figures", daemon=True)
-        thread.start()
+    def __init__(self, figures: Figures, file: Path, every: float) -> None:
+        self._figures = figures
+        self._whole = self._file = file
+        self._every = every
+        for left in _parts(file):  # by those who ran before us
+            left.unlink(missing_ok=True)
+        self._write()
+        self._stop = threading.Event()
+        forked.register(self)
+        self._start()
 
-        def end() -> None:
-            stop.set()
-            thread.join(timeout=2.0)
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="meshlib figures", daemon=True)
+        self._thread.start()
 
-        return end
+    def _after_fork(self) -> None:
+        ended, self._stop = self._stop.is_set(), threading.Event()
+        if ended:
+            self._stop.set()
+        self._file = self._whole.with_name(f"{self._whole.name}.{os.getpid()}")
+
+    def _resume(self) -> None:
+        if not self._stop.is_set() and not threads_are_greenlets():  # greenlets go on in a child
+            self._start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            self._write()
+
+    def _write(self) -> None:
+        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        beside.write_text(json.dumps(self._figures.counters()), encoding="utf-8")
+        beside.replace(self._file)
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+
+def _parts(file: Path) -> list[Path]:
+    """What forked processes have written."""
+    return [part for part in file.parent.glob(f"{glob.escape(file.name)}.*") if part.suffix[1:].isdigit()]
+
+
+def read_figures(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The counters in a file, and those of the processes that were forked off its own. Raises OSError, ValueError."""
+    whole: dict[str, dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    for part in _parts(Path(path)):
+        for name, counters in json.loads(part.read_text(encoding="utf-8")).items():
+            known = whole.setdefault(name, {})
+            buckets = known.setdefault("buckets", {})
+            for bucket, number in counters["buckets"].items():
+                buckets[bucket] = buckets.get(bucket, 0) + number
+            for field in ("requests", "failures", "seconds"):
+                known[field] = known.get(field, 0) + counters[field]
+    return whole
 
 
 class _Counters:

@@ -92,6 +92,16 @@ class Pool:
         self._idle: dict[Connection, None] = {}  # in the order of their last use
         self._places.forget()
 
+    def _after_fork(self) -> None:
+        for connection in self._all:
+            connection._after_fork()
+        self._forget()
+        self._loop = None
+
+    def time(self) -> float:
+        """The time of the loop that uses it, the running one."""
+        return get_running_loop().time()
+
     @property
     def active(self) -> int:
         """Connections that are opening or busy."""
@@ -279,17 +289,19 @@ class Pool:
 
     async def _connect(self, limit: float | None) -> Connection:
         """A new connection in a place that is ours already, and is given back if this fails."""
+        assert self._loop is not None
+        connection = Connection(self._loop, self._rest, self._closed)
         try:
-            assert self._loop is not None
             if self._group is not None:
                 await self._group.make_room()
-            connection = Connection(self._loop, self._rest, self._closed)
             await self._dialer.connect(connection, limit)
             if self._cut:
                 connection.transport.abort()
                 raise PoolClosed(f"{self._name}: the client was closed")
-        except BaseException:
+        except BaseException as error:
             self._places.free()
+            if connection.loop.is_closed():  # we were dropped, and asyncio stumbles over that: nobody's failure
+                raise GeneratorExit from error
             raise
         if self._max_duration is not None:
             connection.retires = self._loop.time() + self._max_duration

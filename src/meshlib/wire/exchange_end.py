@@ -12,6 +12,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
+from meshlib import forked
 from meshlib.wire.exchange_timer import ExchangeTimer
 from meshlib.wire.h1_errors import ReadError, RemoteProtocolError, WireError
 from meshlib.wire.raw_response import RawResponse
@@ -77,6 +78,12 @@ class ExchangeEnd(ExchangeTimer):
         self.place = False  # whether it still counts against the pool's limit, though closed
         self.poll: Poll = at_end  # what waits in the socket
         self.transport: asyncio.Transport
+
+    def _after_fork(self) -> None:
+        """It is the parent's."""
+        self.open, self.place, self._busy, self.by = False, False, REST, inf
+        self._waiter = self._asked = self._timer = None
+        forked.disconnect(self.transport.get_extra_info("socket"))
 
     # An exchange comes to its end.
 
@@ -145,7 +152,8 @@ class ExchangeEnd(ExchangeTimer):
         The head of a streamed answer is no end, though the waiter may have been told of it in this very turn.
         """
         if self._asked is waiter:
-            waiter.cancel()
+            if not self.loop.is_closed():
+                waiter.cancel()
             self.close()
         elif self.place and not self.open:
             self.place = False
@@ -181,7 +189,9 @@ class ExchangeEnd(ExchangeTimer):
         self._busy = REST
         waiter, self._waiter = self._waiter, None
         self._asked = None
+        self.disarm()
+        if self.loop.is_closed():
+            return  # it has let go of the socket, or will when it is collected, and wakes nobody any more
         if waiter is not None and not waiter.done():
             waiter.set_exception(ReadError("the connection was closed", sent=self._sent))
-        self.disarm()
         self.transport.abort()

@@ -54,7 +54,7 @@ class SlotQueue:
         """Give an idle connection, or the right to open one (None), to whoever has waited longest; False: to nobody."""
         while self.waiting:
             waiter, _ = self.waiting.popitem(last=False)
-            if not waiter.done():
+            if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(what)
                 return True
         return False

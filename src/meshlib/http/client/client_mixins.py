@@ -71,8 +71,7 @@ class AsyncMeshed:
             try:
                 return await super().send(request, stream=stream, **options)
             finally:
-                sending.reset(token)
-                door.all_done(whole)
+                door.over(whole, token)
 
         async def _send_single_request(self, request: Any) -> Any:
             door = client_state_of(self)
@@ -101,15 +100,18 @@ class AsyncMeshed:
             return door.finish(response, request, self.cookies, self._default_encoding, engine.now() - exchange.start)
 
         async def _road(self, attempt: Attempt) -> Any:
-            door = client_state_of(self)
+            door, dropped = client_state_of(self), False
             try:
                 return await send_over_httpx(door.engine.run, attempt, self._find)
+            except GeneratorExit:  # nothing may be awaited any more
+                dropped = True
+                raise
             except Exception as error:
                 if door.closed and not isinstance(error, MeshError):
                     raise door.cut_off(attempt.what) from error
                 raise
             finally:
-                if door.closed:  # it may have opened a connection since
+                if door.closed and not dropped:  # it may have opened a connection since
                     await self._close_pools()
 
         def _find(self, attempt: Attempt, wire: Any) -> Any:
@@ -203,8 +205,7 @@ class SyncMeshed:
             try:
                 return super().send(request, stream=stream, **options)
             finally:
-                sending.reset(token)
-                door.all_done(whole)
+                door.over(whole, token)
 
         def _send_single_request(self, request: Any) -> Any:
             door = client_state_of(self)

@@ -6,10 +6,12 @@ import datetime
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
+from ... import forked
 from ...balancing import Endpoint
 from ...errors import MeshError
 from ...mesh import Mesh
@@ -17,11 +19,10 @@ from ...parking import Parking
 from ..engine.async_engine import Engine
 from ..engine.exchange import Attempt, Exchange, Road
 from ..engine.lazy_response import LONGEST_TYPE
-from ..family import Family
 from ..transports.guarded_network import guarded
 from ..transports.h2_connections import watched
 from ..transports.httpx_pools import ConnectionLimit, LeakSweeper, Pools
-from ..transports.httpx_tls_names import pooled, proxied, tunnels
+from ..transports.httpx_tls_names import pooled, proxied, start_anew, tunnels
 
 if TYPE_CHECKING:
     from ..transports.own_transport import OwnTransport
@@ -52,7 +53,9 @@ class ClientState:
     """What one client needs of the mesh. Made at first use: some SDK classes never call our `__init__`."""
 
     __slots__ = (
+        "__weakref__",
         "busy",
+        "client",
         "closed",
         "closing",
         "default",
@@ -71,8 +74,9 @@ class ClientState:
         "usual",
     )
 
-    def __init__(self, family: Family) -> None:
-        self.family = family
+    def __init__(self, client: Any) -> None:
+        self.client = ref(client)
+        self.family = client._family
         self.mesh: Mesh | None = None
         self.engine: Any = None
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
@@ -89,6 +93,19 @@ class ClientState:
         self.fast = True
         self.lane: OwnTransport | None = None  # the fast lane beside the default transport, where it can be used at all
         self.lean: FastPath | None = None  # and its path around httpx's models
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """The requests and the connections are the parent's: here are new ones."""
+        self.busy, self.idle, self.first = set(), [], {}
+        for pools in (self.pools, self.lane, *self.tunnels.values()):
+            if pools is not None:
+                pools._after_fork()
+        client = self.client()
+        if client is not None:
+            own = client.__dict__
+            for transport in (own.get("_transport"), *own.get("_mounts", {}).values()):
+                start_anew(transport, self.family.lib)
 
     def join(self, mesh: Mesh | None, kind: type[Engine]) -> None:
         self.mesh = mesh
@@ -135,6 +152,14 @@ class ClientState:
             except IndexError:
                 return  # another thread was quicker
             idle.wake()
+
+    def over(self, whole: Sending, token: Token[Sending | None]) -> None:
+        """A `send` has ended: what belongs to it is done, and `sending` is what it was."""
+        try:
+            sending.reset(token)
+        except ValueError:
+            pass  # ended from another context: its task was dropped, and closed by who knows whom
+        self.all_done(whole)
 
     def all_done(self, whole: Sending) -> None:
         whole.door = None
@@ -253,7 +278,7 @@ class ClientState:
 
 def client_state_of(client: Any) -> ClientState:
     door: ClientState | None = client.__dict__.get("_meshlib_door")
-    return client.__dict__.setdefault("_meshlib_door", ClientState(client._family)) if door is None else door
+    return client.__dict__.setdefault("_meshlib_door", ClientState(client)) if door is None else door
 
 
 def arguments_of(base: type) -> Callable[[F], F]:

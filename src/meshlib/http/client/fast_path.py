@@ -87,12 +87,12 @@ class FastPath:
             return None
         kind, timeout, headers, params = asked
         own = client.__dict__
-        door, loop = self.door, _asyncio_loop()
+        door = self.door
         own_headers, hooks, cookies, mounts, usual_timeout, base_url, auth, added, transport, state = _attributes(own)
         if (
             door.closing
             or door.limit is not None
-            or loop is None
+            or _asyncio_loop() is None
             or type(url) is not str
             or type(method) is not str
             or hooks["request"]
@@ -131,7 +131,7 @@ class FastPath:
             plan = self._with_headers(client, plan, headers, body)
             if plan is None:
                 return None
-        exchange = FastExchange(self, client, plan, body, timeout or usual_timeout, loop)
+        exchange = FastExchange(self, client, plan, body, timeout or usual_timeout)
         decision = engine.decide(exchange)
         return exchange if decision is not None and decision.plain else None
 

@@ -5,8 +5,8 @@ Nothing here is a coroutine but the exchange on the wire itself, and nothing of 
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -41,23 +41,20 @@ _COOKIES: Final = frozenset({b"set-cookie", b"set-cookie2"})
 class FastExchange(Exchange):
     """An exchange whose httpx request is built only if somebody asks for it."""
 
-    __slots__ = ("_request", "body", "client", "lean", "loop", "plan", "settled", "timeout", "took")
+    __slots__ = ("_request", "body", "client", "lean", "plan", "settled", "timeout", "took")
 
     # The same for all of them: looked up in the class, and never set.
     stream = False
     plain = True
     replayable = True
 
-    def __init__(
-        self, lean: FastPath, client: Any, plan: RequestPlan, body: bytes, timeout: Any, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, lean: FastPath, client: Any, plan: RequestPlan, body: bytes, timeout: Any) -> None:
         self._request: Any = None
         self.lean = lean
         self.client = client
         self.plan = plan
         self.body = body
         self.timeout = timeout  # the family's own `Timeout`
-        self.loop = loop  # the running one
         self.start = lean.now()
         self.route = plan.route
         self.settled = False  # whether the response is as the caller shall get it
@@ -91,10 +88,10 @@ class FastExchange(Exchange):
     def ask(self, endpoint: Endpoint, cluster: Cluster, left: float) -> Asked:
         """Send it to `endpoint`: the answer is to be awaited, and comes within `left` seconds, for the connection
         keeps that time itself. Whatever is raised while one waits, give it to `rescue`."""
-        plan, body, timeout, loop, lane = self.plan, self.body, self.timeout, self.loop, self.lean.lane
+        plan, body, timeout, lane, loop = self.plan, self.body, self.timeout, self.lean.lane, _asyncio_loop()
         # Whom the endpoint's certificate must name; "" without TLS.
         name = (cluster.tls_name or plan.host) if plan.secure or cluster.tls else ""
-        station = lane.station
+        station = lane.here()
         if station is None or station.loop is not loop:
             station = lane.arrive()
         longest = cluster.max_connection_duration
@@ -106,7 +103,7 @@ class FastExchange(Exchange):
         if self.deadline < inf:
             head = self._told(head, left)
         outbox = station.outbox if len(self.lean.door.busy) >= CROWD and len(body) <= ONE_WRITE else None
-        connection = pool.ready(loop, outbox is not None)
+        connection = pool.ready(station.loop, outbox is not None)
         if connection is not None:
             answer = connection.exchange(
                 head, body, plan.verb, timeout.read, timeout.write, plan.repeatable, plan.keep, False, left, outbox
@@ -126,7 +123,7 @@ class FastExchange(Exchange):
             pool=timeout.pool,
             replayable=plan.repeatable,
             keep=plan.keep,
-            by=self.loop.time() + left,
+            by=pool.time() + left,
         )
 
     def _told(self, head: bytes, left: float) -> bytes:
@@ -145,9 +142,9 @@ class FastExchange(Exchange):
             if not isinstance(error, Stale):
                 connection.abandon(waiter)
                 raise error
-            by = self.loop.time() + (deadline - self.lean.now() if deadline < inf else inf)
+            by = pool.time() + (deadline - self.lean.now() if deadline < inf else inf)
             connection = await pool.instead(connection, self.timeout.connect, by)
-            left = by - self.loop.time() if by < inf else inf
+            left = by - pool.time() if by < inf else inf
             plan, body, timeout = self.plan, self.body, self.timeout
             head = plan.head(body) if self.deadline == inf else self._told(plan.head(body), left)
             waiter = connection.exchange(

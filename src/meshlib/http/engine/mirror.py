@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ... import forked
 from ...call import Call
+from ...loop_state import loop_state
 from ...mesh import Cluster
 from ...parking import start_thread
 from .exchange import Attempt, Exchange
@@ -39,25 +41,32 @@ class Mirrors:
 
     def __init__(self) -> None:
         self._numbers = count()
-        self._running: dict[int, Any] = {}  # what runs them, so that nobody collects it
+        self._running: set[int] = set()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._running = set()
 
     def start_async(self, engine: AsyncEngine, exchange: Exchange) -> None:
         """Begin the copies of this exchange, and return at once."""
         for shadow, cluster in self._copies(engine, exchange):
             number = next(self._numbers)
+            self._running.add(number)
             loop = _asyncio_loop()
             if loop is not None:
-                self._running[number] = loop.create_task(self._send_async(engine, shadow, cluster, number))
+                task = loop.create_task(self._send_async(engine, shadow, cluster, number))
+                tasks: set[Any] = loop_state(loop).setdefault("tasks", set())  # so that nobody collects it
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
             else:
                 trio = sys.modules["trio"]
-                self._running[number] = trio
                 trio.lowlevel.spawn_system_task(self._send_async, engine, shadow, cluster, number)
 
     def start(self, engine: SyncEngine, exchange: Exchange) -> None:
         """The same for a thread: each copy has a thread of its own."""
         for shadow, cluster in self._copies(engine, exchange):
             number = next(self._numbers)
-            self._running[number] = shadow
+            self._running.add(number)
             self._in_thread(engine, shadow, cluster, number)
 
     def _in_thread(self, engine: SyncEngine, shadow: Exchange, cluster: Cluster, number: int) -> None:
@@ -91,7 +100,7 @@ class Mirrors:
         except (Exception, asyncio.CancelledError):
             pass  # whatever it was, nobody asked
         finally:
-            self._running.pop(number, None)
+            self._running.discard(number)
 
     def _send(self, engine: SyncEngine, shadow: Exchange, cluster: Cluster, number: int) -> None:
         try:
@@ -100,4 +109,4 @@ class Mirrors:
         except Exception:
             pass
         finally:
-            self._running.pop(number, None)
+            self._running.discard(number)

@@ -8,7 +8,6 @@ and the balancer whom to probe.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import Coroutine, Iterable
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from ... import forked
 from ...balancing import Balancer, Endpoint
 from ...balancing.health_check import HealthCheck
 from ...balancing.load_report import HEADER, PROBE_PATH, parse_report
@@ -42,8 +42,8 @@ class HealthThread:
         self._random = mesh.runtime.random
         self._on_close = mesh.on_close
         self._lock = threading.Lock()
-        self._ended: threading.Event | None = None  # of the thread that runs, or has run
-        self._process = 0
+        self._ended: threading.Event | None = None  # of the thread that runs
+        self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._checks: tuple[Checks, ...] = ()
@@ -52,6 +52,18 @@ class HealthThread:
         self._tasks: dict[HealthCheck, asyncio.Task[None]] = {}
         self._probing: dict[Endpoint, asyncio.Task[None]] = {}
         self._deaf: WeakKeyDictionary[Endpoint, float] = WeakKeyDictionary()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """The thread is the parent's, with its connections and whatever it was asking."""
+        self._lock = threading.Lock()
+        if self._station is not None:
+            self._station._after_fork()
+        self._loop = self._station = self._ended = None
+
+    def _resume(self) -> None:
+        if self._checks:
+            self._tell(self._arrange)
 
     def look_after(self, checks: Iterable[Checks]) -> None:
         """These are all the checks to be made from now on; ask again after each `Checks.update`."""
@@ -73,7 +85,7 @@ class HealthThread:
         with self._lock:
             self._closed = True
             loop, ended = self._loop, self._ended
-        if loop is not None and ended is not None and self._process == os.getpid():
+        if loop is not None and ended is not None:
             try:
                 loop.call_soon_threadsafe(loop.stop)
             except RuntimeError:
@@ -87,16 +99,17 @@ class HealthThread:
         with self._lock:
             if self._closed:
                 return
-            if self._loop is None or self._process != os.getpid():
+            if self._loop is None:
                 self._start()
             assert self._loop is not None
             self._loop.call_soon_threadsafe(what, *arguments)
 
     def _start(self) -> None:
         """A thread with a loop; in a process that was forked off, another one."""
-        if self._ended is None:
+        if not self._begun:
+            self._begun = True
             self._on_close(self.close)
-        self._tasks, self._probing, self._process = {}, {}, os.getpid()
+        self._tasks, self._probing = {}, {}
         self._loop = loop = new_native_loop()
         self._station = LoopPools(loop, client_tls(), 60.0)
         self._ended = ended = threading.Event()

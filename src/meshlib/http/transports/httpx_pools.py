@@ -16,9 +16,12 @@ from asyncio import _get_running_loop as _asyncio_loop
 from collections.abc import AsyncIterator, Callable
 from math import inf
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from ... import forked
 from ...balancing import Endpoint
 from ...errors import DeadlineExceeded
+from ...loop_state import loop_state, loops_with_state
 from ...policies.concurrency.bulkhead import Bulkhead
 from ...runtime import Runtime
 
@@ -31,37 +34,73 @@ class Pools:
     the connections of another one, nor a forked process those of its parent.
     """
 
-    __slots__ = ("_make", "_pools", "_process")
+    __slots__ = ("_make", "_ours", "_pools", "_process")
 
     def __init__(self, make: Callable[[str | None, str], Any]) -> None:
         self._make = make  # builds a transport: to a Unix socket if it is given a path, and for certificates of a name
-        self._pools: dict[tuple[Any, str, str], Any] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         self._process = os.getpid()
+        self._ours = _Ours()  # asyncio's loops keep their transports themselves, as long as this lives
+        self._pools: dict[Any, dict[tuple[str, str], Any]] = {}  # those beneath threads (None), and trio's
+
+    def _after_fork(self) -> None:
+        of_loops = [loop_state(loop).get("pools", {}).get(self._ours, {}) for loop in loops_with_state()]
+        for pools in (*of_loops, *self._pools.values()):
+            for transport in pools.values():
+                leave_to_parent(getattr(transport, "_transport", transport))
+        self._begin()
 
     def transport(self, wire: Any, endpoint: Endpoint, loop: Any = None) -> Any:
         """The transport for `wire` to `endpoint`, within `loop`."""
         path = endpoint.host[5:] if endpoint.host.startswith("unix:") else ""
-        name = wire.extensions.get("sni_hostname", "")
-        key = (loop, name, path)
-        transport = self._pools.get(key)
-        if transport is None or self._process != os.getpid():
-            self._forget_the_dead()
-            transport = self._pools.setdefault(key, self._make(path or None, name))
+        key = wire.extensions.get("sni_hostname", ""), path
+        pools = self._in(loop)
+        transport = pools.get(key)
+        if transport is None:
+            transport = pools.setdefault(key, self._make(path or None, key[0]))
         return transport
-
-    def _forget_the_dead(self) -> None:
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            self._pools = {}
-        for key in [key for key in self._pools if key[0] is not None and _over(key[0])]:
-            self._pools.pop(key, None)
 
     def of(self, loop: Any = None) -> list[Any]:
         """All transports of `loop`, for whoever closes them. They stay here: an attempt that ends later closes again
         what it may have opened."""
+        return list(self._in(loop).values())
+
+    def _in(self, loop: Any) -> dict[tuple[str, str], Any]:
         if self._process != os.getpid():
-            return []
-        return [transport for key, transport in list(self._pools.items()) if key[0] is loop]
+            forked.catch_up()
+            self._begin()
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            kept: WeakKeyDictionary[_Ours, dict[tuple[str, str], Any]] = loop_state(loop).setdefault(
+                "pools", WeakKeyDictionary()
+            )
+            return kept.setdefault(self._ours, {})
+        pools = self._pools.get(loop)
+        if pools is None:
+            for other in [other for other in self._pools if other is not None and _over(other)]:
+                self._pools.pop(other, None)
+            pools = self._pools.setdefault(loop, {})
+        return pools
+
+
+def leave_to_parent(transport: Any) -> None:
+    """In a forked child: leave the connections of one of httpx's own transports to the parent."""
+    for connection in list(getattr(getattr(transport, "_pool", None), "_connections", ())):
+        within = connection
+        while within is not None:  # a tunnel is a connection within a connection
+            stream = getattr(within, "_network_stream", None)
+            try:
+                forked.disconnect(None if stream is None else stream.get_extra_info("socket"))
+            except Exception:
+                pass  # a stream of somebody else's making, or one that was closed
+            within = getattr(within, "_connection", None)
+
+
+class _Ours:
+    """The key under which loops keep what is one client's."""
+
+    __slots__ = ("__weakref__",)
 
 
 class LeakSweeper:
@@ -183,12 +222,9 @@ async def let_others_run() -> None:
 
 
 def _over(loop: Any) -> bool:
-    closed: bool
-    if hasattr(loop, "is_closed"):
-        closed = loop.is_closed()
-        return closed
+    """Whether a run of trio has ended."""
     try:
-        loop.run_sync_soon(bool)  # trio offers no other way to ask
+        loop.run_sync_soon(bool)  # there is no other way to ask
     except RuntimeError:
         return True
     return False

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..family import Family
 from .guarded_network import guarded
-from .httpx_pools import LeakSweeper, Pools
+from .httpx_pools import LeakSweeper, Pools, leave_to_parent
 
 
 def pooled(transport: Any, lib: Any, method: str) -> bool:
@@ -51,6 +51,13 @@ def _twin(transport: Any, name: str) -> Any:
     if name and pool._ssl_context is not None:
         pool._ssl_context = Named(pool._ssl_context, name)
     return twin
+
+
+def start_anew(transport: Any, lib: Any) -> None:
+    """In a forked child: leave the connections of a transport of httpx's own kind to the parent."""
+    if type(transport) in (lib.AsyncHTTPTransport, lib.HTTPTransport) and hasattr(transport, "_pool"):
+        leave_to_parent(transport)
+        transport._pool = _twin(transport, "")._pool
 
 
 class Named:

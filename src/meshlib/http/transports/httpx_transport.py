@@ -11,6 +11,7 @@ from math import inf
 from typing import Any, TypeAlias
 
 from ...errors import DeadlineExceeded
+from ...parking import in_event_loop
 from ...runtime import Expired, Runtime
 from ..engine.classify import EARLY
 from ..engine.exchange import Attempt, Exchange
@@ -40,6 +41,8 @@ async def send_over_httpx(run: Runtime, attempt: Attempt, find: Callable[..., An
     except ssl.SSLError as error:  # an alert after the handshake, which httpx lets through as it is, from anyio
         raise exchange.family.lib.ReadError(str(error), request=exchange.request) from error
     except Exception as error:
+        if not in_event_loop():  # the loop was closed: nobody's failure
+            raise GeneratorExit from error
         if not _too_late(run, exchange, deadline, error):
             raise
         raise DeadlineExceeded(exchange.service, limit=left) from error
@@ -85,6 +88,8 @@ async def _attempt(run: Runtime, attempt: Attempt, wire: Any, transport: Any) ->
     response.request = exchange.request
     try:
         await response.aread()
+    except GeneratorExit:  # dropped: nothing may be awaited any more
+        raise
     except BaseException:
         try:
             await response.aclose()

@@ -11,9 +11,13 @@ import asyncio
 import os
 import weakref
 from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from ... import forked
 from ...balancing import Endpoint
+from ...loop_state import loop_state
 from ...policies.concurrency.bulkhead import Bulkhead
 from ...wire.connection_pool import How, Pool
 from ...wire.h1_connection import Connection
@@ -65,6 +69,11 @@ class LoopPools:
         self._refs: dict[int, weakref.ref[Endpoint]] = {}
         # Those for which only the endpoint matters: no TLS, no limits. They are among the others, too.
         self.plain: dict[int, Pool] = {}
+
+    def _after_fork(self) -> None:
+        self.outbox = WriteBatch(self.loop)
+        for pool in self._pools.values():
+            pool._after_fork()
 
     def pool(
         self, endpoint: Endpoint, name: str, longest: float | None = None, connections: Bulkhead | None = None
@@ -130,10 +139,14 @@ class LoopPools:
     __del__ = drain  # of a client that was dropped and not closed
 
 
+def _nowhere() -> None:
+    """Where a lane is that has not arrived in any loop."""
+
+
 class OwnTransport:
     """The fast lane of one client: may it be used, and which pool carries an attempt?"""
 
-    __slots__ = ("_closed", "_context", "_limits", "_stations", "family", "station", "way")
+    __slots__ = ("__weakref__", "_closed", "_context", "_limits", "_stations", "family", "here", "way")
 
     def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
         self.family = family
@@ -141,8 +154,14 @@ class OwnTransport:
         self._limits = limits
         self.way = TransportPatches(family, transport)
         self._closed = False
-        self.station: LoopPools | None = None  # of the newest loop
-        self._stations: dict[asyncio.AbstractEventLoop, LoopPools] = {}
+        self.here: Callable[[], LoopPools | None] = _nowhere  # the station of the newest loop, which keeps it
+        self._stations: WeakValueDictionary[int, LoopPools] = WeakValueDictionary()  # by the id of the loop
+
+    def _after_fork(self) -> None:
+        for station in self._stations.values():
+            station._after_fork()
+        self._stations.clear()
+        self.here = _nowhere
 
     @classmethod
     def of(cls, family: Family, transport: Any, settings: dict[str, Any], limits: Any) -> OwnTransport | None:
@@ -177,7 +196,7 @@ class OwnTransport:
         """What carries `wire`, the request of `attempt` to `endpoint`."""
         name = wire.extensions.get("sni_hostname", "") if wire.url.scheme == "https" else ""
         longest = attempt.cluster.max_connection_duration
-        station = self.station
+        station = self.here()
         if station is None or station.loop is not _asyncio_loop():
             station = self.arrive()
         limits = attempt.cluster.limits
@@ -188,22 +207,25 @@ class OwnTransport:
         """The station of the running loop."""
         if self._closed:
             raise PoolClosed("the client was closed")
+        forked.catch_up()
         loop = asyncio.get_running_loop()
-        for other in [other for other in self._stations if other.is_closed()]:
-            self._stations.pop(other, None)
-        station = self._stations.get(loop)
+        stations: WeakKeyDictionary[OwnTransport, LoopPools] = loop_state(loop).setdefault(
+            "stations", WeakKeyDictionary()
+        )
+        station = stations.get(self)
         if station is None:
             limits = self._limits
             station = LoopPools(loop, self._context, limits.keepalive_expiry, limits.max_keepalive_connections)
-            station = self._stations.setdefault(loop, station)
-        self.station = station
+            stations[self] = self._stations[id(loop)] = station
+        self.here = weakref.ref(station)
         return station
 
     async def aclose(self) -> None:
         """Close the connections of the running loop, have other loops close theirs, and open no more."""
         self._closed = True
-        self.station = None
-        stations, self._stations = self._stations, {}
+        self.here = _nowhere
+        stations = {station.loop: station for station in self._stations.values()}
+        self._stations.clear()
         loop = _asyncio_loop()
         own = None if loop is None else stations.pop(loop, None)
         for station in stations.values():

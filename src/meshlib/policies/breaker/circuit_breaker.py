@@ -20,6 +20,7 @@ from itertools import count
 from math import inf
 from threading import RLock
 
+from ... import forked
 from ...call import IGNORED, SUCCESS, Classifier, Verdict
 from ...errors import BreakerOpen
 from ...events import BreakerChanged, BreakerWouldOpen, CallRejected
@@ -120,6 +121,19 @@ class CircuitBreaker(ManualOperations, Gate):
 
     def __repr__(self) -> str:
         return f"CircuitBreaker({self.name!r}, {self._state})"
+
+    def _after_fork(self) -> None:
+        """The probes that are out are the parent's. All else stays as it was."""
+        super()._after_fork()
+        torn, self._lock = forked.held(self._lock), RLock()
+        self._round.end()
+        if torn:  # another thread was just moving it: once more, into the same state
+            now = self.runtime.now()
+            left = max(0.0, min(self._until - now, self._lease))
+            seconds = {OPEN: left if left < inf else FALLBACK, HALF_OPEN: self._max_round}
+            self._move(self._state, self._reason, now, seconds.get(self._state, inf))
+        elif self._state is HALF_OPEN:
+            self._refuses_until = -inf
 
     # --- decisions -------------------------------------------------------------------------------------------------
 

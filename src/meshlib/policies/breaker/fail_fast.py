@@ -21,6 +21,7 @@ from itertools import chain, islice
 from math import inf
 from threading import RLock
 
+from ... import forked
 from ...call import FAILURE, IGNORED, SUCCESS, Call, Classifier, Verdict
 from ...errors import NoEndpoint
 from ...events import CallRejected, EndpointEjected, EndpointProbed, EndpointRestored
@@ -80,6 +81,15 @@ class FailFast(Gate):
         self._leased_until = -inf
         self._tries = self._marked_dead = self._marked_available = 0
         self.admits = self.quiet = True
+
+    def _after_fork(self) -> None:
+        """An attempt that is under way is the parent's."""
+        super()._after_fork()
+        torn, self._lock = forked.held(self._lock), RLock()
+        self._attempt, self._leased_until = 0, -inf
+        if torn:
+            self.admits = self.quiet = self._dead_since is None
+            self.retry_at = inf if self.admits else min(self.retry_at, self.runtime.now() + self.lease)
 
     @property
     def available(self) -> bool:

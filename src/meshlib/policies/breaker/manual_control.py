@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from weakref import WeakSet
 
+from ... import forked
 from ...events import Port
 from ...runtime import Runtime
 from ..shell import checks
@@ -128,6 +129,15 @@ class ManualControl:
         # Held until all have moved, so that a breaker that joins meanwhile ends in the last state too.
         # Re-entrant: a listener of one breaker may use this control.
         self._lock = RLock()
+        self._torn = False
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._torn, self._lock = forked.held(self._lock), RLock()
+
+    def _resume(self) -> None:
+        if self._torn:  # some have moved, and others not yet
+            self._all(self._state)
 
     def join(self, breaker: ManualOperations) -> None:
         """Move `breaker` with the others from now on. Its constructor calls this."""

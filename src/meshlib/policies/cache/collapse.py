@@ -8,6 +8,7 @@ from math import inf
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
+from ... import forked
 from ...errors import DeadlineExceeded
 from ...parking import Parking, ThreadParking, task_parking
 from ...runtime import SYSTEM, Expired, Runtime
@@ -165,13 +166,22 @@ class _Batch(Generic[K, V]):
 class _OpenBatches(Generic[K, V]):
     """The batches that still take items: one for each object, which is identified by its `id`."""
 
-    __slots__ = ("_lock", "_max", "_open", "_within")
+    __slots__ = ("__weakref__", "_lock", "_max", "_open", "_within")
 
     def __init__(self, max_batch: int, within: float) -> None:
         self._max = max_batch
         self._within = within
         self._open: dict[tuple[int, ...], _Batch[K, V]] = {}  # a batch holds its object, so an id is not used again
         self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """The batches are the parent's, which runs them."""
+        self._lock = Lock()
+        for batch in self._open.values():
+            batch.closed = True
+            batch.flight._after_fork()
+        self._open = {}
 
     def join(self, owner: tuple[Any, ...], item: K, now: float) -> _Batch[K, V]:
         key = tuple(map(id, owner)) if owner else owner

@@ -34,6 +34,11 @@ class Flight(Generic[R]):
         self.members = 1 if running else 0
         self.outcome: tuple[R | None, Exception | None] | None = None
 
+    def _after_fork(self) -> None:
+        """In a forked child: those who wait do so in the parent. Who runs it may be here, and ends it for himself."""
+        self._lock = Lock()
+        self._waiting = []
+
     def join(self) -> bool:
         """Become a member. True: the caller runs it, and calls `end` afterwards."""
         with self._lock:

@@ -9,6 +9,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, ClassVar, cast
 
+from ... import forked
 from ...call import AsyncStep, Call, Classifier, R, Step
 from ...runtime import SYSTEM, Runtime
 from ..deadline import deadline
@@ -19,6 +20,27 @@ from ..shell.codegen import is_coroutine_function
 from .flight import Flight, share, share_async
 
 _SCOPE: ContextVar[dict[Hashable, Flight[Any]] | None] = ContextVar("meshlib.request_scope", default=None)
+
+
+class _Scope:
+    """The scope that the forking thread was in, in a forked child."""
+
+    def __init__(self) -> None:
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        _forget_runs(_SCOPE.get() or {})
+
+
+_scope = _Scope()
+
+
+def _forget_runs(flights: dict[Hashable, Flight[Any]]) -> None:
+    """In a forked child: what is not over runs in the parent, and would never end here."""
+    for place, flight in list(flights.items()):
+        flight._after_fork()
+        if flight.outcome is None:
+            del flights[place]
 
 
 class request_scope:
@@ -49,13 +71,18 @@ class _SharedRuns(CallPolicy):
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
         self.key = checks.function("key", key, "the arguments")
+        self._own: dict[Hashable, Flight[Any]] = {}
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        _forget_runs(self._own)
 
     # One policy may guard many functions, and their calls are never equal: hence `step` in the key.
     def wrap(self, step: Step[R], run: Runtime, classify: Classifier) -> Step[R]:
-        key, own, keeps = self.key, dict[Hashable, Flight[R]](), self.keeps_results
+        key, own, keeps = self.key, self._own, self.keeps_results
 
         def shared(call: Call) -> R:
-            flights = self._flights(own)
+            flights: dict[Hashable, Flight[R]] | None = self._flights(own)
             if flights is None:
                 return step(call)
             same = step, call_key(call, key)
@@ -76,7 +103,7 @@ class _SharedRuns(CallPolicy):
         return shared
 
     def wrap_async(self, step: AsyncStep[R], run: Runtime, classify: Classifier) -> AsyncStep[R]:
-        key, own, keeps = self.key, dict[Hashable, Flight[R]](), self.keeps_results
+        key, own, keeps = self.key, self._own, self.keeps_results
 
         async def shared(call: Call) -> R:
             flights = self._flights(own)
@@ -106,7 +133,7 @@ class _SharedRuns(CallPolicy):
         if ended and flights.get(same) is flight:
             flights.pop(same, None)
 
-    def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
+    def _flights(self, own: dict[Hashable, Flight[Any]]) -> dict[Hashable, Flight[Any]] | None:
         return own
 
 
@@ -178,5 +205,5 @@ class RequestCache(_SharedRuns):
 
         return cast("F", guarded)
 
-    def _flights(self, own: dict[Hashable, Flight[R]]) -> dict[Hashable, Flight[R]] | None:
+    def _flights(self, own: dict[Hashable, Flight[Any]]) -> dict[Hashable, Flight[Any]] | None:
         return _SCOPE.get()

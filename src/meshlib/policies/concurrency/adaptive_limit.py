@@ -130,6 +130,12 @@ class AdaptiveLimit(Slots):
         self.asks_call = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        for share in self._shares:
+            share.busy = 0
+        self._settled(self.limit.limit)
+
     # --- decisions -------------------------------------------------------------------------------------------------
 
     def enter(self, now: float = 0.0, partition: str | None = None) -> int:
@@ -201,7 +207,8 @@ class AdaptiveLimit(Slots):
     def _leave_share(self, permit: int) -> int:
         in_flight, index = divmod(permit, self._count)
         with self._lock:
-            self._shares[index].busy -= 1
+            share = self._shares[index]
+            share.busy = max(0, share.busy - 1)  # a forked child may hear of a call of its parent
         return in_flight
 
     def wait(self, run: Runtime, deadline: float = inf) -> int:
@@ -209,7 +216,7 @@ class AdaptiveLimit(Slots):
         return max(1, self.in_flight) * self._count
 
     async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
-        await self._wait_queue.wait_async(run, deadline, self.name)
+        await super().wait_async(run, deadline)
         return max(1, self.in_flight) * self._count
 
     def _share_out(self) -> None:

@@ -14,10 +14,13 @@ from threading import RLock
 from ...call import IGNORED, Classifier, Verdict
 from ...errors import BulkheadFull
 from ...events import CallRejected
+from ...parking import arrives
 from ...runtime import Runtime
 from ..shell import checks
 from ..shell.waiting_gate import WaitingGate
 from .wait_queue import NONE, WaitQueue, longest_wait
+
+_STRAYS = 1000  # calls that come back to a forked child, during which calls of its parent are looked for among them
 
 
 class Slots(WaitingGate):
@@ -47,6 +50,7 @@ class Slots(WaitingGate):
         self.reason = f"all {slots} slots are taken"
         self._lock = RLock()  # garbage collection may close a waiter or a guarded generator while we hold it
         self._watched = False  # whether a returned slot is waited for, or is to go: only then `leave` takes the lock
+        self._strays = 0
         self._wait_queue = WaitQueue(
             self._lock,
             self._match,
@@ -57,6 +61,16 @@ class Slots(WaitingGate):
             latest_first=latest_first,
         )
 
+    def _after_fork(self) -> None:
+        # Calls that the forking thread had under way may end here, too, and give back what is no place any more.
+        super()._after_fork()
+        self._lock = self._wait_queue._lock = RLock()
+        self._wait_queue.waiters.clear()
+        self._strays = _STRAYS if self.in_flight else 0
+        self._free.clear()
+        self._made = 0
+        self._watched = self._strays > 0
+
     @property
     def max_queue(self) -> float:
         """How many calls may wait for a slot at once."""
@@ -65,7 +79,7 @@ class Slots(WaitingGate):
     @property
     def in_flight(self) -> int:
         """How many calls have a slot now."""
-        return self._made - len(self._free)
+        return max(0, self._made - len(self._free))
 
     @property
     def available(self) -> int:
@@ -99,6 +113,8 @@ class Slots(WaitingGate):
         return self._wait_queue.wait(run, deadline, self.name)
 
     async def wait_async(self, run: Runtime, deadline: float = inf) -> int:
+        if arrives() and Slots.take(self) >= 0:
+            return 0  # that of a call whose loop was closed
         return await self._wait_queue.wait_async(run, deadline, self.name)
 
     def _settle(self) -> None:
@@ -110,6 +126,9 @@ class Slots(WaitingGate):
     def _match(self) -> None:
         self._watched = True
         free, queue = self._free, self._wait_queue
+        self._strays -= self._strays > 0
+        while len(free) > self._made:
+            free.pop()
         while queue.waiters or self._made > self.max_concurrent:
             try:
                 free.pop()
@@ -121,7 +140,7 @@ class Slots(WaitingGate):
                 self._made -= 1
             elif not queue.grant(0):
                 free.append(0)
-        self._watched = bool(self._made > self.max_concurrent or queue.waiters)
+        self._watched = bool(self._made > self.max_concurrent or queue.waiters or self._strays)
 
     def _give_back(self, permit: int) -> None:
         self._free.append(0)

@@ -23,6 +23,7 @@ from math import inf
 from threading import Lock
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+from ... import forked
 from ...call import AsyncStep, Classifier, R, Step
 from ...errors import BulkheadFull, DeadlineExceeded
 from ...events import CallRejected, Listener, Port
@@ -115,6 +116,14 @@ class ThreadBulkhead:
         self._queue: deque[_Job] = deque()
         self._threads = self._active = self._largest = self._completed = self._rejected = 0
         self._closed = False
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """The threads are the parent's, with all that they do and all that waits for them."""
+        self.port._after_fork()
+        self._lock = Lock()
+        self._idle, self._queue = [], deque()
+        self._threads = self._active = 0
 
     def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start `fn` in the pool, or raise `BulkheadFull`. Never waits."""
@@ -241,8 +250,11 @@ class ThreadBulkhead:
             raise
 
     def _work(self, job: _Job | None) -> None:
+        pool = self._queue
         while job is not None:
             set_outcome = job.run()
+            if self._queue is not pool:  # the work has forked, and this is the child, which has no such thread
+                return
             # The thread is free before the caller has the result, because the caller may at once call again.
             job, sleeper = self._next()
             if set_outcome is not None:

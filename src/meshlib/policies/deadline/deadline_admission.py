@@ -46,6 +46,10 @@ class DeadlineAdmission(Gate):
         self._balance = SlidingCounts(self.window, 10)
         self._deposit, self._cost = 1000, int(1000 / self.max_rejected)
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._lock = Lock()
+
     def enter(self, now: float, deadline: float | None = None) -> int:
         """Admit a call with this `deadline` (in monotonic seconds; default: the one in force).
 

@@ -70,8 +70,12 @@ class Keys:
         return bucket
 
     @property
+    def all(self) -> list[Bucket]:
+        return [self._shared, *self._buckets.values()]
+
+    @property
     def waiting(self) -> int:
-        return self._shared.waiting + sum(bucket.waiting for bucket in self._buckets.values())
+        return sum(bucket.waiting for bucket in self.all)
 
     def __len__(self) -> int:
         return len(self._buckets)

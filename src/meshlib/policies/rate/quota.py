@@ -76,6 +76,10 @@ class Quota(RateLimit):
         self._quiet_until = -inf
         self._state = Lock()
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._state = Lock()
+
     # --- asking ----------------------------------------------------------------------------------------------------
 
     def take(self, now: float, key: Hashable = None, permits: int | None = None) -> int:
@@ -189,6 +193,8 @@ class Quota(RateLimit):
         if wait > 0.0:
             try:
                 await run.sleep_async(wait)
+            except GeneratorExit:  # dropped: nothing may be awaited any more, and the store forgets by itself
+                raise
             except BaseException:
                 await shielded(self.ask_async(key, -self._price(permits), inf), 1.0)
                 raise

@@ -16,6 +16,7 @@ from math import inf
 from threading import RLock
 from typing import Any
 
+from ... import forked
 from ...call import IGNORED, AsyncStep, Call, Classifier, R, Step, Verdict
 from ...errors import DeadlineExceeded, RateLimited
 from ...events import CallRejected
@@ -93,6 +94,14 @@ class RateLimit(WaitingGate):
         self._whole = Bucket(self.rate)
         self._keys = Keys(self.rate, self.max_keys)
         self._rejected = 0
+
+    def _after_fork(self) -> None:
+        """Who waits here waits in the parent. The permits that were reserved stay so."""
+        super()._after_fork()
+        forked.renew(self._lock)  # `_token_taker` keeps it
+        for bucket in (self._whole, *self._keys.all):
+            bucket.waiting = 0
+            bucket.settle(self.runtime.now())
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
@@ -228,7 +237,7 @@ class RateLimit(WaitingGate):
     def _go(self, bucket: Bucket, now: float, given_up: float = -inf, permits: int = 0) -> None:
         """A wait is over: used, or given up (then `given_up` is the time that it was for)."""
         with self._lock:
-            bucket.waiting -= 1
+            bucket.waiting = max(0, bucket.waiting - 1)  # a forked child may hear of a call of its parent
             if permits:
                 bucket.holes.append((given_up, permits))
                 bucket.holes.sort()

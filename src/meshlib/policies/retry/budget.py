@@ -12,6 +12,7 @@ from threading import Lock
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
+from ... import forked
 from ...events import Port
 from ..shell import checks
 from ..statistics.outcome_window import value
@@ -31,6 +32,13 @@ class Budget:
     def __init__(self, *, name: str) -> None:
         self.name = checks.name(name)
         self.port = Port()
+        self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: a new lock, and no call is under way."""
+        self.port._after_fork()
+        self._lock = Lock()
 
     def deposit(self, now: float) -> None:
         """A call begins."""
@@ -87,7 +95,6 @@ class RetryBudget(Budget):
         self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
         self._reserve = int(self.min_per_second * self.ttl * self._cost)
         self._slice = self.ttl / _SLICES
-        self._lock = Lock()
         # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
         self._deposits = count()
         self.step = self._deposits.__next__  # before `plain_until` (monotonic seconds) a deposit is this alone
@@ -100,6 +107,13 @@ class RetryBudget(Budget):
         self._next = 0
         self._sum = 0
 
+    def _after_fork(self) -> None:
+        torn = forked.held(self._lock)
+        super()._after_fork()
+        if torn:  # another thread was just closing a slice: all of them begin anew
+            self._past, self._next, self._sum = [0] * (_SLICES - 1), 0, 0
+            self._seen, self._withdrawn, self.plain_until = value(self._deposits), 0, -inf
+
     @classmethod
     def shared(cls, name: str, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0) -> RetryBudget:
         """The budget of this name in this process: the same object for each caller, as long as a reference exists.
@@ -107,8 +121,7 @@ class RetryBudget(Budget):
         Raises ValueError if it exists with other settings.
         """
         wanted = cls(ratio, min_per_second=min_per_second, ttl=ttl, name=name)
-        with _sharing:
-            budget = _shared.setdefault(name, wanted)
+        budget = _shared.get_or_put(name, wanted)
         if (budget.ratio, budget.min_per_second, budget.ttl) != (ratio, min_per_second, ttl):
             has = f"ratio={budget.ratio}, min_per_second={budget.min_per_second}, ttl={budget.ttl}"
             raise ValueError(f"name={name!r}: expected the settings of the shared budget, {has}")
@@ -158,8 +171,23 @@ class RetryBudget(Budget):
         self.plain_until = now + self._slice - 1e-9
 
 
-_shared: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()
-_sharing = Lock()
+class _Shared:
+    """The budgets that have been asked for by name."""
+
+    def __init__(self) -> None:
+        self._budgets: WeakValueDictionary[str, RetryBudget] = WeakValueDictionary()
+        self._lock = Lock()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+
+    def get_or_put(self, name: str, wanted: RetryBudget) -> RetryBudget:
+        with self._lock:
+            return self._budgets.setdefault(name, wanted)
+
+
+_shared = _Shared()
 
 
 class ConcurrencyBudget(Budget):
@@ -181,7 +209,10 @@ class ConcurrencyBudget(Budget):
         self.min_concurrent = checks.count("min_concurrent", min_concurrent, min_value=0)
         self.calls = 0
         self.retries = 0
-        self._lock = Lock()
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self.calls = self.retries = 0
 
     def deposit(self, now: float) -> None:
         with self._lock:
@@ -209,11 +240,11 @@ class ConcurrencyBudget(Budget):
 
     def release(self) -> None:
         with self._lock:
-            self.retries -= 1
+            self.retries = max(0, self.retries - 1)  # a forked child may hear of a call of its parent
 
     def finish(self) -> None:
         with self._lock:
-            self.calls -= 1
+            self.calls = max(0, self.calls - 1)
 
 
 class TokenBudget(Budget):
@@ -233,7 +264,6 @@ class TokenBudget(Budget):
         self.ratio = checks.ratio("ratio", ratio, above_one=True)
         self._earned = max(1, int(self.ratio * 1000))
         self._thousandths = max_tokens * 1000
-        self._lock = Lock()
 
     @property
     def tokens(self) -> float:

@@ -76,6 +76,12 @@ class Hedge(CallPolicy):
         self.estimate = HedgeDelay(settings, 1.0 - max_extra_load) if delay is None else None
         self._lock = Lock()
 
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._lock = Lock()
+        if self.estimate is not None:
+            self.estimate._after_fork()
+
     def hedge_after(self, now: float, hedge: int = 1) -> float:
         """Seconds after which a call that begins at `now` gets its hedge number `hedge`; `inf`: it gets none."""
         if callable(self.delay):

@@ -49,6 +49,9 @@ class HedgeDelay:
         self._delay = inf
         self._refresh_at: float | None = None
 
+    def _after_fork(self) -> None:
+        self._histogram._after_fork()
+
     def delay(self, now: float) -> float:
         if self._refresh_at is None:
             self._refresh_at = now + self.settings.refresh

@@ -132,6 +132,8 @@ async def race(racer: Racer[R], run: Runtime) -> R:
             await _on_anyio(racer, state, run)
         if state.discarded:
             await _discard(racer, state.discarded)
+    except GeneratorExit:  # dropped: nothing may be awaited any more
+        raise
     except BaseException:
         state.discarded += state.unreturned()
         if state.discarded:
@@ -188,7 +190,9 @@ async def _on_asyncio(racer: Racer[R], state: RaceState[R], loop: asyncio.Abstra
             others_ended.set_result(None)
 
     def ended(task: asyncio.Task[R]) -> None:
-        number = others.pop(task)
+        number = others.pop(task, None)
+        if number is None:
+            return  # the whole race was dropped
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         state.ended(number, None if error else task.result(), error)
         if state.winner is None and racer.next_on_failure:
@@ -216,6 +220,11 @@ async def _on_asyncio(racer: Racer[R], state: RaceState[R], loop: asyncio.Abstra
         if not state.over:
             others_ended = loop.create_future()
             await others_ended
+    except GeneratorExit:  # dropped: nothing may be awaited any more
+        abandoned, others = others, {}
+        for task in () if loop.is_closed() else abandoned:
+            task.cancel()
+        raise
     finally:
         first_runs = False
         state.stop()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from types import CoroutineType
 from typing import Any, NoReturn, TypeVar, cast
 
+from ... import forked
 from ...call import AsyncStep, Call, Classifier, R, Step, raised
 from ...events import Listener, Port
 from ...runtime import SYSTEM, Runtime
@@ -51,6 +52,11 @@ class CallPolicy:
         self.name = checks.name(name)
         self.runtime = runtime
         self.port = Port()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: new locks, and nothing is under way. Those with more of their own go on."""
+        self.port._after_fork()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

@@ -11,6 +11,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ... import forked
 from ...call import FAILURE, IGNORED, SUCCESS, AsyncStep, Call, Classifier, R, Step, Verdict, raised
 from ...events import Listener, Port
 from ...runtime import SYSTEM, Runtime
@@ -35,6 +36,7 @@ class Gate:
 
     # What the wrappers read has slots: quicker than a dictionary, more so where a subclass has many attributes.
     __slots__ = (
+        "__weakref__",
         "_blocks",
         "admits",
         "classify",
@@ -70,6 +72,12 @@ class Gate:
         self.slow_call = inf
         self.step: Callable[[], object] = int
         self._blocks = OpenBlocks()
+        forked.register(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: new locks, and nothing is under way. Those with more of their own go on."""
+        self.port._after_fork()
+        self._blocks._after_fork()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

@@ -32,6 +32,9 @@ class OpenBlocks:
         self._open: dict[int, list[tuple[int, float]]] = {}
         self._lock = RLock()  # garbage collection may close a generator, and so a block, while we hold it
 
+    def _after_fork(self) -> None:
+        self._lock = RLock()  # the blocks stay: one of them may be that in which this thread has forked
+
     def begin(self, frame: int, permit: int, now: float) -> None:
         with self._lock:
             self._open.setdefault(frame, []).append((permit, now))

@@ -25,6 +25,9 @@ class Histogram:
         self._began: float | None = None
         self._lock = Lock()
 
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+
     def record(self, value: float, now: float) -> None:
         """Count one value, in seconds."""
         bucket = min(int(log(value / _LEAST) * _PER_LOG) + 1, _BUCKETS - 1) if value > _LEAST else 0

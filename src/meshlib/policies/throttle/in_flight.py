@@ -61,6 +61,10 @@ class InFlight:
         if self._samples_missing:
             self._samples_missing -= 1
 
+    def forget_all(self) -> None:
+        """None is under way."""
+        self._began = {self._number: 0}
+
     def turn(self, now: float) -> int:
         """Begin the bucket of `now`. How many calls have become overdue: they are not counted as in flight any more."""
         if self.turns == -inf:

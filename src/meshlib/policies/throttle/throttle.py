@@ -110,6 +110,10 @@ class SreThrottle:
         if permit >= 0 and not self._end(permit, now, False):
             self.counts.add(now, -1, 0)
 
+    def forget_all(self) -> None:
+        """What is under way never comes back: it is the parent's of a forked process."""
+        self._in_flight.forget_all()
+
 
 class FailureThrottle:
     """min(max_shed, max(0, calls − successes / threshold) / (calls + 1)), over the last `window` seconds in `buckets`.
@@ -261,6 +265,12 @@ class Throttle(Gate):
         self._lock = RLock()
         self._sent = -inf  # when the last call was let through
         self._rejected = 0
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._lock = RLock()
+        if isinstance(self.by, SreThrottle):
+            self.by.forget_all()
 
     def enter(self, now: float) -> int:
         """Admit one call, or raise `Throttled`."""
