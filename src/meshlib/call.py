@@ -45,10 +45,10 @@ class Call:
     __slots__ = ("attempt", "deadline", "later", "replayable", "what")
 
     def __init__(self, what: Any, deadline: float = inf, attempt: int = 1, replayable: bool = True) -> None:
-        self.what = what
-        self.deadline = deadline
-        self.attempt = attempt
-        self.replayable = replayable
+        self.what: Any = what
+        self.deadline: float = deadline
+        self.attempt: int = attempt
+        self.replayable: bool = replayable
         self.later: list[Callable[[Verdict], None]] | None = None
 
     def again(self) -> Call:

@@ -22,7 +22,7 @@ class Event:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
 
     def __repr__(self) -> str:
         slots = [slot for cls in reversed(type(self).__mro__) for slot in getattr(cls, "__slots__", ())]
@@ -48,12 +48,12 @@ class BreakerChanged(Event):
         manual: bool = False,
     ) -> None:
         super().__init__(name)
-        self.before = before
-        self.after = after
-        self.reason = reason
-        self.now = now
-        self.cooldown = cooldown
-        self.manual = manual
+        self.before: str = before
+        self.after: str = after
+        self.reason: str = reason
+        self.now: float = now
+        self.cooldown: float | None = cooldown
+        self.manual: bool = manual
 
 
 class BreakerWouldOpen(Event):
@@ -63,8 +63,8 @@ class BreakerWouldOpen(Event):
 
     def __init__(self, name: str, reason: str, now: float) -> None:
         super().__init__(name)
-        self.reason = reason
-        self.now = now
+        self.reason: str = reason
+        self.now: float = now
 
 
 class CallRejected(Event):
@@ -74,7 +74,7 @@ class CallRejected(Event):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name)
-        self.reason = reason
+        self.reason: str = reason
 
 
 class RetrySpent(Event):
@@ -84,9 +84,9 @@ class RetrySpent(Event):
 
     def __init__(self, name: str, attempt: int, delay: float, error: BaseException | None) -> None:
         super().__init__(name)
-        self.attempt = attempt
-        self.delay = delay
-        self.error = error
+        self.attempt: int = attempt
+        self.delay: float = delay
+        self.error: BaseException | None = error
 
 
 class RetryGivenUp(Event):
@@ -96,8 +96,8 @@ class RetryGivenUp(Event):
 
     def __init__(self, name: str, attempt: int, reason: str) -> None:
         super().__init__(name)
-        self.attempt = attempt
-        self.reason = reason
+        self.attempt: int = attempt
+        self.reason: str = reason
 
 
 class BudgetExhausted(Event):
@@ -113,8 +113,8 @@ class HedgeSent(Event):
 
     def __init__(self, name: str, attempt: int, delay: float) -> None:
         super().__init__(name)
-        self.attempt = attempt
-        self.delay = delay
+        self.attempt: int = attempt
+        self.delay: float = delay
 
 
 class HedgeWon(Event):
@@ -124,7 +124,7 @@ class HedgeWon(Event):
 
     def __init__(self, name: str, attempt: int) -> None:
         super().__init__(name)
-        self.attempt = attempt
+        self.attempt: int = attempt
 
 
 class QuotaStoreLost(Event):
@@ -134,8 +134,8 @@ class QuotaStoreLost(Event):
 
     def __init__(self, name: str, error: Exception, instead: str) -> None:
         super().__init__(name)
-        self.error = error
-        self.instead = instead
+        self.error: Exception = error
+        self.instead: str = instead
 
 
 class QuotaStoreFound(Event):
@@ -151,9 +151,9 @@ class EndpointEjected(Event):
 
     def __init__(self, name: str, address: str, reason: str, until: float) -> None:
         super().__init__(name)
-        self.address = address
-        self.reason = reason
-        self.until = until
+        self.address: str = address
+        self.reason: str = reason
+        self.until: float = until
 
 
 class EndpointProbed(Event):
@@ -163,7 +163,7 @@ class EndpointProbed(Event):
 
     def __init__(self, name: str, address: str) -> None:
         super().__init__(name)
-        self.address = address
+        self.address: str = address
 
 
 class EndpointRestored(Event):
@@ -173,7 +173,7 @@ class EndpointRestored(Event):
 
     def __init__(self, name: str, address: str) -> None:
         super().__init__(name)
-        self.address = address
+        self.address: str = address
 
 
 class AttemptFinished(Event):
@@ -183,11 +183,11 @@ class AttemptFinished(Event):
 
     def __init__(self, name: str, service: str, address: str, attempt: int, verdict: Any, took: float) -> None:
         super().__init__(name)
-        self.service = service
-        self.address = address
-        self.attempt = attempt
-        self.verdict = verdict
-        self.took = took
+        self.service: str = service
+        self.address: str = address
+        self.attempt: int = attempt
+        self.verdict: Any = verdict
+        self.took: float = took
 
 
 class CallFinished(Event):
@@ -197,10 +197,10 @@ class CallFinished(Event):
 
     def __init__(self, name: str, verdict: Any, took: float, attempts: int, error: BaseException | None) -> None:
         super().__init__(name)
-        self.verdict = verdict
-        self.took = took
-        self.attempts = attempts
-        self.error = error
+        self.verdict: Any = verdict
+        self.took: float = took
+        self.attempts: int = attempts
+        self.error: BaseException | None = error
 
 
 class SnapshotPublished(Event):
@@ -210,7 +210,7 @@ class SnapshotPublished(Event):
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(name)
-        self.version = version
+        self.version: int = version
 
 
 class ConfigRefused(Event):
@@ -220,7 +220,7 @@ class ConfigRefused(Event):
 
     def __init__(self, name: str, error: Exception) -> None:
         super().__init__(name)
-        self.error = error
+        self.error: Exception = error
 
 
 class SourceAway(Event):
@@ -230,7 +230,7 @@ class SourceAway(Event):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name)
-        self.reason = reason
+        self.reason: str = reason
 
 
 class SourceBack(Event):

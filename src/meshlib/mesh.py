@@ -59,11 +59,11 @@ class Service:
         per_try_timeout: float | None = None,
         statuses: Container[int] = (502, 503, 504),
     ) -> None:
-        self.name = name
-        self.pipeline = pipeline
-        self.budget = budget
-        self.per_try_timeout = per_try_timeout
-        self.statuses = statuses
+        self.name: str = name
+        self.pipeline: Pipeline = pipeline
+        self.budget: RetryBudget | None = budget
+        self.per_try_timeout: float | None = per_try_timeout
+        self.statuses: Container[int] = statuses
         self.steps: dict[Any, Any] = {}
 
 
@@ -101,18 +101,18 @@ class Cluster:
     ) -> None:
         if max_connection_duration is not None and not max_connection_duration > 0:
             raise ValueError(f"max_connection_duration: found {max_connection_duration!r}, expected None or above 0")
-        self.name = name
-        self.max_connection_duration = max_connection_duration
-        self.balancer = balancer
-        self.limits = limits
+        self.name: str = name
+        self.max_connection_duration: float | None = max_connection_duration
+        self.balancer: Balancer = balancer
+        self.limits: ClusterLimits | None = limits
         # The innermost gate, so that a call counts only while it is really under way.
         of_limits = (limits.requests,) if limits is not None and limits.requests is not None else ()
-        self.gates = (*(gate for gate in gates if gate not in of_limits), *of_limits)
-        self.sticky = sticky
-        self.outlier = outlier
-        self.tls = tls
-        self.tls_name = tls_name
-        self.settings = settings
+        self.gates: tuple[Gate, ...] = (*(gate for gate in gates if gate not in of_limits), *of_limits)
+        self.sticky: Sticky | None = sticky
+        self.outlier: OutlierDetection | None = outlier
+        self.tls: bool = tls
+        self.tls_name: str | None = tls_name
+        self.settings: Any = settings
         self.steps: dict[Any, Any] = {}
 
     @property
@@ -146,8 +146,8 @@ class Mesh:
     def __init__(self, snapshot: Snapshot | None = None, *, name: str = "mesh", runtime: Runtime = SYSTEM) -> None:
         self.name = name
         self.runtime = runtime
-        self.port = Port()
-        self.current = snapshot or Snapshot()
+        self.port: Port = Port()
+        self.current: Snapshot = snapshot or Snapshot()
         self.labels: Mapping[str, str] = {}
         """The caller's own labels (app, version, env …), which routing rules may ask for."""
         self.doors: dict[Any, Any] = {}

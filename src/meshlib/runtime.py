@@ -118,7 +118,7 @@ class DeadlineTimers:
     __slots__ = ("_cancelled", "_context", "_handle", "_heap", "_numbers", "_when", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._heap: list[list[Any]] = []  # [when, number, callback, or None once it is over]
         self._numbers = count()
         self._when = inf  # when the loop's timer fires

@@ -42,7 +42,7 @@ class LoadReports:
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path={path!r}: expected a path that begins with /")
         self.app = app
-        self.meter = LoadMeter(utilization=utilization)
+        self.meter: LoadMeter = LoadMeter(utilization=utilization)
         self._path = path
         self._header = header
         self._now = now

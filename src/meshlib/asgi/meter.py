@@ -32,8 +32,8 @@ class LoadMeter:
     """
 
     def __init__(self, *, memory: float = 10.0, utilization: Callable[[], float] | None = None) -> None:
-        self.memory = checks.seconds("memory", memory)
-        self.in_flight = 0
+        self.memory: float = checks.seconds("memory", memory)
+        self.in_flight: int = 0
         self._utilization = utilization
         self._lock = Lock()
         self._latencies: dict[int, deque[tuple[float, float]]] = {}  # by slot: (when it was measured, latency)

@@ -71,11 +71,11 @@ class LoadBand:
     def __init__(
         self, *, low_load: float = 0.875, high_load: float = 1.125, window: float = 15.0, min_aperture: int = 1
     ) -> None:
-        self.low_load = checks.number("low_load", low_load, min_value=0.0)
-        self.high_load = checks.number("high_load", high_load, min_value=low_load)
-        self.window = checks.seconds("window", window)
-        self.min_aperture = checks.count("min_aperture", min_aperture)
-        self.average = 0.0
+        self.low_load: float = checks.number("low_load", low_load, min_value=0.0)
+        self.high_load: float = checks.number("high_load", high_load, min_value=low_load)
+        self.window: float = checks.seconds("window", window)
+        self.min_aperture: int = checks.count("min_aperture", min_aperture)
+        self.average: float = 0.0
         self._stamp: float | None = None
 
     def adjust(self, pending: float, width: int, max_width: int, now: float) -> int:
@@ -114,12 +114,12 @@ class Aperture(BasePicker):
         window: float = 15.0,
         **settings: Any,
     ) -> None:
-        self.peers = None if peers is None else checks.count("peers", peers)
-        self.peer_index = checks.count("peer_index", peer_index, min_value=0)
+        self.peers: int | None = None if peers is None else checks.count("peers", peers)
+        self.peer_index: int = checks.count("peer_index", peer_index, min_value=0)
         if self.peers is not None and self.peer_index >= self.peers:
             raise ValueError(f"peer_index={peer_index!r}: expected less than peers={peers!r}")
-        self.band = LoadBand(low_load=low_load, high_load=high_load, window=window, min_aperture=min_aperture)
-        self.width = min_aperture
+        self.band: LoadBand = LoadBand(low_load=low_load, high_load=high_load, window=window, min_aperture=min_aperture)
+        self.width: int = min_aperture
         self._order: tuple[EndpointSet | None, tuple[Endpoint, ...], list[float]] = (None, (), [])
         self._picks = 0
         super().__init__(*args, **settings)

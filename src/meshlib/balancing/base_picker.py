@@ -35,18 +35,20 @@ class EndpointSet:
         if weights and min(weights) == 0.0 < max(weights):  # weight 0: only if there is no other endpoint
             members = tuple(e for e in members if e.weight > 0.0)
             weights = [e.weight for e in members]
-        self.endpoints = members
-        self.size = len(members)
-        self.equal = not weights or min(weights) == max(weights)
+        self.endpoints: tuple[Endpoint, ...] = members
+        self.size: int = len(members)
+        self.equal: bool = not weights or min(weights) == max(weights)
         if self.equal:
             weights = [weights[0] or 1.0] * self.size if weights else []
-        self.ends = (
+        self.ends: list[float] = (
             [] if self.equal else list(accumulate(weights[:-1]))
         )  # a draw above all of them is the last endpoint
         few = self.size if self.equal and self.size < 4 else 0  # so few that `Default` looks at all of them
-        self.rotations = tuple(members[first:] + members[:first] for first in range(few))
-        self.total = sum(weights)
-        self.mean = self.total / self.size if weights else 1.0
+        self.rotations: tuple[tuple[Endpoint, ...], ...] = tuple(
+            members[first:] + members[:first] for first in range(few)
+        )
+        self.total: float = sum(weights)
+        self.mean: float = self.total / self.size if weights else 1.0
 
     def draw(self, random: Random) -> Endpoint:
         """One endpoint, at random by weight."""
@@ -65,7 +67,7 @@ class BasePicker:
 
     name = ""
     wants_reports = False  # whether it uses the load reports in responses
-    rate = 0.0  # endpoints to probe for a load report per pick
+    rate: float = 0.0  # endpoints to probe for a load report per pick
 
     def __init__(
         self,
@@ -79,10 +81,10 @@ class BasePicker:
         probing: bool = True,
     ) -> None:
         self.cluster = cluster
-        self.health = health or ClusterHealth(cluster)
-        self.panic = checks.ratio("panic", panic, zero=True)
-        self.slow_start = checks.seconds("slow_start", slow_start, zero=True)
-        self.aggression = checks.number("aggression", aggression, min_value=0.01)
+        self.health: ClusterHealth = health or ClusterHealth(cluster)
+        self.panic: float = checks.ratio("panic", panic, zero=True)
+        self.slow_start: float = checks.seconds("slow_start", slow_start, zero=True)
+        self.aggression: float = checks.number("aggression", aggression, min_value=0.01)
         self.probing = probing  # False inside `LocalityBalancer`, which sends the probes itself
         self._members: tuple[Endpoint, ...] = ()
         self._endpoint_set = EndpointSet(())

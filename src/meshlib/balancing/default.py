@@ -52,10 +52,10 @@ class Default(BasePicker):
         recheck: float | None = None,
         **settings: Any,
     ) -> None:
-        self.choices = checks.count("choices", choices, max_value=1000)
+        self.choices: int = checks.count("choices", choices, max_value=1000)
         self._fresh = tuple(draw % 3 == 0 for draw in range(choices))  # a random number has 53 bits: enough for three
-        self.rate = checks.number("rate", rate, min_value=0.0)
-        self.wants_reports = reports or self.rate > 0.0
+        self.rate: float = checks.number("rate", rate, min_value=0.0)
+        self.wants_reports: bool = reports or self.rate > 0.0
         super().__init__(*args, **settings)
         self.health.tune(decay=decay, deviations=deviations, slack=slack, penalty=penalty, recheck=recheck)
 

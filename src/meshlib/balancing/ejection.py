@@ -88,31 +88,32 @@ class ClusterHealth:
         max_backoff: float | None = None,
         accrual: Callable[[], AccrualPolicy] | None = None,
     ) -> None:
-        self.name = name
-        self.port = port or Port()
-        self.decay = checks.seconds("decay", decay)
-        self.deviations = checks.number("deviations", deviations, min_value=0.0)
-        self.slack = checks.seconds("slack", slack)
-        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures, min_value=0)
-        self.failure_share = checks.ratio("failure_share", failure_share)
-        self.minimum_calls = checks.number("minimum_calls", minimum_calls, min_value=1.0)
-        self.penalty = checks.seconds("penalty", penalty, zero=True)
-        self.recheck = checks.seconds("recheck", recheck)
+        self.name: str = name
+        self.port: Port = port or Port()
+        self.decay: float = checks.seconds("decay", decay)
+        self.deviations: float = checks.number("deviations", deviations, min_value=0.0)
+        self.slack: float = checks.seconds("slack", slack)
+        self.consecutive_failures: int = checks.count("consecutive_failures", consecutive_failures, min_value=0)
+        self.failure_share: float = checks.ratio("failure_share", failure_share)
+        self.minimum_calls: float = checks.number("minimum_calls", minimum_calls, min_value=1.0)
+        self.penalty: float = checks.seconds("penalty", penalty, zero=True)
+        self.recheck: float = checks.seconds("recheck", recheck)
         first, longest = checks.seconds("backoff[0]", backoff[0]), checks.seconds("backoff[1]", backoff[1])
         if longest < first:
             raise ValueError(f"backoff={backoff!r}: expected the longest wait to be no shorter than the first")
         self._own = (self.decay, self.deviations, self.slack, self.penalty, self.recheck)
         self._backoff = (first, longest)
-        self.max_backoff = 10.0 * longest if max_backoff is None else checks.seconds("max_backoff", max_backoff)
-        self.accrual = accrual
-        self.lock = Lock()
-        self.size = 0  # the number of endpoints
+        self.max_backoff: float = 10.0 * longest if max_backoff is None else checks.seconds("max_backoff", max_backoff)
+        self.accrual: Callable[[], AccrualPolicy] | None = accrual
+        self.lock: Lock = Lock()
+        self.size: int = 0  # the number of endpoints
         self.ejected: dict[Endpoint, None] = {}
-        self.version = 0  # grows with each ejection and readmission
-        self.due = inf  # when the next probe is due
-        self.typical = self._swing = 0.0  # smoothed latency of all endpoints, and its deviation
-        self.guess = 0.0  # log(typical), or log(1 s) before the first answer
-        self.patience = inf  # seconds until an answer is overdue, for endpoints without data
+        self.version: int = 0  # grows with each ejection and readmission
+        self.due: float = inf  # when the next probe is due
+        self.typical: float = 0.0  # smoothed latency of all endpoints, and its deviation
+        self._swing = 0.0
+        self.guess: float = 0.0  # log(typical), or log(1 s) before the first answer
+        self.patience: float = inf  # seconds until an answer is overdue, for endpoints without data
         self._queue: list[tuple[float, int, Endpoint]] = []
         self._tie = count().__next__
         self._credit = 1.0

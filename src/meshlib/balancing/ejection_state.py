@@ -23,15 +23,16 @@ class EjectionState:
     )
 
     def __init__(self) -> None:
-        self.state = self.reason = ""
-        self.since = 0  # permits above this one were given after the ejection
-        self.level = 0  # backoffs used so far
-        self.due = inf  # when the next probe may go
-        self.again = 0.0  # while a probe is in flight: when the next may go if this one fails
-        self.probe = 0  # the permit of the probe in flight
-        self.claimed = False  # picked for a probe whose call has not entered yet
-        self.recovered_at = -inf  # when it was last readmitted
-        self.relapses = 0  # ejections soon after a readmission
+        self.state: str = ""
+        self.reason: str = ""
+        self.since: int = 0  # permits above this one were given after the ejection
+        self.level: int = 0  # backoffs used so far
+        self.due: float = inf  # when the next probe may go
+        self.again: float = 0.0  # while a probe is in flight: when the next may go if this one fails
+        self.probe: int = 0  # the permit of the probe in flight
+        self.claimed: bool = False  # picked for a probe whose call has not entered yet
+        self.recovered_at: float = -inf  # when it was last readmitted
+        self.relapses: int = 0  # ejections soon after a readmission
         self.held: tuple[str, ...] = ()  # what else keeps it out of rotation: outlier, health check, discovery
 
     def bound(self, permit: int, patience: float, typical: float) -> float:

@@ -70,13 +70,15 @@ class Endpoint(EndpointStats):
         priority: int = 0,
         health: ClusterHealth | None = None,
     ) -> None:
-        self.host = host
-        self.port = checks.count("port", port, min_value=0)
-        self.address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.weight = checks.number("weight", weight, min_value=0.0)
-        self.labels = labels
-        self.zone = zone
-        self.priority = checks.count("priority", priority, min_value=0)
+        self.host: str = host
+        self.port: int = checks.count("port", port, min_value=0)
+        self.address: str = (
+            host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        )
+        self.weight: float = checks.number("weight", weight, min_value=0.0)
+        self.labels: Mapping[str, str] = labels
+        self.zone: str = zone
+        self.priority: int = checks.count("priority", priority, min_value=0)
         self.carrier: Any = None
         super().__init__(health or _NO_CLUSTER)
         self.accrual: AccrualPolicy | None = self.health.accrual and self.health.accrual()
@@ -102,7 +104,7 @@ class Endpoint(EndpointStats):
         waiting[permit] = now
         calls = len(waiting) + len(self._open)
         if calls < MANY and self.scale == 1.0 and not self._reported:
-            self.cost = self._base + CROWDS[calls]
+            self.cost: float = self._base + CROWDS[calls]
         else:
             calls -= self._reported
             self.cost = self._base + CROWD * log(calls * self.scale + 1.0 if calls > 0 else 1.0)
@@ -110,9 +112,9 @@ class Endpoint(EndpointStats):
             self._oldest = now
             if self.stamp == NEVER:
                 if self.health is _NO_CLUSTER:
-                    self.health = ClusterHealth()
+                    self.health: ClusterHealth = ClusterHealth()
             elif self.healthy:
-                self.late_at = now + self.peak
+                self.late_at: float = now + self.peak
         if not self.healthy:
             self._enter_ejected(permit)
         return permit
@@ -143,7 +145,7 @@ class Endpoint(EndpointStats):
             self._leave_ejected(permit, verdict, now, took)
         elif verdict is SUCCESS:
             if self.run and permit > self._run_from:
-                self.run = 0
+                self.run: int = 0
             if self.accrual is not None:
                 self.accrual.success(now)
             if started == _ANSWERED:
@@ -208,7 +210,7 @@ class Endpoint(EndpointStats):
             if self.healthy:
                 if self.ejection is None:
                     self.ejection = EjectionState()
-                self.healthy = False
+                self.healthy: bool = False
                 self.late_at = -inf
                 health.eject(self, self.ejection, state, reason, next(self._permit), now, wait)
         health.port.flush()
@@ -299,7 +301,8 @@ class Endpoint(EndpointStats):
                 self._recover()
                 # Each relapse counts as `RELAPSE` failures, until good answers outweigh them.
                 self._bad = RELAPSE * min(ejection.relapses, 4)
-                self.latency = self.peak = took
+                self.latency = took
+                self.peak: float = took
                 self._record_answer(permit, took, now)
                 health.readmit(self, ejection, now)
             elif permit == ejection.probe:

@@ -52,22 +52,22 @@ class EndpointStats:
     )
 
     def __init__(self, health: ClusterHealth) -> None:
-        self.health = health
+        self.health: ClusterHealth = health
         self._waiting: dict[int, float] = {}  # permit: when it started. In the order of the permits.
         self._open = _NONE  # the same for calls that are not watched: body on its way, or overtaken
         self._moving = RLock()  # held while another call moves a call from the first to the second; may be taken under
         # `health.lock`, never the reverse. Reentrant: garbage collection may end calls at any time.
         self._oldest = inf  # when the oldest watched call was sent
-        self.healthy = True
-        self.late_at = -inf  # from then on `current_cost` replaces `cost`
-        self.cost = 0.0  # of one more call, a logarithm; only comparisons have a meaning, see `_update_cost`
+        self.healthy: bool = True
+        self.late_at: float = -inf  # from then on `current_cost` replaces `cost`
+        self.cost: float = 0.0  # of one more call, a logarithm; only comparisons have a meaning, see `_update_cost`
         self._base = 0.0  # the part of the cost that does not depend on calls in flight
-        self.scale = 1.0  # the mean weight of the cluster ÷ ours
-        self.latency = 0.0  # peak-sensitive latency in seconds, as of `stamp`
-        self.peak = 0.0  # the same, but `_forgive` lowers it after `recheck` seconds of silence
-        self.stamp = NEVER  # of the last observation
+        self.scale: float = 1.0  # the mean weight of the cluster ÷ ours
+        self.latency: float = 0.0  # peak-sensitive latency in seconds, as of `stamp`
+        self.peak: float = 0.0  # the same, but `_forgive` lowers it after `recheck` seconds of silence
+        self.stamp: float = NEVER  # of the last observation
         self._considered_at = inf  # without data: first comparison; with: last update that `_forgive` saw
-        self.run = 0  # failures in a row, that is without a success among the calls sent after the first of them
+        self.run: int = 0  # failures in a row, that is without a success among the calls sent after the first of them
         self._calls = self._bad = 0.0  # outcomes and failures, both forgotten with time constant `decay`
         self._srtt = self._swing = 0.0  # smoothed latency and its mean deviation, in seconds
         self.report: LoadReport | None = None  # the server's newest load report

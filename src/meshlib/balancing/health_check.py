@@ -48,15 +48,15 @@ class HealthCheck:
         edge_interval: float | None = None,
         initially: bool = True,
     ) -> None:
-        self.endpoint = endpoint
-        self.interval = _check.seconds("interval", interval)
-        self.healthy_threshold = _check.count("healthy_threshold", healthy_threshold)
-        self.unhealthy_threshold = _check.count("unhealthy_threshold", unhealthy_threshold)
-        self.jitter = _check.ratio("jitter", jitter, zero=True, above_one=True)
-        self.initial_jitter = _check.seconds("initial_jitter", initial_jitter, zero=True)
-        self.unhealthy_interval = _check.seconds("unhealthy_interval", unhealthy_interval or interval)
-        self.edge_interval = _check.seconds("edge_interval", edge_interval or interval)
-        self.healthy = initially
+        self.endpoint: Endpoint = endpoint
+        self.interval: float = _check.seconds("interval", interval)
+        self.healthy_threshold: int = _check.count("healthy_threshold", healthy_threshold)
+        self.unhealthy_threshold: int = _check.count("unhealthy_threshold", unhealthy_threshold)
+        self.jitter: float = _check.ratio("jitter", jitter, zero=True, above_one=True)
+        self.initial_jitter: float = _check.seconds("initial_jitter", initial_jitter, zero=True)
+        self.unhealthy_interval: float = _check.seconds("unhealthy_interval", unhealthy_interval or interval)
+        self.edge_interval: float = _check.seconds("edge_interval", edge_interval or interval)
+        self.healthy: bool = initially
         self._known = False
         self._run = 0  # results in a row that contradict the present state
 

@@ -20,8 +20,8 @@ class LeastRequest(BasePicker):
     name = "least_request"
 
     def __init__(self, *args: Any, choices: int = 2, active_request_bias: float = 1.0, **settings: Any) -> None:
-        self.choices = checks.count("choices", choices, max_value=1000)
-        self.active_request_bias = checks.number("active_request_bias", active_request_bias, min_value=0.0)
+        self.choices: int = checks.count("choices", choices, max_value=1000)
+        self.active_request_bias: float = checks.number("active_request_bias", active_request_bias, min_value=0.0)
         self._turns = EdfSchedule(self.weight)
         super().__init__(*args, **settings)
 

@@ -41,12 +41,12 @@ class LoadReport:
         qps: float | None = None,
         eps: float = 0.0,
     ) -> None:
-        self.at = at
-        self.in_flight = in_flight
-        self.latency = latency
-        self.utilization = utilization
-        self.qps = qps
-        self.eps = eps
+        self.at: float = at
+        self.in_flight: float | None = in_flight
+        self.latency: float | None = latency
+        self.utilization: float | None = utilization
+        self.qps: float | None = qps
+        self.eps: float = eps
 
     def __repr__(self) -> str:
         values = ((slot, getattr(self, slot)) for slot in self.__slots__)

@@ -54,15 +54,17 @@ class LocalityBalancer:
         **settings: Any,
     ) -> None:
         self.cluster = cluster
-        self.health = health or ClusterHealth(cluster)
-        self.name = algorithm.name
-        self.panic = checks.ratio("panic", panic, zero=True)
-        self.overprovisioning = checks.number("overprovisioning", overprovisioning, min_value=1.0)
+        self.health: ClusterHealth = health or ClusterHealth(cluster)
+        self.name: str = algorithm.name
+        self.panic: float = checks.ratio("panic", panic, zero=True)
+        self.overprovisioning: float = checks.number("overprovisioning", overprovisioning, min_value=1.0)
         self.zone = zone
         self.callers = callers
         self.zone_weights = zone_weights
-        self.min_cluster_size = checks.count("min_cluster_size", min_cluster_size)
+        self.min_cluster_size: int = checks.count("min_cluster_size", min_cluster_size)
         example = algorithm(cluster, probing=False, **settings)  # what its settings mean, and whether they are right
+        self.wants_reports: bool
+        self.rate: float
         self.wants_reports, self.rate = example.wants_reports, example.rate
         self._algorithm = algorithm
         self._settings = settings

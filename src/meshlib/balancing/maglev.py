@@ -58,8 +58,8 @@ class Maglev(BasePicker):
     name = "maglev"
 
     def __init__(self, *args: Any, size: int = 65_537, bound: float | None = None, **settings: Any) -> None:
-        self.bound = None if bound is None else LoadBound(bound)
-        self.size = checks.count("size", size, min_value=2)
+        self.bound: LoadBound | None = None if bound is None else LoadBound(bound)
+        self.size: int = checks.count("size", size, min_value=2)
         if size > LARGEST or any(size % divisor == 0 for divisor in range(2, int(size**0.5) + 1)):
             raise ValueError(f"size={size!r}: expected a prime up to {LARGEST}")
         self._table: tuple[EndpointSet | None, array[int]] = (None, array("i"))

@@ -29,11 +29,11 @@ class EjectionTime:
     __slots__ = ("base", "jitter", "max_time")
 
     def __init__(self, base: float = 30.0, *, max_time: float | None = None, jitter: float = 0.0) -> None:
-        self.base = checks.seconds("base", base)
-        self.max_time = max(300.0, base) if max_time is None else checks.seconds("max_time", max_time)
+        self.base: float = checks.seconds("base", base)
+        self.max_time: float = max(300.0, base) if max_time is None else checks.seconds("max_time", max_time)
         if self.max_time < base:
             raise ValueError(f"max_time={max_time!r}: expected at least base={base!r}")
-        self.jitter = checks.seconds("jitter", jitter, zero=True)
+        self.jitter: float = checks.seconds("jitter", jitter, zero=True)
 
     def seconds(self, multiplier: int, random: float) -> float:
         """The length of the ejection number `multiplier`; `random` is 0–1."""
@@ -50,9 +50,9 @@ class SuccessRateEjection:
     __slots__ = ("min_hosts", "min_requests", "stdev_factor")
 
     def __init__(self, stdev_factor: float = 1.9, *, min_hosts: int = 5, min_requests: int = 100) -> None:
-        self.stdev_factor = checks.number("stdev_factor", stdev_factor, min_value=0.0)
-        self.min_hosts = checks.count("min_hosts", min_hosts)
-        self.min_requests = checks.count("min_requests", min_requests)
+        self.stdev_factor: float = checks.number("stdev_factor", stdev_factor, min_value=0.0)
+        self.min_hosts: int = checks.count("min_hosts", min_hosts)
+        self.min_requests: int = checks.count("min_requests", min_requests)
 
 
 class FailurePercentageEjection:
@@ -64,9 +64,9 @@ class FailurePercentageEjection:
     __slots__ = ("min_hosts", "min_requests", "threshold")
 
     def __init__(self, threshold: float = 0.85, *, min_hosts: int = 5, min_requests: int = 50) -> None:
-        self.threshold = checks.ratio("threshold", threshold, zero=True)
-        self.min_hosts = checks.count("min_hosts", min_hosts)
-        self.min_requests = checks.count("min_requests", min_requests)
+        self.threshold: float = checks.ratio("threshold", threshold, zero=True)
+        self.min_hosts: int = checks.count("min_hosts", min_hosts)
+        self.min_requests: int = checks.count("min_requests", min_requests)
 
 
 SUCCESS_RATE = SuccessRateEjection()
@@ -91,11 +91,15 @@ class OutlierCounts:
     )
 
     def __init__(self) -> None:
-        self.row = self.gateway = self.local = 0  # failures in a row: any 5xx, gateway errors, local errors
-        self.good = self.total = 0  # answers in this interval, without `split` local errors as well
-        self.local_good = self.local_total = 0  # with `split`: attempts with any answer, and all attempts
-        self.multiplier = 0  # grows with each ejection
-        self.until = 0.0
+        self.row: int = 0  # failures in a row: any 5xx, gateway errors, local errors
+        self.gateway: int = 0
+        self.local: int = 0
+        self.good: int = 0  # answers in this interval, without `split` local errors as well
+        self.total: int = 0
+        self.local_good: int = 0  # with `split`: attempts with any answer, and all attempts
+        self.local_total: int = 0
+        self.multiplier: int = 0  # grows with each ejection
+        self.until: float = 0.0
         self.ejected_at: float | None = None
         self.back_at: float | None = None
 

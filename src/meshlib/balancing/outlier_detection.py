@@ -63,12 +63,14 @@ class OutlierDetection:
         a50: bool = False,
         enforce: Collection[str] | Mapping[str, float] = ENFORCED,
     ) -> None:
-        self.consecutive_5xx = checks.count("consecutive_5xx", consecutive_5xx, min_value=0)
-        self.consecutive_gateway = checks.count("consecutive_gateway", consecutive_gateway, min_value=0)
-        self.consecutive_local = checks.count("consecutive_local", consecutive_local, min_value=0)
-        self.interval = checks.seconds("interval", interval)
-        self.ejection_time = ejection_time if isinstance(ejection_time, EjectionTime) else EjectionTime(ejection_time)
-        self.max_ejected = checks.ratio("max_ejected", max_ejected, zero=True)
+        self.consecutive_5xx: int = checks.count("consecutive_5xx", consecutive_5xx, min_value=0)
+        self.consecutive_gateway: int = checks.count("consecutive_gateway", consecutive_gateway, min_value=0)
+        self.consecutive_local: int = checks.count("consecutive_local", consecutive_local, min_value=0)
+        self.interval: float = checks.seconds("interval", interval)
+        self.ejection_time: EjectionTime = (
+            ejection_time if isinstance(ejection_time, EjectionTime) else EjectionTime(ejection_time)
+        )
+        self.max_ejected: float = checks.ratio("max_ejected", max_ejected, zero=True)
         self.always_one = always_one
         self.success_rate = success_rate
         self.failure_percentage = failure_percentage
@@ -77,11 +79,13 @@ class OutlierDetection:
         if not set(enforce) <= set(CRITERIA):
             raise ValueError(f"enforce={enforce!r}: expected some of {', '.join(CRITERIA)}")
         shares = enforce.items() if isinstance(enforce, Mapping) else [(criterion, 1.0) for criterion in enforce]
-        self.enforce = {name: checks.ratio(f"enforce[{name!r}]", share, zero=True) for name, share in shares}
+        self.enforce: dict[str, float] = {
+            name: checks.ratio(f"enforce[{name!r}]", share, zero=True) for name, share in shares
+        }
         self.detected: dict[str, int] = dict.fromkeys(CRITERIA, 0)
         self.enforced: dict[str, int] = dict.fromkeys(CRITERIA, 0)
-        self.overflow = 0  # ejections that `max_ejected` prevented
-        self.due = -inf  # when the interval ends
+        self.overflow: int = 0  # ejections that `max_ejected` prevented
+        self.due: float = -inf  # when the interval ends
         self._counts: dict[Endpoint, OutlierCounts] = {}
         self._lock = RLock()  # reentrant: a listener to events may send calls
         forked.register(self)

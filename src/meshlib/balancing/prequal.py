@@ -31,17 +31,20 @@ class ProbeAnswer:
     __slots__ = ("at", "endpoint", "in_flight", "latency", "uses")
 
     def __init__(self, endpoint: Endpoint, in_flight: float, latency: float, at: float) -> None:
-        self.endpoint, self.in_flight, self.latency, self.at = endpoint, in_flight, latency, at
-        self.uses = 0
+        self.endpoint: Endpoint = endpoint
+        self.in_flight: float = in_flight
+        self.latency: float = latency
+        self.at: float = at
+        self.uses: int = 0
 
 
 class ProbePool:
     """The recent answers: at most `size`, none older than `max_age` seconds, each used at most `uses` times."""
 
     def __init__(self, *, size: int = 16, max_age: float = 1.0, hot_quantile: float = 2**-0.25) -> None:
-        self.size = checks.count("size", size, min_value=2)
-        self.max_age = checks.seconds("max_age", max_age)
-        self.hot_quantile = checks.ratio("hot_quantile", hot_quantile)
+        self.size: int = checks.count("size", size, min_value=2)
+        self.max_age: float = checks.seconds("max_age", max_age)
+        self.hot_quantile: float = checks.ratio("hot_quantile", hot_quantile)
         self.answers: list[ProbeAnswer] = []
         self._worst_next = False
 
@@ -108,10 +111,10 @@ class Prequal(BasePicker):
         hot_quantile: float = 2**-0.25,
         **settings: Any,
     ) -> None:
-        self.rate = checks.number("rate", rate, min_value=0.0)
-        self.removals = checks.count("removals", removals, min_value=0)
-        self.delta = checks.number("delta", delta, min_value=0.0)
-        self.pool = ProbePool(size=pool_size, max_age=max_age, hot_quantile=hot_quantile)
+        self.rate: float = checks.number("rate", rate, min_value=0.0)
+        self.removals: int = checks.count("removals", removals, min_value=0)
+        self.delta: float = checks.number("delta", delta, min_value=0.0)
+        self.pool: ProbePool = ProbePool(size=pool_size, max_age=max_age, hot_quantile=hot_quantile)
         self._lock = Lock()
         super().__init__(*args, **settings)
 

@@ -60,10 +60,10 @@ class ReportedWeights(BasePicker):
         error_penalty: float = 1.0,
         **settings: Any,
     ) -> None:
-        self.blackout = checks.seconds("blackout", blackout, zero=True)
-        self.expiration = checks.seconds("expiration", expiration)
-        self.update_period = max(0.1, checks.seconds("update_period", update_period))
-        self.error_penalty = checks.number("error_penalty", error_penalty, min_value=0.0)
+        self.blackout: float = checks.seconds("blackout", blackout, zero=True)
+        self.expiration: float = checks.seconds("expiration", expiration)
+        self.update_period: float = max(0.1, checks.seconds("update_period", update_period))
+        self.error_penalty: float = checks.number("error_penalty", error_penalty, min_value=0.0)
         self._turn = count().__next__  # goes on counting through updates, which therefore do not restart the cycle
         self._first: dict[Endpoint, float] = {}  # since when there are reports
         self._plan: tuple[EndpointSet | None, float, list[int] | None] = (None, -inf, None)

@@ -57,9 +57,9 @@ class RingHash(BasePicker):
     def __init__(
         self, *args: Any, min_size: int = 1024, max_size: int = LARGEST, bound: float | None = None, **settings: Any
     ) -> None:
-        self.min_size = checks.count("min_size", min_size, max_value=LARGEST)
-        self.max_size = checks.count("max_size", max_size, min_value=min_size, max_value=LARGEST)
-        self.bound = None if bound is None else LoadBound(bound)
+        self.min_size: int = checks.count("min_size", min_size, max_value=LARGEST)
+        self.max_size: int = checks.count("max_size", max_size, min_value=min_size, max_value=LARGEST)
+        self.bound: LoadBound | None = None if bound is None else LoadBound(bound)
         self._ring: tuple[EndpointSet | None, list[int], list[int]] = (None, [], [])
         super().__init__(*args, **settings)
 

@@ -35,8 +35,8 @@ class MeshReader:
 
     def __init__(self, mesh: Mesh, path: str | os.PathLike[str], *, read: Read | None = None, **manifests: Any) -> None:
         self._mesh = mesh
-        self.name = str(path)
-        self.builder = Builder(mesh)
+        self.name: str = str(path)
+        self.builder: Builder = Builder(mesh)
         self._read = read or self._reading(anchored(path), are_manifests(path), manifests)
         self._seen: dict[Path, Stamp] = {}
         self._loading = Lock()
@@ -99,7 +99,7 @@ class DocumentReader(MeshReader):
 
     def __init__(self, mesh: Mesh, folder: Path, *, watch: bool, builder: Builder | None = None) -> None:
         super().__init__(mesh, mesh.name, read=self._reread)
-        self.builder = builder or self.builder
+        self.builder: Builder = builder or self.builder
         self._folder = folder
         self._document: Document = data_document({})
         self._watch: FileWatch | None = None

@@ -51,7 +51,7 @@ class RolloutRun:
         self.service = service
         self.to = to
         self.rollout = rollout
-        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
+        self.owner: str = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._wall = wall
         self._before: Split | None = None
         self._claimed = 0.0

@@ -25,7 +25,7 @@ class StoreReader:
     """Keeps one mesh in step with its store."""
 
     def __init__(self, mesh: Mesh, store: RouteStore, copy: FileStore | None) -> None:
-        self.name = store.name
+        self.name: str = store.name
         self._mesh = mesh
         self._store = store
         self._copy = copy

@@ -34,8 +34,12 @@ class EtcdStore:
         host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"address={address!r}: expected host:port")
+        self.host: str
+        self.port: int
+        self.key: str
+        self.timeout: float
         self.host, self.port, self.key, self.timeout = host, int(port), key, timeout
-        self.name = f"etcd {host}:{port}{key}"
+        self.name: str = f"etcd {host}:{port}{key}"
 
     def get(self) -> Entry | None:
         return self._at(0)

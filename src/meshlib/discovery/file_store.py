@@ -26,8 +26,8 @@ class FileStore:
     """A store in one file; its history in `.NAME.history/` beside it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()  # a daemon may change its folder; links stay links
-        self.name = str(path)
+        self.path: Path = Path(path).absolute()  # a daemon may change its folder; links stay links
+        self.name: str = str(path)
         self._past = self.path.parent / f".{self.path.name}.history"
 
     def get(self) -> Entry | None:

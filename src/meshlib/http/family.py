@@ -17,8 +17,8 @@ class Family:
 
     def __init__(self, lib: ModuleType) -> None:
         self.lib: Any = lib
-        self.errors = Errors(lib)
-        self.log = logging.getLogger(lib.__name__)
+        self.errors: Errors = Errors(lib)
+        self.log: logging.Logger = logging.getLogger(lib.__name__)
         self.AsyncGuarded: Any = type("AsyncGuarded", (AsyncGuarded, self.lib.AsyncByteStream), {})
         self.SyncGuarded: Any = type("SyncGuarded", (SyncGuarded, self.lib.SyncByteStream), {})
         self.SyncTimed: Any = type("SyncTimed", (SyncTimed, self.lib.SyncByteStream), {})

@@ -59,17 +59,21 @@ class Fallback(CallPolicy):
             raise ValueError("value: expected a value, a function of the error, instead=… or stale=…")
         if classify is not None and (on is not None or on_result is not None):
             raise ValueError(f"classify={classify!r}: expected a function, without on or on_result")
-        self.classify = checks.function("classify", classify, "the call, the result and the error")
+        self.classify: Classifier | None = checks.function("classify", classify, "the call, the result and the error")
         self.value = value
-        self.instead = checks.function("instead", instead, "the same arguments", may_be_async=True)
-        self.on = None if on is None else error_predicate("on", on)
-        self.on_result = checks.function("on_result", on_result, "the result")
-        self.hides = on is None and classify is None
-        self.max_concurrent = inf if max_concurrent is None else checks.count("max_concurrent", max_concurrent)
-        self.active = 0
-        self.stale = None if stale is None else checks.seconds("stale", stale, infinite=True)
-        self.key = checks.function("key", key, "the arguments")
-        self.max_keys = checks.count("max_keys", max_keys)
+        self.instead: Callable[..., Any] | None = checks.function(
+            "instead", instead, "the same arguments", may_be_async=True
+        )
+        self.on: Callable[[BaseException], bool] | None = None if on is None else error_predicate("on", on)
+        self.on_result: Callable[[Any], bool] | None = checks.function("on_result", on_result, "the result")
+        self.hides: bool = on is None and classify is None
+        self.max_concurrent: float | int = (
+            inf if max_concurrent is None else checks.count("max_concurrent", max_concurrent)
+        )
+        self.active: int = 0
+        self.stale: float | None = None if stale is None else checks.seconds("stale", stale, infinite=True)
+        self.key: Callable[..., Hashable] | None = checks.function("key", key, "the arguments")
+        self.max_keys: int = checks.count("max_keys", max_keys)
         self._lock = Lock()
 
     def _after_fork(self) -> None:

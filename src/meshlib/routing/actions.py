@@ -29,9 +29,9 @@ class HeaderEdit:
     def __init__(
         self, *, set: Mapping[str, str] | None = None, add: Mapping[str, str] | None = None, remove: Iterable[str] = ()
     ) -> None:
-        self.set = tuple((set or {}).items())
-        self.add = tuple((add or {}).items())
-        self.remove = frozenset(name.lower() for name in remove)
+        self.set: tuple[tuple[str, str], ...] = tuple((set or {}).items())
+        self.add: tuple[tuple[str, str], ...] = tuple((add or {}).items())
+        self.remove: frozenset[str] = frozenset(name.lower() for name in remove)
 
     def applied(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """The headers as they are after the edit, in their order."""
@@ -67,10 +67,10 @@ class Rewrite:
             path is not None and regex is None and not path.startswith(("/", "{", "\\"))
         ):  # a captured part may bring the slash
             raise ValueError(f"path: {path!r} found, expected a path that begins with /")
-        self.host = host
-        self.path = path
-        self.prefix = prefix
-        self.regex = None if regex is None else _regex(regex)
+        self.host: str | None = host
+        self.path: str | None = path
+        self.prefix: str | None = prefix
+        self.regex: Regex | None = None if regex is None else _regex(regex)
 
     def rewritten(self, path: str, matched: object) -> str:
         """The new path for `path`, where `matched` is `Decision.matched`."""
@@ -106,11 +106,13 @@ class Redirect:
         if port is not None and not 0 < port < 65536:
             raise ValueError(f"port: {port!r} found, expected 1 to 65535")
         self.status = status
-        self.scheme = scheme
-        self.host = host
-        self.port = port
-        self.rewrite = Rewrite(path=path, prefix=prefix) if path is not None or prefix is not None else None
-        self.strip_query = strip_query
+        self.scheme: str | None = scheme
+        self.host: str | None = host
+        self.port: int | None = port
+        self.rewrite: Rewrite | None = (
+            Rewrite(path=path, prefix=prefix) if path is not None or prefix is not None else None
+        )
+        self.strip_query: bool = strip_query
 
     def location(self, request: RouteRequest, matched: object) -> str:
         """The Location header. The port is kept, unless host, scheme or port says otherwise, or it is the default."""
@@ -134,9 +136,9 @@ class DirectResponse:
     def __init__(self, status: int, *, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         if not 200 <= status <= 599:
             raise ValueError(f"status: {status!r} found, expected 200 to 599")
-        self.status = status
-        self.body = body
-        self.headers = dict(headers or {})
+        self.status: int = status
+        self.body: bytes = body
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class Mirror:
@@ -145,8 +147,8 @@ class Mirror:
     __slots__ = ("cluster", "ratio")
 
     def __init__(self, cluster: str, *, ratio: float = 1.0) -> None:
-        self.cluster = cluster
-        self.ratio = _ratio("ratio", ratio)
+        self.cluster: str = cluster
+        self.ratio: float = _ratio("ratio", ratio)
 
     def wanted(self, random: Random) -> bool:
         return self.ratio >= 1.0 or random() < self.ratio
@@ -158,9 +160,9 @@ class Injected:
     __slots__ = ("delay", "grpc_status", "status")
 
     def __init__(self, delay: float, status: int | None, grpc_status: int | None) -> None:
-        self.delay = delay
-        self.status = status
-        self.grpc_status = grpc_status
+        self.delay: float = delay
+        self.status: int | None = status
+        self.grpc_status: int | None = grpc_status
 
 
 class Fault:
@@ -193,13 +195,13 @@ class Fault:
             raise ValueError("abort_grpc: given together with abort_status, expected one of them")
         if (delay or delay_header or abort_status or abort_header) is None and abort_grpc is None:
             raise ValueError("delay: nothing found, expected a delay or an abort")
-        self.delay = delay
-        self.delay_ratio = _ratio("delay_ratio", delay_ratio)
-        self.delay_header = delay_header and delay_header.lower()
-        self.abort_status = abort_status
-        self.abort_grpc = abort_grpc
-        self.abort_ratio = _ratio("abort_ratio", abort_ratio)
-        self.abort_header = abort_header and abort_header.lower()
+        self.delay: float | None = delay
+        self.delay_ratio: float = _ratio("delay_ratio", delay_ratio)
+        self.delay_header: str | None = delay_header and delay_header.lower()
+        self.abort_status: int | None = abort_status
+        self.abort_grpc: int | None = abort_grpc
+        self.abort_ratio: float = _ratio("abort_ratio", abort_ratio)
+        self.abort_header: str | None = abort_header and abort_header.lower()
 
     def draw(self, request: RouteRequest, random: Random) -> Injected | None:
         """What this request gets; None: nothing. One draw for the delay and one for the abort, where there is one."""

@@ -41,10 +41,10 @@ class Interpreter:
     ) -> None:
         if max_depth < 1:
             raise ValueError(f"max_depth: {max_depth!r} found, expected at least 1")
-        self.dtab = read_dtab(dtab) if isinstance(dtab, str) else dtab
-        self.namers = tuple(namers)
-        self.extra = dict(extra or {})
-        self.max_depth = max_depth
+        self.dtab: Dtab = read_dtab(dtab) if isinstance(dtab, str) else dtab
+        self.namers: tuple[tuple[Path, Namer], ...] = tuple(namers)
+        self.extra: dict[str, Namer] = dict(extra or {})
+        self.max_depth: int = max_depth
 
     def with_dtab(self, override: Dtab) -> Interpreter:
         """The same, with entries that come after, and so before, its own."""

@@ -24,9 +24,9 @@ class Finding:
 
     def __init__(self, kind: Kind, service: str, rule: int | None, message: str) -> None:
         self.kind = kind
-        self.service = service
-        self.rule = rule
-        self.message = message
+        self.service: str = service
+        self.rule: int | None = rule
+        self.message: str = message
 
     def __str__(self) -> str:
         where = "default" if self.rule is None else f"rule {self.rule + 1}"

@@ -26,8 +26,8 @@ class ContextDeadline:
     __slots__ = ("deadline", "timestamp")
 
     def __init__(self, timestamp: float, deadline: float) -> None:
-        self.timestamp = timestamp
-        self.deadline = deadline
+        self.timestamp: float = timestamp
+        self.deadline: float = deadline
 
     @staticmethod
     def read(header: str | None) -> ContextDeadline | None:

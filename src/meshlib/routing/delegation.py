@@ -43,12 +43,12 @@ class Delegation:
         error: str | None = None,
     ) -> None:
         self.kind = kind
-        self.path = path
-        self.dentry = dentry
-        self.children = children
-        self.weights = weights
-        self.bound = bound
-        self.error = error
+        self.path: Path = path
+        self.dentry: Dentry | None = dentry
+        self.children: tuple[Delegation, ...] = children
+        self.weights: tuple[float, ...] = weights
+        self.bound: Bound | None = bound
+        self.error: str | None = error
 
     def led_by(self, dentry: Dentry | None) -> Delegation:
         """The same step, reached by another entry."""

@@ -20,7 +20,7 @@ class Prefix:
     __slots__ = ("elements",)
 
     def __init__(self, *elements: str) -> None:
-        self.elements = elements
+        self.elements: tuple[str, ...] = elements
 
     def matches(self, path: Path) -> bool:
         wanted, found = self.elements, path.elements
@@ -50,8 +50,8 @@ class Dentry:
     __slots__ = ("prefix", "tree")
 
     def __init__(self, prefix: Prefix | Path, tree: NameTree[Path]) -> None:
-        self.prefix = prefix if isinstance(prefix, Prefix) else Prefix(*prefix.elements)
-        self.tree = tree
+        self.prefix: Prefix = prefix if isinstance(prefix, Prefix) else Prefix(*prefix.elements)
+        self.tree: NameTree[Path] = tree
 
     def applied(self, path: Path) -> NameTree[Path]:
         """The tree for a path that matches, with what remains of the path behind every leaf."""
@@ -77,7 +77,7 @@ class Dtab:
     __slots__ = ("entries",)
 
     def __init__(self, entries: Iterable[Dentry] = ()) -> None:
-        self.entries = tuple(entries)
+        self.entries: tuple[Dentry, ...] = tuple(entries)
 
     def matching(self, path: Path) -> list[Dentry]:
         """The entries that apply, first choice first."""

@@ -29,9 +29,9 @@ class Override:
     __slots__ = ("context", "legacy", "user")
 
     def __init__(self, *, user: bool = False, context: bool = False, legacy: bool = False) -> None:
-        self.user = user
-        self.context = context
-        self.legacy = legacy
+        self.user: bool = user
+        self.context: bool = context
+        self.legacy: bool = legacy
 
     def texts(self, request: RouteRequest) -> tuple[str, ...]:
         """What the request says, unread; empty if nothing (or nothing that is heard). Equal texts mean equal dtabs."""

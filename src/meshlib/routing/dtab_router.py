@@ -32,7 +32,7 @@ class Consumed(Rewrite):
 
     def __init__(self, identified: Identified) -> None:
         super().__init__(path="/")
-        self.identified = identified
+        self.identified: Identified = identified
 
     def rewritten(self, path: str, matched: object) -> str:
         return self.identified.url_path(path)
@@ -63,13 +63,15 @@ class DtabRouter:
         policies: Iterable[tuple[PathPattern, Any]] = (),
         clusters: Container[str] | None = None,
     ) -> None:
-        self.interpreter = interpreter
-        self.identifiers = tuple(identifiers) or (HeaderTokenIdentifier(),)
-        self.override = override
-        self.sticky = sticky
-        self.announce = announce
-        self.policies = tuple(policies)[::-1]
-        self.clusters = clusters
+        self.interpreter: Interpreter = interpreter
+        self.identifiers: tuple[Identifier, ...] | tuple[HeaderTokenIdentifier] = tuple(identifiers) or (
+            HeaderTokenIdentifier(),
+        )
+        self.override: Override = override
+        self.sticky: Sticky | None = sticky
+        self.announce: bool = announce
+        self.policies: tuple[tuple[PathPattern, Any], ...] = tuple(policies)[::-1]
+        self.clusters: Container[str] | None = clusters
         self._bound: dict[tuple[Path, int, tuple[str, ...]], Chooser[Decision]] = {}
 
     def resolve(self, request: RouteRequest, random: Random) -> Decision:

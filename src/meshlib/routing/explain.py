@@ -27,8 +27,8 @@ class Step:
     __slots__ = ("reasons", "title")
 
     def __init__(self, title: str, *reasons: str) -> None:
-        self.title = title
-        self.reasons = list(reasons)
+        self.title: str = title
+        self.reasons: list[str] = list(reasons)
 
 
 class Explanation:
@@ -37,9 +37,9 @@ class Explanation:
     __slots__ = ("decision", "draws", "steps")
 
     def __init__(self, decision: Decision | None, steps: list[Step], draws: list[float]) -> None:
-        self.decision = decision
-        self.steps = steps
-        self.draws = draws
+        self.decision: Decision | None = decision
+        self.steps: list[Step] = steps
+        self.draws: list[float] = draws
 
     def lines(self) -> Iterator[str]:
         """The explanation as indented text."""

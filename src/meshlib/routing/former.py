@@ -24,10 +24,10 @@ class FormerHosts:
     __slots__ = ("by_dtab", "full", "hosts", "size")
 
     def __init__(self, hosts: HostMap[str], size: int = 0, *, by_dtab: bool = False, full: bool = False) -> None:
-        self.full = full or size > LARGEST
-        self.hosts = HostMap[str]({}) if self.full else hosts
-        self.size = 0 if self.full else size  # bytes
-        self.by_dtab = by_dtab
+        self.full: bool = full or size > LARGEST
+        self.hosts: HostMap[str] = HostMap[str]({}) if self.full else hosts
+        self.size: int = 0 if self.full else size  # bytes
+        self.by_dtab: bool = by_dtab
 
     def after(self, before: Mapping[str, str], now: Mapping[str, str], *, by_dtab: bool) -> FormerHosts:
         """The memory of a table whose services take the hosts `now`, after one whose services took those `before`."""

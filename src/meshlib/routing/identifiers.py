@@ -21,8 +21,8 @@ class Identified:
     __slots__ = ("consumed", "name")
 
     def __init__(self, name: Path, consumed: int = 0) -> None:
-        self.name = name
-        self.consumed = consumed
+        self.name: Path = name
+        self.consumed: int = consumed
 
     def url_path(self, path: str) -> str:
         """What is left of the URL's path."""
@@ -39,8 +39,8 @@ class HeaderTokenIdentifier:
     __slots__ = ("header", "prefix")
 
     def __init__(self, *, prefix: Path = SVC, header: str = "host") -> None:
-        self.prefix = prefix
-        self.header = header.lower()
+        self.prefix: Path = prefix
+        self.header: str = header.lower()
 
     def identify(self, request: RouteRequest) -> Identified | str:
         value = _header(request, self.header)
@@ -53,8 +53,8 @@ class HeaderIdentifier:
     __slots__ = ("header", "prefix")
 
     def __init__(self, *, prefix: Path = SVC, header: str = "l5d-name") -> None:
-        self.prefix = prefix
-        self.header = header.lower()
+        self.prefix: Path = prefix
+        self.header: str = header.lower()
 
     def identify(self, request: RouteRequest) -> Identified | str:
         value = _header(request, self.header)
@@ -72,8 +72,8 @@ class MethodAndHostIdentifier:
     __slots__ = ("prefix", "uris")
 
     def __init__(self, *, prefix: Path = SVC, uris: bool = False) -> None:
-        self.prefix = prefix
-        self.uris = uris
+        self.prefix: Path = prefix
+        self.uris: bool = uris
 
     def identify(self, request: RouteRequest) -> Identified | str:
         host = _header(request, "host")
@@ -99,9 +99,9 @@ class PathIdentifier:
     def __init__(self, *, prefix: Path = SVC, segments: int = 1, consume: bool = False) -> None:
         if segments < 1:
             raise ValueError(f"segments: {segments!r} found, expected at least 1")
-        self.prefix = prefix
-        self.segments = segments
-        self.consume = consume
+        self.prefix: Path = prefix
+        self.segments: int = segments
+        self.consume: bool = consume
 
     def identify(self, request: RouteRequest) -> Identified | str:
         taken = request.path[1:].split("/", self.segments)[: self.segments]

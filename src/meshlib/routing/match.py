@@ -53,14 +53,14 @@ class Match:
         ports: Iterable[int] = (),
     ) -> None:
         self.path: UrlPath | None = path_matcher(path) if isinstance(path, str) else path
-        self.methods = tuple(method.upper() for method in methods)
-        self.schemes = tuple(scheme.lower() for scheme in schemes)
-        self.ports = tuple(ports)
-        self.hosts = tuple(hosts)
-        self.headers = {name.lower(): text for name, text in _texts(headers).items()}
-        self.query = _texts(query)
-        self.cookies = _texts(cookies)
-        self.labels = _texts(labels) | ({} if env is None else {"env": Text(exact=env)})
+        self.methods: tuple[str, ...] = tuple(method.upper() for method in methods)
+        self.schemes: tuple[str, ...] = tuple(scheme.lower() for scheme in schemes)
+        self.ports: tuple[int, ...] = tuple(ports)
+        self.hosts: tuple[Text, ...] = tuple(hosts)
+        self.headers: dict[str, Text] = {name.lower(): text for name, text in _texts(headers).items()}
+        self.query: dict[str, Text] = _texts(query)
+        self.cookies: dict[str, Text] = _texts(cookies)
+        self.labels: dict[str, Text] = _texts(labels) | ({} if env is None else {"env": Text(exact=env)})
         # In the order of their price: the cheapest test that can fail comes first.
         self.conditions: tuple[Condition, ...] = (
             *_one_of("method", self.methods, lambda request: request.method),

@@ -37,11 +37,11 @@ class Bound:
         address: tuple[str, int] | None = None,
         weight: float | None = None,
     ) -> None:
-        self.id = id
-        self.residual = residual
-        self.cluster = str(id) if cluster is None else cluster
-        self.address = address
-        self.weight = weight
+        self.id: Path = id
+        self.residual: Path = residual
+        self.cluster: str = str(id) if cluster is None else cluster
+        self.address: tuple[str, int] | None = address
+        self.weight: float | None = weight
 
     def weighing(self, weight: float | None) -> Bound:
         """The same name under a union that gives it this weight."""
@@ -94,9 +94,9 @@ class SourceNamer:
     def __init__(self, prefix: Path, clusters: Mapping[str, str] | None, *, segments: int = 1) -> None:
         if segments < 1:
             raise ValueError(f"segments: {segments!r} found, expected at least 1")
-        self.prefix = prefix
-        self.clusters = clusters
-        self.segments = segments
+        self.prefix: Path = prefix
+        self.clusters: Mapping[str, str] | None = clusters
+        self.segments: int = segments
 
     def lookup(self, path: Path) -> NameTree[Name] | Pending:
         if len(path) < self.segments:
@@ -119,8 +119,8 @@ class RewritingNamer:
     __slots__ = ("name", "pattern")
 
     def __init__(self, pattern: PathPattern | str, name: str) -> None:
-        self.pattern = PathPattern(pattern) if isinstance(pattern, str) else pattern
-        self.name = name
+        self.pattern: PathPattern = PathPattern(pattern) if isinstance(pattern, str) else pattern
+        self.name: str = name
 
     def lookup(self, path: Path) -> NameTree[Name]:
         found = self.pattern.substituted_path(path, self.name)
@@ -133,7 +133,7 @@ class FunctionNamer:
     __slots__ = ("rewrite",)
 
     def __init__(self, rewrite: Callable[[Path], Path | None]) -> None:
-        self.rewrite = rewrite
+        self.rewrite: Callable[[Path], Path | None] = rewrite
 
     def lookup(self, path: Path) -> NameTree[Name]:
         found = self.rewrite(path)

@@ -46,8 +46,8 @@ class Special:
     __slots__ = ("name", "sign")
 
     def __init__(self, name: str, sign: str) -> None:
-        self.name = name
-        self.sign = sign
+        self.name: str = name
+        self.sign: str = sign
 
     def __repr__(self) -> str:
         return self.name

@@ -18,7 +18,7 @@ class Path:
     def __init__(self, *elements: str) -> None:
         if not all(elements):
             raise ValueError(f"elements: an empty one found in {elements!r}, expected at least one character in each")
-        self.elements = elements
+        self.elements: tuple[str, ...] = elements
         self._hash = hash(elements)
 
     def starts_with(self, prefix: Path) -> bool:

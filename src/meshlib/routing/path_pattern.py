@@ -21,7 +21,7 @@ class PathPattern:
     __slots__ = ("_elements", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text: str = text
         elements = text.split("/")
         while elements and not elements[-1]:
             elements.pop()

@@ -33,9 +33,9 @@ class Regex:
     __slots__ = ("_cached", "_dead", "_first", "_known", "_program", "ignore_case", "pattern", "search")
 
     def __init__(self, pattern: str, *, ignore_case: bool = False, search: bool = False) -> None:
-        self.pattern = pattern
-        self.ignore_case = ignore_case
-        self.search = search
+        self.pattern: str = pattern
+        self.ignore_case: bool = ignore_case
+        self.search: bool = search
         self._program = compile_pattern(pattern, ignore_case)
         self._forget()
 

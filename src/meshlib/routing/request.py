@@ -52,15 +52,15 @@ class RouteRequest:
         scheme: str = "http",
         version: str = "1.1",
     ) -> None:
-        self.host = host
-        self.method = method
-        self.path = path
-        self.query = query
-        self.header = header
-        self.labels = labels
-        self.key = key
-        self.scheme = scheme
-        self.version = version
+        self.host: str = host
+        self.method: str = method
+        self.path: str = path
+        self.query: str = query
+        self.header: HeaderLookup = header
+        self.labels: Mapping[str, str] = labels
+        self.key: str | None = key
+        self.scheme: str = scheme
+        self.version: str = version
         self._query: dict[str, str] | None = None
         self._cookies: dict[str, str] | None = None
 

@@ -27,8 +27,8 @@ class Move:
     __slots__ = ("reason", "share")
 
     def __init__(self, share: float, reason: str) -> None:
-        self.share = share
-        self.reason = reason
+        self.share: float = share
+        self.reason: str = reason
 
     def __repr__(self) -> str:
         return f"Move({self.share}, {self.reason!r})"
@@ -59,15 +59,15 @@ class Rollout:
             raise ValueError(f"every: {every!r} found, expected seconds above 0")
         if least < 0:
             raise ValueError(f"least: {least!r} found, expected at least 0")
-        self.steps = tuple(steps)
-        self.every = every
-        self.abort_if = Condition.read(abort_if) if isinstance(abort_if, str) else abort_if
-        self.least = least
-        self.before = before
-        self.phase = Phase.RUNNING
-        self.reason = ""
-        self.step = -1
-        self.since = 0.0
+        self.steps: tuple[float, ...] = tuple(steps)
+        self.every: float = every
+        self.abort_if: Condition | None = Condition.read(abort_if) if isinstance(abort_if, str) else abort_if
+        self.least: int = least
+        self.before: float = before
+        self.phase: Phase = Phase.RUNNING
+        self.reason: str = ""
+        self.step: int = -1
+        self.since: float = 0.0
 
     @property
     def share(self) -> float:

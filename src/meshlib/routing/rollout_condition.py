@@ -29,9 +29,9 @@ class Condition:
     __slots__ = ("_test", "names", "text")
 
     def __init__(self, text: str, test: Callable[[Mapping[str, float]], bool], names: frozenset[str]) -> None:
-        self.text = text
+        self.text: str = text
         self._test = test
-        self.names = names
+        self.names: frozenset[str] = names
 
     @staticmethod
     def read(text: str) -> Condition:

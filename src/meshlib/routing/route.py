@@ -75,20 +75,20 @@ class Route:
             )
         if timeout is not None and not (isfinite(timeout) and timeout > 0):
             raise ValueError(f"timeout: {timeout!r} found, expected seconds above 0")
-        self.name = name
+        self.name: str = name
         self.match: tuple[Matcher, ...] = tuple(match) if isinstance(match, Iterable) else (match,)
-        self.to = to
-        self.redirect = redirect
-        self.direct = direct
-        self.outside = outside
-        self.rewrite = rewrite
-        self.headers = headers
-        self.response_headers = response_headers
-        self.mirrors = tuple(mirrors)
-        self.fault = fault
-        self.timeout = timeout
-        self.retry = retry
-        self.policies = policies
+        self.to: Split | None = to
+        self.redirect: Redirect | None = redirect
+        self.direct: DirectResponse | None = direct
+        self.outside: bool = outside
+        self.rewrite: Rewrite | None = rewrite
+        self.headers: HeaderEdit | None = headers
+        self.response_headers: HeaderEdit | None = response_headers
+        self.mirrors: tuple[Mirror, ...] = tuple(mirrors)
+        self.fault: Fault | None = fault
+        self.timeout: float | None = timeout
+        self.retry: Any = retry
+        self.policies: Any = policies
 
     def __repr__(self) -> str:
         return f"Route({self.name!r})"
@@ -118,19 +118,19 @@ class Decision:
         refused: str | None = None,
         bound: Bound | None = None,
     ) -> None:
-        self.bound = bound
-        self.service = service
-        self.cluster = cluster
-        self.route = route
-        self.rule = rule
-        self.destination = destination
-        self.matched = matched
-        self.refused = refused
+        self.bound: Bound | None = bound
+        self.service: str = service
+        self.cluster: str | None = cluster
+        self.route: Route = route
+        self.rule: int = rule
+        self.destination: Destination | None = destination
+        self.matched: Matcher | None = matched
+        self.refused: str | None = refused
         edits = route.headers or route.response_headers
         if destination is not None:
             edits = edits or destination.headers or destination.response_headers
         acts = edits or route.rewrite or route.mirrors or route.fault or route.timeout or route.policies
-        self.plain = cluster is not None and not acts
+        self.plain: bool = cluster is not None and not acts
 
     def __repr__(self) -> str:
         where = self.cluster or self.refused or "answered here"

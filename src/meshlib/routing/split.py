@@ -57,10 +57,10 @@ class StickyKey:
         if ttl is not None and (kind != "cookie" or not 0 <= ttl < inf):
             raise ValueError(f"ttl: {ttl!r} found for kind {kind!r}, expected seconds from 0 on, and a cookie")
         self.kind = kind
-        self.name = name.lower() if kind == "header" else name
-        self.terminal = terminal
-        self.ttl = ttl
-        self.path = path
+        self.name: str = name.lower() if kind == "header" else name
+        self.terminal: bool = terminal
+        self.ttl: float | None = ttl
+        self.path: str = path
 
     def value(self, request: RouteRequest) -> str | None:
         """The text to hash, or None if the request does not carry it."""
@@ -91,9 +91,9 @@ class Sticky:
             raise ValueError("by: nothing found, expected at least one StickyKey")
         if method not in ("stable", "modulo"):
             raise ValueError(f"method: {method!r} found, expected 'stable' or 'modulo'")
-        self.by = by
+        self.by: tuple[StickyKey, ...] = by
         self.method = method
-        self.session = next((key for key in by if key.ttl is not None), None)
+        self.session: StickyKey | None = next((key for key in by if key.ttl is not None), None)
 
     def hash(self, request: RouteRequest, made_up: str | None = None) -> int | None:
         """The 64-bit request hash, bit for bit Envoy's; None without any key.
@@ -124,10 +124,10 @@ class Destination:
             raise ValueError("cluster: '' found, expected the name of a cluster")
         if not (isfinite(weight) and weight >= 0):
             raise ValueError(f"weight: {weight!r} found for {cluster!r}, expected a finite number of at least 0")
-        self.cluster = cluster
-        self.weight = weight
-        self.headers = headers
-        self.response_headers = response_headers
+        self.cluster: str = cluster
+        self.weight: float = weight
+        self.headers: Any = headers
+        self.response_headers: Any = response_headers
 
     def __repr__(self) -> str:
         return f"Destination({self.cluster!r}, weight={self.weight})"
@@ -150,7 +150,7 @@ class Split:
             self.destinations = tuple(Destination(cluster, weight=weight) for cluster, weight in weights.items())
         else:
             self.destinations = tuple(to)
-        self.sticky = sticky
+        self.sticky: Sticky | None = sticky
         if sticky is not None and sticky.session is not None:
             raise ValueError("ttl: a cookie that is made up is for the endpoints of a cluster, not for a split")
         total = sum(arm.weight for arm in self.destinations)

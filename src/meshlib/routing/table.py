@@ -40,12 +40,12 @@ class ServiceRoutes:
     ) -> None:
         if not name:
             raise ValueError("name: '' found, expected the name of a service")
-        self.name = name
-        self.hosts = tuple(pattern(host) for host in hosts) or (pattern(name),)
-        self.routes = tuple(routes)
-        self.default = Route(name="(default)", to=default) if isinstance(default, Split) else default
+        self.name: str = name
+        self.hosts: tuple[str, ...] | tuple[str] = tuple(pattern(host) for host in hosts) or (pattern(name),)
+        self.routes: tuple[Route, ...] = tuple(routes)
+        self.default: Route | None = Route(name="(default)", to=default) if isinstance(default, Split) else default
         rules = self.routes if self.default is None else (*self.routes, self.default)
-        self.outside = bool(rules) and all(rule.outside for rule in rules)  # then its hosts are beyond the mesh
+        self.outside: bool = bool(rules) and all(rule.outside for rule in rules)  # then its hosts are beyond the mesh
         self.resolve: Chooser[Decision] = self._compiled()
 
     def clusters(self) -> frozenset[str]:
@@ -126,8 +126,8 @@ class RouteTable:
                     raise ValueError(f"hosts: {host!r} found in {other!r} and {service.name!r}, expected it once")
                 hosts[host] = service
         self.services: Mapping[str, ServiceRoutes] = MappingProxyType(found)
-        self.unknown = unknown
-        self.outside = tuple(pattern(host) for host in outside)
+        self.unknown: Resolver | str | None = unknown
+        self.outside: tuple[str, ...] = tuple(pattern(host) for host in outside)
         self._outside = HostMap(dict.fromkeys(self.outside, True))
         self._hosts = HostMap(hosts)
         self._exact = {host: service.resolve for host, service in hosts.items() if "*" not in host}

@@ -32,8 +32,10 @@ class Text:
         if len(wanted) + (present is not None) != 1:
             found = " and ".join(kind for kind, _ in wanted) or "nothing"
             raise ValueError(f"exact: {found} found, expected one of {', '.join(given)} and present")
-        self.ignore_case = ignore_case
-        self.invert = invert
+        self.ignore_case: bool = ignore_case
+        self.invert: bool = invert
+        self.kind: str
+        self.value: str
         self.kind, self.value = wanted[0] if wanted else ("present", "")
         if present is not None:
             self.invert = present is invert  # an inverted "present" is "absent"

@@ -27,10 +27,11 @@ class ExactPath:
     __slots__ = ("certain", "exact", "ignore_case", "literal", "value")
 
     def __init__(self, value: str, *, ignore_case: bool = False) -> None:
-        self.value = _rooted(value)
-        self.ignore_case = ignore_case
-        self.exact = self.certain = not ignore_case
-        self.literal = "" if ignore_case else value
+        self.value: str = _rooted(value)
+        self.ignore_case: bool = ignore_case
+        self.exact: bool = not ignore_case
+        self.certain: bool = not ignore_case
+        self.literal: str = "" if ignore_case else value
 
     def test(self, path: str) -> bool:
         return path.lower() == self.value.lower() if self.ignore_case else path == self.value
@@ -51,12 +52,12 @@ class PrefixPath:
     __slots__ = ("certain", "exact", "ignore_case", "literal", "segments", "value")
 
     def __init__(self, value: str, *, segments: bool = True, ignore_case: bool = False) -> None:
-        self.value = _rooted(value).rstrip("/") if segments else _rooted(value)
-        self.segments = segments
-        self.ignore_case = ignore_case
-        self.exact = False
-        self.certain = segments and not ignore_case
-        self.literal = "" if ignore_case else self.value if segments else self.value.rpartition("/")[0]
+        self.value: str = _rooted(value).rstrip("/") if segments else _rooted(value)
+        self.segments: bool = segments
+        self.ignore_case: bool = ignore_case
+        self.exact: bool = False
+        self.certain: bool = segments and not ignore_case
+        self.literal: str = "" if ignore_case else self.value if segments else self.value.rpartition("/")[0]
 
     def test(self, path: str) -> bool:
         value = self.value
@@ -88,9 +89,10 @@ class RegexPath:
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
         from .regex import Regex  # most tables have none, and need not load the reader of patterns
 
-        self.regex = Regex(pattern, ignore_case=ignore_case)
-        self.exact = self.certain = False
-        self.literal = "" if ignore_case else _literal_segments(pattern)
+        self.regex: Regex = Regex(pattern, ignore_case=ignore_case)
+        self.exact: bool = False
+        self.certain: bool = False
+        self.literal: str = "" if ignore_case else _literal_segments(pattern)
 
     def test(self, path: str) -> bool:
         return self.regex.matches(path)
@@ -114,7 +116,7 @@ class TemplatePath:
     __slots__ = ("_parts", "_rest", "certain", "exact", "literal", "template")
 
     def __init__(self, template: str) -> None:
-        self.template = _rooted(template)
+        self.template: str = _rooted(template)
         segments = template[1:].split("/")
         self._rest: str | None = None
         if segments[-1] == "**" or (segments[-1].startswith("{") and segments[-1].endswith("=**}")):
@@ -124,8 +126,9 @@ class TemplatePath:
         if len(set(names)) < len(names):
             raise ValueError(f"template: {template!r} found, expected each name once")
         fixed = next((n for n, (_, name, _) in enumerate(self._parts) if name is not None), len(self._parts))
-        self.literal = "".join(f"/{text}" for text, _, _ in self._parts[:fixed]).rstrip("/")
-        self.exact = self.certain = False
+        self.literal: str = "".join(f"/{text}" for text, _, _ in self._parts[:fixed]).rstrip("/")
+        self.exact: bool = False
+        self.certain: bool = False
 
     def captures(self, path: str) -> dict[str, str] | None:
         """What the names stand for in this path; None if it does not match."""

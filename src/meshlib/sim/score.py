@@ -12,7 +12,10 @@ class Score:
     def __init__(self, deadline: float = 1.0, *, since: float = 0.0) -> None:
         self.deadline = deadline
         self.since = since  # requests that arrived earlier are warm-up, and not counted
-        self.requests = self.good = self.hedges = self.failed = 0
+        self.requests: int = 0
+        self.good: int = 0
+        self.hedges = 0
+        self.failed: int = 0
         self.times: list[float] = []
         self.sends: dict[Any, list[float]] = defaultdict(list)
 

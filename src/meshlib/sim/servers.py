@@ -37,8 +37,9 @@ class Delay:
         self.world = world
         self.draw = latency
         self.failing: Callable[[], float] | None = None  # draws the time of a failure, when there is one
-        self.pending = self.served = 0
-        self.latency = 0.0
+        self.pending: int = 0
+        self.served: int = 0
+        self.latency: float = 0.0
 
     def start(self, now: float, done: Done) -> None:
         self.served += 1
@@ -63,9 +64,9 @@ class Sharing:
     def __init__(self, world: World, work: Callable[[], float], cores: float = 1.0, *, most: float = 1.0) -> None:
         self.world = world
         self.work = work
-        self.cores = cores
+        self.cores: float = cores
         self.most = most  # cores that one request can use
-        self.served = 0
+        self.served: int = 0
         self._jobs: list[tuple[float, int, float, Done]] = []
         self._given = 0.0  # work given to each, in core-seconds
         self._since = 0.0

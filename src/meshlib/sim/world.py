@@ -13,7 +13,7 @@ class World:
     __slots__ = ("_queue", "_tie", "now")
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         self._queue: list[tuple[float, int, Callable[[float], object]]] = []
         self._tie = count().__next__
 

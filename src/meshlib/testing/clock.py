@@ -35,7 +35,7 @@ class ManualClock:
     """
 
     def __init__(self, now: float = 0.0, *, chance: Sequence[float] | int = (0.5,)) -> None:
-        self.time = now
+        self.time: float = now
         self.slept: list[float] = []
         self._draw = Random(chance).random if isinstance(chance, int) else _repeat(tuple(chance))
         self._alarms: list[_Alarm] = []

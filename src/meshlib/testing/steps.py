@@ -14,8 +14,8 @@ class After:
     __slots__ = ("answer", "seconds")
 
     def __init__(self, seconds: float, answer: Any = None) -> None:
-        self.seconds = seconds
-        self.answer = answer
+        self.seconds: float = seconds
+        self.answer: Any = answer
 
 
 class ScriptedStep:
@@ -32,7 +32,7 @@ class ScriptedStep:
         self.answers = answers
         self.runtime = runtime
         self.calls: list[Call] = []
-        self.running = 0
+        self.running: int = 0
 
     def __call__(self, call: Call) -> Any:
         after = self._next(call)

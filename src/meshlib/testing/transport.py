@@ -29,13 +29,13 @@ class ScriptedTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     def __init__(
         self, answers: Mapping[str, Sequence[Any]] | None = None, *, default: Any = 200, runtime: Runtime = SYSTEM
     ) -> None:
-        self.answers = {address: list(items) for address, items in (answers or {}).items()}
+        self.answers: dict[str, list[Any]] = {address: list(items) for address, items in (answers or {}).items()}
         if not all(self.answers.values()):
             raise ValueError(f"answers={answers!r}: expected at least one answer for each address")
         self.default = default
         self.runtime = runtime
         self.requests: list[httpx.Request] = []
-        self.running = 0
+        self.running: int = 0
 
     def to(self, address: str) -> list[httpx.Request]:
         """The requests that this endpoint got."""

@@ -84,7 +84,7 @@ class Pool:
         self._process = 0
         self._leaving = False  # no new exchange
         self._cut = False  # nor any that had begun to wait or to connect
-        self.opened = 0  # connections opened so far
+        self.opened: int = 0  # connections opened so far
         self._forget()
 
     def _forget(self) -> None:

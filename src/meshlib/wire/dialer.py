@@ -28,7 +28,7 @@ class Dialer:
         self._ssl = ssl
         self._server_hostname = server_hostname or host
         self._is_name = uds is None and not _is_address(host)
-        self.name = uds or f"{host}:{port}"
+        self.name: str = uds or f"{host}:{port}"
 
     async def connect(self, connection: Connection, limit: float | None) -> None:
         """Open `connection` within `limit` seconds for TCP, and as many again for TLS, which is how httpcore counts."""

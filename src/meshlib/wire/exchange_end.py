@@ -54,7 +54,7 @@ class ExchangeEnd(ExchangeTimer):
         super().__init__(loop)
         self._rested = rested
         self._closed = closed
-        self.reader = ResponseReader()
+        self.reader: ResponseReader = ResponseReader()
         self._waiter: asyncio.Future[RawResponse] | None = None  # to be told of what comes next
         self._asked: asyncio.Future[RawResponse] | None = (
             None  # the last waiter of this exchange, told or not, till its end
@@ -73,15 +73,18 @@ class ExchangeEnd(ExchangeTimer):
         self._early_eof = False
         self._error: BaseException | None = None
         self.retires: float | None = None  # the loop's time from which on it is too old for another exchange
-        self.open = True  # False from the moment we decided to close
-        self.over = False  # True when the transport has let go of the socket
-        self.place = False  # whether it still counts against the pool's limit, though closed
+        self.open: bool = True  # False from the moment we decided to close
+        self.over: bool = False  # True when the transport has let go of the socket
+        self.place: bool = False  # whether it still counts against the pool's limit, though closed
         self.poll: Poll = at_end  # what waits in the socket
         self.transport: asyncio.Transport
 
     def _after_fork(self) -> None:
         """It is the parent's."""
-        self.open, self.place, self._busy, self.by = False, False, REST, inf
+        self.open = False
+        self.place = False
+        self._busy = REST
+        self.by: float = inf
         self._waiter = self._asked = self._timer = None
         forked.disconnect(self.transport.get_extra_info("socket"))
 

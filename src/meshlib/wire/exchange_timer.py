@@ -17,12 +17,12 @@ class ExchangeTimer:
     __slots__ = ("_armed", "_due", "_time", "_timer", "by", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._time = loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._armed = inf  # when the timer fires
         self._due = inf
-        self.by = inf  # the loop's time at which it must be over, whatever the limits say
+        self.by: float = inf  # the loop's time at which it must be over, whatever the limits say
 
     def limit(self, seconds: float | None) -> None:
         """From now on it may last this long; None: for ever."""

@@ -16,7 +16,7 @@ from meshlib.wire.exchange_end import BUSY, HELD, USUAL, ExchangeEnd
 from meshlib.wire.h1_errors import ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout
 from meshlib.wire.raw_response import RawResponse, ResponseHead
 from meshlib.wire.response_reader import tokens
-from meshlib.wire.socket_poll import at_end, poller
+from meshlib.wire.socket_poll import Poll, at_end, poller
 from meshlib.wire.write_batch import WriteBatch
 
 ONE_WRITE: Final = 64 * 1024  # bytes: a longer body is not copied behind its head
@@ -78,6 +78,7 @@ class Connection(ExchangeEnd, asyncio.Protocol):
             outbox.put(self, waiter, head + body if body else head, write)
         seconds = write if self._paused else read
         now = self._time()
+        self.by: float
         self.by = by = now + left
         self._due = due = by if seconds is None or seconds >= left else now + seconds
         if due < self._armed:
@@ -174,7 +175,7 @@ class Connection(ExchangeEnd, asyncio.Protocol):
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport: asyncio.Transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(0)  # so that "paused" means exactly: not all is sent yet
         self._tls = transport.get_extra_info("ssl_object") is not None
         if not self._tls:  # else it is the same socket still, if it is open at all
@@ -276,7 +277,7 @@ class Connection(ExchangeEnd, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over = True
-        self.poll = at_end
+        self.poll: Poll = at_end
         if self._busy:
             self._ended(None if exc is None else ReadError(str(exc)))
         elif self._used:

@@ -60,9 +60,9 @@ class Link:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.http2 = False
-        self.closing = False  # no new streams: after a GOAWAY, a refused stream, or the server's end
-        self.ended = False  # nothing more will come of the server
+        self.http2: bool = False
+        self.closing: bool = False  # no new streams: after a GOAWAY, a refused stream, or the server's end
+        self.ended: bool = False  # nothing more will come of the server
         self.goaway: GoAway | None = None
         self._sent = 0  # the highest stream whose HEADERS were sent
         self._open: dict[int, bool] = {}  # streams that the server has not ended, and whether a response has begun

@@ -21,7 +21,7 @@ class PoolGroup:
     __slots__ = ("max_connections", "pools")
 
     def __init__(self, max_connections: int) -> None:
-        self.max_connections = max_connections
+        self.max_connections: int = max_connections
         self.pools: WeakSet[Pool] = WeakSet()
 
     async def make_room(self) -> None:

@@ -17,11 +17,11 @@ class ResponseHead:
     def __init__(
         self, status: int, reason: bytes, http_version: bytes, headers: list[tuple[bytes, bytes]], plain: bool = False
     ) -> None:
-        self.status = status
-        self.reason = reason
-        self.http_version = http_version
-        self.headers = headers
-        self.plain = plain
+        self.status: int = status
+        self.reason: bytes = reason
+        self.http_version: bytes = http_version
+        self.headers: list[tuple[bytes, bytes]] = headers
+        self.plain: bool = plain
 
 
 class RawResponse:
@@ -34,10 +34,10 @@ class RawResponse:
     __slots__ = ("body", "head", "heard", "source")
 
     def __init__(self, head: ResponseHead, body: bytes, source: Any) -> None:
-        self.head = head
-        self.body = body
-        self.heard = 0.0
-        self.source = source
+        self.head: ResponseHead = head
+        self.body: bytes = body
+        self.heard: float = 0.0
+        self.source: Any = source
 
 
 class CachedHead:
@@ -49,8 +49,8 @@ class CachedHead:
     __slots__ = ("bytes", "head", "length", "reusable", "size")
 
     def __init__(self, data: bytes, head: ResponseHead, length: int, reusable: bool) -> None:
-        self.bytes = data
-        self.head = head
-        self.length = length  # of the body that it announces
-        self.size = len(data) + length
-        self.reusable = reusable
+        self.bytes: bytes = data
+        self.head: ResponseHead = head
+        self.length: int = length  # of the body that it announces
+        self.size: int = len(data) + length
+        self.reusable: bool = reusable

@@ -56,16 +56,16 @@ class ResponseReader:
 
     def begin(self, request: bytes, method: bytes) -> None:
         """Expect the response to `request`, which is the head that was sent, with its `method` in capitals."""
-        self.request = request
-        self.method = method
-        self.not_as_get = method in _NOT_AS_GET
-        self.fresh = True  # nothing has come since `begin`
+        self.request: bytes = request
+        self.method: bytes = method
+        self.not_as_get: bool = method in _NOT_AS_GET
+        self.fresh: bool = True  # nothing has come since `begin`
         self._state = _HEAD
         self._buffer = b""
         self._part: bytearray | None = None  # of a head, when it comes in pieces
         self.answer: RawResponse | None = None
         self.parts: list[bytes] = []
-        self.held = 0
+        self.held: int = 0
 
     @property
     def complete(self) -> bool:
@@ -93,7 +93,7 @@ class ResponseReader:
             return False
         if state == _H11:
             return self._feed_h11(data)
-        self.reusable = False  # more than was asked for
+        self.reusable: bool = False  # more than was asked for
         return True
 
     def eof(self) -> bool:

@@ -9,6 +9,8 @@ from meshlib.wire.h1_errors import WireError
 from meshlib.wire.raw_response import RawResponse
 from meshlib.wire.response_reader import ResponseReader
 
+from .raw_response import ResponseHead
+
 
 class Stream:
     """An answer whose body is still coming: `async for piece in stream`, and `await stream.aclose()` in any case.
@@ -20,8 +22,8 @@ class Stream:
     __slots__ = ("_reader", "connection", "head")
 
     def __init__(self, answer: RawResponse, connection: Connection, reader: ResponseReader) -> None:
-        self.head = answer.head
-        self.connection = connection
+        self.head: ResponseHead = answer.head
+        self.connection: Connection = connection
         self._reader = reader
 
     def __aiter__(self) -> Stream:

@@ -32,7 +32,7 @@ class SlotQueue:
 
     def forget(self) -> None:
         """All places are free, and nobody waits."""
-        self.taken = 0
+        self.taken: int = 0
         # A waiter's future gets an idle connection, or None for the right to open one.
         self.waiting: OrderedDict[asyncio.Future[Connection | None], None] = OrderedDict()
         self._empty: asyncio.Future[None] | None = None

@@ -19,7 +19,7 @@ class Pass:
         self.number = number
         self.world = world
         self.tempo = tempo
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self.act: Act = ACTS[0]
         self._start = time.monotonic()
         self.side: Side = side(world, tempo, self.tally, self.clock)

@@ -51,8 +51,8 @@ class DemoServer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.version = SERVERS[name]
-        self.port = 0
+        self.version: str = SERVERS[name]
+        self.port: int = 0
         self._process = self._spawn()
 
     @property
@@ -135,7 +135,7 @@ class DemoWorld:
         self._patience = patience
         self._folder = TemporaryDirectory(prefix="meshlib-demo-")
         self.servers: dict[str, DemoServer] = {}
-        self.mesh_yaml = Path(self._folder.name) / "mesh.yaml"
+        self.mesh_yaml: Path = Path(self._folder.name) / "mesh.yaml"
 
     async def __aenter__(self) -> DemoWorld:
         try:

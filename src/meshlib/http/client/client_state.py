@@ -41,7 +41,7 @@ class Sending:
         self.door: ClientState | None = (
             door  # None when it is over: connections remember the context they were opened in
         )
-        self.stream = stream
+        self.stream: bool = stream
         self.exchanges: list[Exchange] = []  # so far; none when it is over
 
 
@@ -76,7 +76,7 @@ class ClientState:
 
     def __init__(self, client: Any) -> None:
         self.client = ref(client)
-        self.family = client._family
+        self.family: Any = client._family
         self.mesh: Mesh | None = None
         self.engine: Any = None
         self.default: Any = None  # the client's default transport, if the caller gave none of his own
@@ -87,10 +87,10 @@ class ClientState:
         self.usual: ConnectionLimit | None = None  # what httpx's own road is limited to if he asked for nothing
         self.busy: set[Exchange] = set()  # on their way, until the answer is handed out
         self.idle: list[Parking] = []  # who is to be woken when there are none
-        self.closing = False  # no new requests
-        self.closed = False  # nor any further attempt at those that were under way
-        self.http2 = False  # whether the default transport may speak it
-        self.fast = True
+        self.closing: bool = False  # no new requests
+        self.closed: bool = False  # nor any further attempt at those that were under way
+        self.http2: bool = False  # whether the default transport may speak it
+        self.fast: bool = True
         self.lane: OwnTransport | None = None  # the fast lane beside the default transport, where it can be used at all
         self.lean: FastPath | None = None  # and its path around httpx's models
         forked.register(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from asyncio import _get_running_loop as _asyncio_loop
+from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -63,10 +64,10 @@ class FastPath:
     )
 
     def __init__(self, door: ClientState, lane: OwnTransport, kind: type[Any]) -> None:
-        self.door = door
-        self.lane = lane
-        self.family = door.family
-        self.now = SYSTEM.now
+        self.door: ClientState = door
+        self.lane: OwnTransport = lane
+        self.family: Any = door.family
+        self.now: Callable[[], float] = SYSTEM.now
         lib = door.family.lib
         self._unset = lib.USE_CLIENT_DEFAULT
         self._opened = importlib.import_module(f"{lib.__name__}._client").ClientState.OPENED

@@ -26,6 +26,7 @@ from ...events import AttemptFinished, CallFinished
 from ...mesh import Cluster, Mesh, Service
 from ...policies.deadline import deadline
 from ...routing.route import Decision
+from ...runtime import Runtime
 from .classify import classifier
 from .exchange import Attempt, Exchange
 from .feedback import learn, listen
@@ -51,11 +52,11 @@ class Engine:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
-        self.run = mesh.runtime
-        self.now = mesh.runtime.now
+        self.run: Runtime = mesh.runtime
+        self.now: Callable[[], float] = mesh.runtime.now
         self._random = mesh.runtime.random
         self._classify = classifier(self.now)
-        self.mirrors = Mirrors()
+        self.mirrors: Mirrors = Mirrors()
 
     def decide(self, exchange: Exchange) -> Decision | None:
         """Where the first attempt goes; None: the mesh does not know the host, and the road beneath takes it."""

@@ -69,19 +69,21 @@ class Exchange:
         start: float,
         cut: Callable[[Exchange], MeshError | None] | None = None,
     ) -> None:
-        self.cut = cut  # says what it ends with, if its client was closed
-        self.request = request
-        self.family = family
-        self.road = road
-        self.stream = stream  # the body is handed out unread
-        self.plain = plain  # but it is httpx that reads it: to the caller this is one call, body and all
-        self.start = start
-        self.deadline = inf  # the caller's own; it binds the body of a stream too
-        self.replayable = _replayable(request, family)
+        self.cut: Callable[[Exchange], MeshError | None] | None = (
+            cut  # says what it ends with, if its client was closed
+        )
+        self.request: Any = request
+        self.family: Family = family
+        self.road: Road = road
+        self.stream: bool = stream  # the body is handed out unread
+        self.plain: bool = plain  # but it is httpx that reads it: to the caller this is one call, body and all
+        self.start: float = start
+        self.deadline: float = inf  # the caller's own; it binds the body of a stream too
+        self.replayable: bool = _replayable(request, family)
         headers = request.headers
-        self.repeatable = self.replayable and (request.method in IDEMPOTENT or "idempotency-key" in headers)
+        self.repeatable: bool = self.replayable and (request.method in IDEMPOTENT or "idempotency-key" in headers)
         url = request.url
-        self.route = RouteRequest(
+        self.route: RouteRequest = RouteRequest(
             url.netloc.decode("ascii").lower(),
             request.method,
             url.path,
@@ -91,10 +93,10 @@ class Exchange:
             key=request.extensions.get(KEY),
             scheme=url.scheme,
         )
-        self.service = ""
+        self.service: str = ""
         self.decision: Any = None  # what routing said for the first attempt
         self.curable: Container[int] = STATUSES
-        self.attempts = 0
+        self.attempts: int = 0
         self.tried: list[Endpoint] = []
         self.newest: Attempt | None = None  # the attempt begun last; others may still be out
 
@@ -129,16 +131,16 @@ class Attempt(Call):
     def __init__(self, call: Call, decision: Any, cluster: Cluster) -> None:
         exchange: Exchange = call.what
         self.what = exchange
-        self.deadline = call.deadline
-        self.attempt = exchange.attempts
-        self.replayable = call.replayable
-        self.later = [] if exchange.stream else None
-        self.decision = decision
-        self.cluster = cluster
+        self.deadline: float = call.deadline
+        self.attempt: int = exchange.attempts
+        self.replayable: bool = call.replayable
+        self.later: list[Callable[[Verdict], None]] | None = [] if exchange.stream else None
+        self.decision: Any = decision
+        self.cluster: Cluster = cluster
         self.endpoint: Endpoint | None = None  # until the balancer has picked one
-        self.permit = 0  # with which to leave it
-        self.start = 0.0
-        self.heard = 0.0  # when the headers came
+        self.permit: int = 0  # with which to leave it
+        self.start: float = 0.0
+        self.heard: float = 0.0  # when the headers came
         self.releases: tuple[
             Callable[[], object], ...
         ] = ()  # what gives connections back when a streamed body is closed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 from ...balancing import Endpoint
 from ...errors import DeadlineExceeded
 from ...routing.context import DEADLINE_HEADER
+from ...routing.request import RouteRequest
 from ...wire.connection_pool import Pool
 from ...wire.exchange_end import Stale
 from ...wire.h1_connection import ONE_WRITE, Connection
@@ -50,14 +51,14 @@ class FastExchange(Exchange):
 
     def __init__(self, lean: FastPath, client: Any, plan: RequestPlan, body: bytes, timeout: Any) -> None:
         self._request: Any = None
-        self.lean = lean
-        self.client = client
-        self.plan = plan
-        self.body = body
-        self.timeout = timeout  # the family's own `Timeout`
-        self.start = lean.now()
-        self.route = plan.route
-        self.settled = False  # whether the response is as the caller shall get it
+        self.lean: FastPath = lean
+        self.client: Any = client
+        self.plan: RequestPlan = plan
+        self.body: bytes = body
+        self.timeout: Any = timeout  # the family's own `Timeout`
+        self.start: float = lean.now()
+        self.route: RouteRequest = plan.route
+        self.settled: bool = False  # whether the response is as the caller shall get it
         self.took: float  # seconds, from then on
 
     @property
@@ -81,8 +82,8 @@ class FastExchange(Exchange):
     def usual(self) -> FastExchange:
         """What only the engine's usual steps want to know."""
         self.attempts = 0
-        self.tried = []
-        self.newest = None
+        self.tried: list[Endpoint] = []
+        self.newest: Attempt | None = None
         return self
 
     def ask(self, endpoint: Endpoint, cluster: Cluster, left: float) -> Asked:

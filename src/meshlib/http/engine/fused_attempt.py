@@ -11,12 +11,13 @@ timer of the whole call is needed only where a policy of a foreign kind might wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import isawaitable
 from math import inf
 from typing import Any, Final, TypeAlias
 
 from ...balancing import Endpoint
-from ...call import SUCCESS, AsyncStep, Call
+from ...call import SUCCESS, AsyncStep, Call, Classifier
 from ...events import AttemptFinished, CallFinished
 from ...mesh import Cluster, Mesh, Service
 from ...policies.breaker.circuit_breaker import CircuitBreaker
@@ -44,13 +45,15 @@ class First:
     __slots__ = ("again", "budget", "classify", "deposit", "per_try", "retry", "seconds")
 
     def __init__(self, service: Service, engine: FusedEngine, timeout: Timeout | None, retry: Retry | None) -> None:
-        self.seconds = inf if timeout is None else timeout.seconds
-        self.per_try = min(self.seconds, (timeout and timeout.per_try) or inf)
-        self.retry = retry
+        self.seconds: float = inf if timeout is None else timeout.seconds
+        self.per_try: float = min(self.seconds, (timeout and timeout.per_try) or inf)
+        self.retry: Retry | None = retry
         budget = None if retry is None else retry.budget
-        self.deposit = None if budget is None else budget.deposit
-        self.budget = budget if type(budget) is RetryBudget else None  # most deposits are but a step of its counter
-        self.classify = service.pipeline.classify
+        self.deposit: Callable[[float], None] | None = None if budget is None else budget.deposit
+        self.budget: RetryBudget | None = (
+            budget if type(budget) is RetryBudget else None
+        )  # most deposits are but a step of its counter
+        self.classify: Classifier = service.pipeline.classify
         self.again: Any = None
         if retry is not None:
             step: AsyncStep[Any] = engine._bind

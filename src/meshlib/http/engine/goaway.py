@@ -73,7 +73,7 @@ class Resends:
     __slots__ = ("_refusals", "made")
 
     def __init__(self) -> None:
-        self.made = 0
+        self.made: int = 0
         self._refusals = 0  # by connections that had processed nothing
 
     def again(self, error: BaseException) -> bool:

@@ -59,8 +59,8 @@ class HttpCheck:
         tls: bool = False,
         tls_name: str | None = None,
     ) -> None:
-        self.statuses = frozenset(statuses)
-        self.timeout = timeout
+        self.statuses: frozenset[int] = frozenset(statuses)
+        self.timeout: float = timeout
         self._method = method.encode("ascii")
         self._name = (tls_name or host) if tls else ""
         self._head = head(self._method, path, host)
@@ -80,7 +80,7 @@ class TcpCheck:
     __slots__ = ("timeout",)
 
     def __init__(self, *, timeout: float = 1.0) -> None:
-        self.timeout = timeout
+        self.timeout: float = timeout
 
     async def ask(self, endpoint: Endpoint, station: LoopPools) -> Health:
         async with asyncio.timeout(self.timeout):
@@ -128,7 +128,7 @@ class GrpcCheck:
             self._options.append(("grpc.default_authority", host))
         if tls and (tls_name or host):
             self._options.append(("grpc.ssl_target_name_override", tls_name or host))
-        self.timeout = timeout
+        self.timeout: float = timeout
         name = service.encode()
         self._request = b"\x0a" + _varint(len(name)) + name if name else b""  # HealthCheckRequest.service
 

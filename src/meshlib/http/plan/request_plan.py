@@ -45,19 +45,22 @@ class RequestPlan:
         body: bytes,
         auto: tuple[int, int],
     ) -> None:
-        self.lib = lib
-        self.method = method
-        self.verb = method.encode("ascii")
-        self.url = url
+        self.lib: Any = lib
+        self.method: str = method
+        self.verb: bytes = method.encode("ascii")
+        self.url: Any = url
         self.host: str = url.host
-        self.secure = url.scheme == "https"
-        self.fields = fields
+        self.secure: Any = url.scheme == "https"
+        self.fields: list[Field] = fields
         self.variants: dict[Any, RequestPlan] = {}  # by the headers that some requests add
-        self.auto = auto
-        self.route = route
-        self.repeatable = method in IDEMPOTENT or route.header("idempotency-key") is not None
+        self.auto: tuple[int, int] = auto
+        self.route: RouteRequest = route
+        self.repeatable: bool = method in IDEMPOTENT or route.header("idempotency-key") is not None
+        self.keep: bool
         head, _, self.keep = request_bytes(self.verb, url.raw_path, fields, body)
         length = b"Content-Length: %d\r\n" % len(body)
+        self.before: bytes
+        self.after: bytes
         self.before, _, self.after = head.partition(length) if body else (head, b"", b"")
 
     def with_headers(self, merged: Any, body: bytes) -> RequestPlan | None:

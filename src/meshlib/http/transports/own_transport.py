@@ -58,9 +58,9 @@ class LoopPools:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tls: Any, keepalive: float | None, most_idle: int | None = None
     ) -> None:
-        self.loop = loop
-        self.outbox = WriteBatch(loop)
-        self.tls = tls
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.outbox: WriteBatch = WriteBatch(loop)
+        self.tls: Any = tls
         self._keepalive = keepalive
         self._most_idle = most_idle  # connections to an endpoint
         self._process = os.getpid()
@@ -149,10 +149,10 @@ class OwnTransport:
     __slots__ = ("__weakref__", "_closed", "_context", "_limits", "_stations", "family", "here", "way")
 
     def __init__(self, family: Family, transport: Any, tls: Any, limits: Any) -> None:
-        self.family = family
+        self.family: Family = family
         self._context = tls
         self._limits = limits
-        self.way = TransportPatches(family, transport)
+        self.way: TransportPatches = TransportPatches(family, transport)
         self._closed = False
         self.here: Callable[[], LoopPools | None] = _nowhere  # the station of the newest loop, which keeps it
         self._stations: WeakValueDictionary[int, LoopPools] = WeakValueDictionary()  # by the id of the loop

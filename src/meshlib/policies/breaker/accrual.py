@@ -47,7 +47,7 @@ class ConsecutiveFailures:
     __slots__ = ("_run", "_waits", "consecutive_failures")
 
     def __init__(self, consecutive_failures: int, backoff: Backoff) -> None:
-        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures)
+        self.consecutive_failures: int = checks.count("consecutive_failures", consecutive_failures)
         self._run = 0
         self._waits = EjectionBackoff(backoff)
 
@@ -72,8 +72,8 @@ class SuccessRate:
     __slots__ = ("_calls", "_ema", "_waits", "success_rate", "window_calls")
 
     def __init__(self, success_rate: float, window_calls: int, backoff: Backoff) -> None:
-        self.success_rate = checks.ratio("success_rate", success_rate)
-        self.window_calls = checks.count("window_calls", window_calls)
+        self.success_rate: float = checks.ratio("success_rate", success_rate)
+        self.window_calls: int = checks.count("window_calls", window_calls)
         self._ema = Ema(window_calls)
         self._calls = 0
         self._waits = EjectionBackoff(backoff)
@@ -111,9 +111,9 @@ class SuccessRateWithin:
         minimum_calls: int = 5,
         start: float | None = None,
     ) -> None:
-        self.success_rate = checks.ratio("success_rate", success_rate)
-        self.window = checks.seconds("window", window)
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.success_rate: float = checks.ratio("success_rate", success_rate)
+        self.window: float = checks.seconds("window", window)
+        self.minimum_calls: int = checks.count("minimum_calls", minimum_calls, min_value=0)
         self._ema = Ema(window)
         self._start = None if start is None else checks.number("start", start)
         self._slices: deque[list[float]] = deque()  # [when the slice began, calls in it], the newest last
@@ -156,7 +156,8 @@ class OrElse:
     __slots__ = ("first", "second")
 
     def __init__(self, first: AccrualPolicy, second: AccrualPolicy) -> None:
-        self.first, self.second = first, second
+        self.first: AccrualPolicy = first
+        self.second: AccrualPolicy = second
 
     def success(self, now: float) -> None:
         self.first.success(now)
@@ -197,13 +198,15 @@ class Accrual:
     __slots__ = ("_since", "_state", "_until", "policy", "probe_lease", "probes", "removals", "removed_for", "revivals")
 
     def __init__(self, policy: AccrualPolicy, *, probe_lease: float = 60.0) -> None:
-        self.policy = policy
-        self.probe_lease = checks.seconds("probe_lease", probe_lease, infinite=True)
+        self.policy: AccrualPolicy = policy
+        self.probe_lease: float = checks.seconds("probe_lease", probe_lease, infinite=True)
         self._state = ALIVE
         self._until = inf
         self._since = 0.0
-        self.removals = self.revivals = self.probes = 0
-        self.removed_for = 0.0  # seconds spent out of the rotation
+        self.removals: int = 0
+        self.revivals: int = 0
+        self.probes: int = 0
+        self.removed_for: float = 0.0  # seconds spent out of the rotation
 
     def state(self, now: float) -> AccrualState:
         """The state as of `now`."""

@@ -30,7 +30,7 @@ from ..shell.classifiers import Errors, make_classifier
 from ..shell.gate import Gate
 from ..statistics.outcome_window import value
 from .breaker_metrics import BreakerMetrics, trip_context
-from .cooldown import FALLBACK, Cooldown, TripContext, checked_cooldown, cooldown_function
+from .cooldown import FALLBACK, Cooldown, CooldownFunction, TripContext, checked_cooldown, cooldown_function
 from .half_open import HalfOpenRound
 from .manual_control import ManualControl, ManualOperations
 from .probes import Probes, checked_probes
@@ -85,7 +85,7 @@ class CircuitBreaker(ManualOperations, Gate):
             runtime=runtime,
         )
         if trip is None:
-            self.trip = choose_trip(
+            self.trip: Trip = choose_trip(
                 consecutive_failures=consecutive_failures,
                 failure_rate=failure_rate,
                 window=window,
@@ -95,11 +95,11 @@ class CircuitBreaker(ManualOperations, Gate):
             limits = {"consecutive_failures": consecutive_failures, "failure_rate": failure_rate}
             self.trip = check_trip(trip, window, minimum_calls, **limits)
         self._parts = trip_parts(self.trip)
-        self.slow_call = self.trip.slow_call
-        self.timed = self.slow_call < inf
-        self.cooldown = cooldown_function(cooldown)
-        self.probes = checked_probes(probes)
-        self.automatic = self.probes.automatic
+        self.slow_call: float = self.trip.slow_call
+        self.timed: bool = self.slow_call < inf
+        self.cooldown: CooldownFunction = cooldown_function(cooldown)
+        self.probes: Probes = checked_probes(probes)
+        self.automatic: bool = self.probes.automatic
         self._max_round = inf if self.probes.max_duration is None else self.probes.max_duration
         self._round = HalfOpenRound(self.probes, self._parts)
         # Re-entrant: a cooldown function may look at the breaker, and garbage collection, which may come at any moment,
@@ -210,6 +210,9 @@ class CircuitBreaker(ManualOperations, Gate):
             if reason:
                 self._open(reason, now)
                 return True
+            self.step: Callable[[], object]
+            self.plain_until: float
+            self.quiet: bool
             self.step, self.plain_until, self.quiet = trip.step, trip.plain_until, trip.quiet  # as `_mirror` does
             return False
         self._mirror()
@@ -279,9 +282,9 @@ class CircuitBreaker(ManualOperations, Gate):
         self._until = now + seconds
         self._refuses_until = self._until if state is OPEN else inf if state is FORCED_OPEN else -inf
         # `admits` falls first and rises last, so that no call slips in on an older permit.
-        self.admits = False
-        self.generation = next(self._numbers)
-        self.counted = self.generation if state is CLOSED or state is METRICS_ONLY else 0
+        self.admits: bool = False
+        self.generation: int = next(self._numbers)
+        self.counted: int = self.generation if state is CLOSED or state is METRICS_ONLY else 0
         self._mirror()
         self.admits = state is CLOSED or state is DISABLED or state is METRICS_ONLY
         if before is not state and self.port.listeners:

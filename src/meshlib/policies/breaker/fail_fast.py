@@ -69,10 +69,12 @@ class FailFast(Gate):
     ) -> None:
         super().__init__(name, classify=classify or refused_connects, runtime=runtime)
         checks.function("delays", delays, "nothing, which makes the delays")
-        self.delays = delays if delays is not None else lambda: finagle_delays(runtime.random)
-        self.lease = checks.seconds("lease", lease)
+        self.delays: Callable[[], Iterable[float]] | Callable[[], Iterator[float]] = (
+            delays if delays is not None else lambda: finagle_delays(runtime.random)
+        )
+        self.lease: float = checks.seconds("lease", lease)
         self.address = address
-        self.retry_at = inf
+        self.retry_at: float = inf
         self._lock = RLock()
         self._left: Iterator[float] = iter(())
         self._dead_since: float | None = None
@@ -80,7 +82,8 @@ class FailFast(Gate):
         self._attempts = 0
         self._leased_until = -inf
         self._tries = self._marked_dead = self._marked_available = 0
-        self.admits = self.quiet = True
+        self.admits: bool = True
+        self.quiet: bool = True
 
     def _after_fork(self) -> None:
         """An attempt that is under way is the parent's."""

@@ -28,13 +28,13 @@ class HalfOpenRound:
     __slots__ = ("_leases", "_overdue", "_rates", "bad", "calls", "concurrency", "enough", "results", "successes")
 
     def __init__(self, probes: Probes, trips: Sequence[Trip]) -> None:
-        self.calls = probes.calls
-        self.successes = probes.calls if probes.successes is None else probes.successes
-        self.concurrency = probes.calls if probes.concurrency is None else probes.concurrency
+        self.calls: int = probes.calls
+        self.successes: int = probes.calls if probes.successes is None else probes.successes
+        self.concurrency: int = probes.calls if probes.concurrency is None else probes.concurrency
         rates = [trip for trip in trips if isinstance(trip, FailureRate | SlowCallRate)] if probes.by_rate else []
         if probes.by_rate and not rates:
             raise checks.refused("by_rate", True, "a failure_rate or a slow_call_rate of the breaker")
-        self.enough = min([self.calls, *(rate.minimum_calls for rate in rates)])
+        self.enough: int = min([self.calls, *(rate.minimum_calls for rate in rates)])
         self._rates = rates
         self._leases: dict[int, float] = {}
         self._overdue: dict[int, bool] = {}
@@ -49,7 +49,7 @@ class HalfOpenRound:
         """A new round."""
         self.end()
         self.results: list[tuple[bool, float]] = []  # of each probe: whether it failed, and how long it took
-        self.bad = 0
+        self.bad: int = 0
 
     @property
     def done(self) -> int:

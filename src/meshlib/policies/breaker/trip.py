@@ -51,7 +51,7 @@ class Consecutive:
     reason: str | None
 
     def __init__(self, consecutive_failures: int = 5) -> None:
-        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures)
+        self.consecutive_failures: int = checks.count("consecutive_failures", consecutive_failures)
         self.step: Callable[[], object] = nothing
         self.clear()
 
@@ -61,7 +61,8 @@ class Consecutive:
             return None
         self.run = run = self.run + 1
         if run == 1:
-            self.quiet, self.plain_until = False, -inf
+            self.quiet: bool = False
+            self.plain_until: float = -inf
         if run >= self.consecutive_failures:
             self.reason = f"{run} failure{'' if run == 1 else 's'} in a row"
         return self.reason
@@ -96,7 +97,7 @@ class WindowedTrip:
     ) -> None:
         if window is not None and window_calls is not None:
             raise ValueError(f"window={window!r}, window_calls={window_calls!r}: expected one of the two")
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls)
+        self.minimum_calls: int = checks.count("minimum_calls", minimum_calls)
         self.step: Callable[[], object]
         self._window: CountWindow | TimeWindow
         if window_calls is not None:
@@ -123,7 +124,7 @@ class WindowedTrip:
         # A good call can only open it when it is the one that makes the window reach the minimum, or the
         # first after good ones have left it: at the turn of a slice.
         self.step = window.step
-        self.plain_until = window.turns if enough or not bad else -inf
+        self.plain_until: float = window.turns if enough or not bad else -inf
         self.reason = None
         if enough and bad and self.exceeded(totals := Totals(calls, bad)):
             self.reason = self.describe(totals)
@@ -169,6 +170,7 @@ class FailureRate(WindowedTrip):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
+        self.failure_rate: float
         self.failure_rate = self._limit = checks.ratio("failure_rate", failure_rate)
         super().__init__(window, window_calls, minimum_calls, buckets, aligned)
 
@@ -192,8 +194,9 @@ class SlowCallRate(WindowedTrip):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
+        self.slow_call_rate: float
         self.slow_call_rate = self._limit = checks.ratio("slow_call_rate", slow_call_rate)
-        self.slow_call = checks.seconds("slow_call", slow_call)
+        self.slow_call: float = checks.seconds("slow_call", slow_call)
         super().__init__(window, window_calls, minimum_calls, buckets, aligned)
 
     def bad(self, failed: bool, took: float) -> bool:
@@ -217,6 +220,7 @@ class FailureCount(WindowedTrip):
         buckets: int | None = None,
         aligned: bool = True,
     ) -> None:
+        self.max_failures: int
         self.max_failures = self._limit = checks.count("max_failures", max_failures)
         super().__init__(window, window_calls, max_failures, buckets, aligned)
         if window_calls is not None:
@@ -242,7 +246,7 @@ class Either:
         for trip in trips:
             checks.like("trips", trip, "record", "trips, such as Consecutive(5)")
         self.trips = trips
-        self.slow_call = min(trip.slow_call for trip in trips)
+        self.slow_call: float = min(trip.slow_call for trip in trips)
         self._steps: list[Callable[[], object]] = []
         self._look()
 
@@ -266,7 +270,9 @@ class Either:
                 until = trip.plain_until
             if trip.step is not nothing:
                 steps.append(trip.step)
-        self.reason, self.quiet, self.plain_until = reason, quiet, until
+        self.reason = reason
+        self.quiet: bool = quiet
+        self.plain_until: float = until
         if steps != self._steps or not steps:  # seldom: at the turn of a slice
             self._steps = steps
             self.step: Callable[[], object] = _both(*steps) if len(steps) > 1 else steps[0] if steps else nothing

@@ -36,14 +36,14 @@ class UnifiedAccrual:
         window: float = 10.0,
         minimum_calls: int = 5,
     ) -> None:
-        self.consecutive_failures = checks.count("consecutive_failures", consecutive_failures, min_value=0)
-        self.success_rate = checks.ratio("success_rate", success_rate, zero=True)
+        self.consecutive_failures: int = checks.count("consecutive_failures", consecutive_failures, min_value=0)
+        self.success_rate: float = checks.ratio("success_rate", success_rate, zero=True)
         if not consecutive_failures and not success_rate:
             raise ValueError(
                 f"consecutive_failures={consecutive_failures!r}, success_rate={success_rate!r}: expected one above 0"
             )
-        self.window = checks.seconds("window", window)
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.window: float = checks.seconds("window", window)
+        self.minimum_calls: int = checks.count("minimum_calls", minimum_calls, min_value=0)
         self._run = 0
         self._dead = False
         self._buckets: deque[list[int]] = deque()  # [number of the bucket, good calls, calls]

@@ -70,7 +70,7 @@ class _SharedRuns(CallPolicy):
 
     def __init__(self, *, key: Callable[..., Hashable] | None, name: str, runtime: Runtime) -> None:
         super().__init__(name, runtime=runtime)
-        self.key = checks.function("key", key, "the arguments")
+        self.key: Callable[..., Hashable] | None = checks.function("key", key, "the arguments")
         self._own: dict[Hashable, Flight[Any]] = {}
 
     def _after_fork(self) -> None:

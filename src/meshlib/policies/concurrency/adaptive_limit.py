@@ -100,7 +100,9 @@ class AdaptiveLimit(Slots):
         runtime: Runtime = SYSTEM,
     ) -> None:
         wanted = "a limit, such as Vegas()"
-        self.limit = Gradient2(short_window=30) if limit is None else checks.like("limit", limit, "update", wanted)
+        self.limit: Gradient2 | Limit = (
+            Gradient2(short_window=30) if limit is None else checks.like("limit", limit, "update", wanted)
+        )
         if isinstance(max_wait, EllipsisType):
             max_wait = None if partitions else MAX_WAIT
         super().__init__(
@@ -125,9 +127,11 @@ class AdaptiveLimit(Slots):
         self._share_out()
         if isinstance(self.limit, FixedLimit):
             self.limit.subscribe(self._settled)
-        self.partition_of = checks.function("partition_of", partition_of, "the call")
-        self.bypass = checks.function("bypass", bypass, "the call")
-        self.asks_call = partition_of is not None or bypass is not None
+        self.partition_of: Callable[[Call], str | None] | None = checks.function(
+            "partition_of", partition_of, "the call"
+        )
+        self.bypass: Callable[[Call], bool] | None = checks.function("bypass", bypass, "the call")
+        self.asks_call: bool = partition_of is not None or bypass is not None
         self._success = self._dropped = self._ignored = self._bypassed = 0
 
     def _after_fork(self) -> None:

@@ -41,10 +41,12 @@ class ClusterLimits:
         name: str = "cluster",
         runtime: Runtime = SYSTEM,
     ) -> None:
-        self.name = checks.name(name)
+        self.name: str = checks.name(name)
         if max_pending is not None and max_connections is None:
             raise checks.refused("max_pending", max_pending, "max_connections beside it, or no request ever waits")
-        self.connections = self.requests = self.retries = None
+        self.connections: Bulkhead | None = None
+        self.requests: Bulkhead | None = None
+        self.retries: Bulkhead | None = None
         if max_connections is not None:
             checks.count("max_connections", max_connections)
             if max_pending is not None:

@@ -35,14 +35,18 @@ class Gradient2:
         tolerance: float = 1.5,
         drift: float = 0.95,
     ) -> None:
-        self.estimate = float(checks.count("initial", initial))
+        self.estimate: float = float(checks.count("initial", initial))
+        self.min_limit: int
+        self.max_limit: int
         self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
-        self.smoothing = checks.ratio("smoothing", smoothing)
-        self.queue = curve("queue", queue, None)
-        self.tolerance = checks.number("tolerance", tolerance, min_value=1.0)
-        self.drift = checks.ratio("drift", drift)
-        self.long = ExpAverage(checks.count("long_window", long_window), 10)
-        self.short = ExpAverage(short_window, 10) if checks.count("short_window", short_window) > 1 else None
+        self.smoothing: float = checks.ratio("smoothing", smoothing)
+        self.queue: Callable[[int], int] = curve("queue", queue, None)
+        self.tolerance: float = checks.number("tolerance", tolerance, min_value=1.0)
+        self.drift: float = checks.ratio("drift", drift)
+        self.long: ExpAverage = ExpAverage(checks.count("long_window", long_window), 10)
+        self.short: ExpAverage | None = (
+            ExpAverage(short_window, 10) if checks.count("short_window", short_window) > 1 else None
+        )
 
     @property
     def limit(self) -> int:
@@ -92,16 +96,20 @@ class Gradient:
         probe_interval: int | None = 1000,
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
-        self.estimate = float(checks.count("initial", initial))
+        self.estimate: float = float(checks.count("initial", initial))
+        self.min_limit: int
+        self.max_limit: int
         self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
-        self.smoothing = checks.ratio("smoothing", smoothing)
-        self.queue = curve("queue", queue, square_root(4))
-        self.tolerance = checks.number("tolerance", tolerance, min_value=1.0)
-        self.backoff = checks.ratio("backoff", backoff)
-        self.probe_interval = None if probe_interval is None else checks.count("probe_interval", probe_interval)
+        self.smoothing: float = checks.ratio("smoothing", smoothing)
+        self.queue: Callable[[int], int] = curve("queue", queue, square_root(4))
+        self.tolerance: float = checks.number("tolerance", tolerance, min_value=1.0)
+        self.backoff: float = checks.ratio("backoff", backoff)
+        self.probe_interval: int | None = (
+            None if probe_interval is None else checks.count("probe_interval", probe_interval)
+        )
         self.random = random
         self._steady = steady(initial)
-        self.shortest = 0
+        self.shortest: int = 0
         self._left = self._next_probe()
 
     def _next_probe(self) -> int:
@@ -151,8 +159,8 @@ class ExpAverage:
         self._factor = 2.0 / (window + 1)
         self._warmup = warmup
         self._sum = 0.0
-        self.count = 0
-        self.value = 0.0
+        self.count: int = 0
+        self.value: float = 0.0
 
     def add(self, sample: float) -> float:
         if self.count < self._warmup:

@@ -28,7 +28,7 @@ class FixedLimit:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = checks.count("limit", limit)
+        self.limit: int = checks.count("limit", limit)
         self._listeners: list[Callable[[int], object]] = []
 
     def settle(self, limit: int) -> None:
@@ -63,12 +63,14 @@ class AIMD:
         backoff: float = 0.9,
         timeout: float = 5.0,
     ) -> None:
-        self.limit = checks.count("initial", initial)
+        self.limit: int = checks.count("initial", initial)
+        self.min_limit: int
+        self.max_limit: int
         self.min_limit, self.max_limit = limit_bounds(initial, min_limit, max_limit)
         if not 0.5 <= checks.ratio("backoff", backoff) < 1.0:
             raise ValueError(f"backoff={backoff!r}: expected a ratio from 0.5 to below 1")
         self.backoff = backoff
-        self.timeout = checks.seconds("timeout", timeout)
+        self.timeout: float = checks.seconds("timeout", timeout)
 
     def update(self, now: float, rtt: float, in_flight: int, dropped: bool = False) -> int:
         limit = self.limit
@@ -108,18 +110,19 @@ class Vegas:
         probe_multiplier: int = 30,
         random: Callable[[], float] = SYSTEM.random,
     ) -> None:
-        self.estimate = float(checks.count("initial", initial))
+        self.estimate: float = float(checks.count("initial", initial))
+        self.max_limit: int
         _, self.max_limit = limit_bounds(initial, 1, max_limit)
-        self.smoothing = checks.ratio("smoothing", smoothing)
-        self.alpha = curve("alpha", alpha, lambda limit: 3 * log10_root(limit))
-        self.beta = curve("beta", beta, lambda limit: 6 * log10_root(limit))
-        self.threshold = curve("threshold", threshold, log10_root)
+        self.smoothing: float = checks.ratio("smoothing", smoothing)
+        self.alpha: Callable[[int], int] = curve("alpha", alpha, lambda limit: 3 * log10_root(limit))
+        self.beta: Callable[[int], int] = curve("beta", beta, lambda limit: 6 * log10_root(limit))
+        self.threshold: Callable[[int], int] = curve("threshold", threshold, log10_root)
         self.increase = increase or (lambda limit: limit + log10_root(int(limit)))
         self.decrease = decrease or (lambda limit: limit - log10_root(int(limit)))
-        self.probe_multiplier = checks.count("probe_multiplier", probe_multiplier)
+        self.probe_multiplier: int = checks.count("probe_multiplier", probe_multiplier)
         self.random = random
         self._steady = steady(initial)
-        self.shortest = 0  # nanoseconds; 0: none yet
+        self.shortest: int = 0  # nanoseconds; 0: none yet
         self._samples = 0
         self._jitter = 0.5 + 0.5 * random()
 
@@ -183,12 +186,12 @@ class WindowedLimit:
         percentile: float | None = None,
     ) -> None:
         self.delegate = delegate
-        self.min_window = checks.seconds("min_window", min_window)
-        self.max_window = checks.seconds("max_window", max_window)
+        self.min_window: float = checks.seconds("min_window", min_window)
+        self.max_window: float = checks.seconds("max_window", max_window)
         checks.at_most("min_window", min_window, "max_window", max_window)
-        self.min_samples = checks.count("min_samples", min_samples)
-        self.min_rtt = checks.seconds("min_rtt", min_rtt, zero=True)
-        self.percentile = None if percentile is None else checks.ratio("percentile", percentile)
+        self.min_samples: int = checks.count("min_samples", min_samples)
+        self.min_rtt: float = checks.seconds("min_rtt", min_rtt, zero=True)
+        self.percentile: float | None = None if percentile is None else checks.ratio("percentile", percentile)
         self._ends = -inf
         self._clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from ...events import Port
 from ...runtime import Runtime
 from ..shell.waiting_gate import WaitingGate
 
@@ -23,7 +24,7 @@ class Partition(WaitingGate):
         super().__init__(f"{whole.name}/{name}" if name else whole.name, classify=whole.classify, runtime=whole.runtime)
         self.whole = whole
         self.partition = name
-        self.port = whole.port
+        self.port: Port = whole.port
         self.leave = whole.leave  # type: ignore[method-assign]
 
     def enter(self, now: float = 0.0) -> int:

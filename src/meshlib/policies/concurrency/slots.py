@@ -43,11 +43,11 @@ class Slots(WaitingGate):
         if max_wait is not None:
             max_wait = checks.seconds("max_wait", max_wait, zero=True, infinite=True)
         queue, wait = longest_wait(max_queue, max_wait)
-        self.max_concurrent = slots
+        self.max_concurrent: int = slots
         self._free: deque[int] = deque()
         self._made = 0  # slots there are, free or taken; those above `max_concurrent` go as soon as they come back
         self._rejected = 0
-        self.reason = f"all {slots} slots are taken"
+        self.reason: str = f"all {slots} slots are taken"
         self._lock = RLock()  # garbage collection may close a waiter or a guarded generator while we hold it
         self._watched = False  # whether a returned slot is waited for, or is to go: only then `leave` takes the lock
         self._strays = 0

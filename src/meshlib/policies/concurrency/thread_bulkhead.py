@@ -101,16 +101,18 @@ class ThreadBulkhead:
         name: str = "threads",
         runtime: Runtime = SYSTEM,
     ) -> None:
-        self.name = checks.name(name)
+        self.name: str = checks.name(name)
         self.runtime = runtime
-        self.port = Port()
-        self.max_threads = checks.count("max_threads", max_threads)
-        self.min_threads = max_threads if min_threads is None else checks.count("min_threads", min_threads, min_value=0)
+        self.port: Port = Port()
+        self.max_threads: int = checks.count("max_threads", max_threads)
+        self.min_threads: int = (
+            max_threads if min_threads is None else checks.count("min_threads", min_threads, min_value=0)
+        )
         if self.min_threads > max_threads:
             raise ValueError(f"min_threads={min_threads!r}: expected at most max_threads={max_threads!r}")
-        self.max_queue = checks.count("max_queue", max_queue, min_value=0)
-        self.keep_alive = checks.seconds("keep_alive", keep_alive, infinite=True)
-        self.timeout = inf if timeout is None else checks.seconds("timeout", timeout)
+        self.max_queue: int = checks.count("max_queue", max_queue, min_value=0)
+        self.keep_alive: float = checks.seconds("keep_alive", keep_alive, infinite=True)
+        self.timeout: float = inf if timeout is None else checks.seconds("timeout", timeout)
         self._lock = Lock()
         self._idle: list[_Idle] = []  # the last to fall idle is the next to work, so that the others may end
         self._queue: deque[_Job] = deque()

@@ -26,8 +26,8 @@ class Waiter:
     __slots__ = ("parking", "permit")
 
     def __init__(self, parking: Parking) -> None:
-        self.parking = parking
-        self.permit = NONE
+        self.parking: Parking = parking
+        self.permit: int = NONE
 
 
 class WaitQueue:
@@ -54,9 +54,9 @@ class WaitQueue:
         self._match = match
         self._give = give
         self._refuse = refuse
-        self.max_queue = max_queue
-        self.max_wait = max_wait
-        self.latest_first = latest_first
+        self.max_queue: float = max_queue
+        self.max_wait: float = max_wait
+        self.latest_first: bool = latest_first
         self.waiters: deque[Waiter] = deque()
 
     def grant(self, permit: int) -> bool:

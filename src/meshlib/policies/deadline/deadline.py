@@ -60,7 +60,7 @@ class deadline:
         valid = type(seconds) is float and seconds >= 0.0
         self._seconds = seconds if valid else checks.seconds("seconds", seconds, zero=True, infinite=True)
         self._runtime = runtime
-        self.at = inf  # monotonic seconds, once entered
+        self.at: float = inf  # monotonic seconds, once entered
 
     def __enter__(self) -> deadline:
         at, outer = self._runtime.now() + self._seconds, _DEADLINE.get()

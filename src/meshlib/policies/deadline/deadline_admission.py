@@ -36,12 +36,13 @@ class DeadlineAdmission(Gate):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.max_rejected = checks.ratio("max_rejected", max_rejected)
-        self.window = checks.seconds("window", window)
+        self.max_rejected: float = checks.ratio("max_rejected", max_rejected)
+        self.window: float = checks.seconds("window", window)
         if not 1.0 <= self.window <= 60.0:
             raise checks.refused("window", window, "seconds from 1 to 60")
         self.only_count = only_count
-        self.exceeded = self.rejected = 0
+        self.exceeded: int = 0
+        self.rejected: int = 0
         self._lock = Lock()
         self._balance = SlidingCounts(self.window, 10)
         self._deposit, self._cost = 1000, int(1000 / self.max_rejected)

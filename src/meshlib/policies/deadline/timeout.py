@@ -36,8 +36,8 @@ class Timeout(CallPolicy):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.seconds = inf if seconds is None else checks.seconds("seconds", seconds, infinite=True)
-        self.per_try = None if per_try is None else checks.seconds("per_try", per_try)
+        self.seconds: float = inf if seconds is None else checks.seconds("seconds", seconds, infinite=True)
+        self.per_try: float | None = None if per_try is None else checks.seconds("per_try", per_try)
         if self.per_try is not None and self.per_try > self.seconds:
             raise checks.refused("per_try", per_try, f"at most seconds={seconds!r}")
 

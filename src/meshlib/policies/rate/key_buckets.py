@@ -18,8 +18,8 @@ class Bucket:
     __slots__ = ("holes", "rate", "waiting")
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate
-        self.waiting = 0
+        self.rate: Rate = rate
+        self.waiting: int = 0
         self.holes: list[tuple[float, int]] = []
 
     def reserve(self, now: float, permits: int, max_wait: float) -> float:

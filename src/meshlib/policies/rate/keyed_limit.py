@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ...call import IGNORED, Verdict
+from ...events import Port
 from ...runtime import Runtime
 from ..shell.waiting_gate import WaitingGate
 
@@ -24,7 +25,7 @@ class KeyedLimit(WaitingGate):
         self.whole = whole
         self.of = key
         self.permits = permits
-        self.port = whole.port
+        self.port: Port = whole.port
 
     def enter(self, now: float) -> int:
         return self.whole.enter(now, self.of, self.permits)

@@ -57,7 +57,7 @@ class Quota(RateLimit):
         super().__init__(
             limit, per=per, burst=burst, max_wait=max_wait, permits=permits, key=key, name=name, runtime=runtime
         )
-        self.store = checks.like("store", store, "async_client", "RedisStore(client)")
+        self.store: RedisStore = checks.like("store", store, "async_client", "RedisStore(client)")
         if isinstance(when_away, str) and when_away not in ("open", "closed"):
             raise checks.refused("when_away", when_away, "'open', 'closed' or a Rate")
         if cycles and limit != int(limit):

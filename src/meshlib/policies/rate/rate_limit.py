@@ -79,16 +79,16 @@ class RateLimit(WaitingGate):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.rate = rate_of(limit, per, burst)
-        self.max_wait = checks.seconds("max_wait", max_wait, zero=True, infinite=True)
-        self.permits = permits if callable(permits) else checks.count("permits", permits)
-        self.key_of = checks.function("key", key, "the call")
-        self.max_keys = checks.count("max_keys", max_keys)
+        self.rate: Rate = rate_of(limit, per, burst)
+        self.max_wait: float = checks.seconds("max_wait", max_wait, zero=True, infinite=True)
+        self.permits: Callable[..., int] | int = permits if callable(permits) else checks.count("permits", permits)
+        self.key_of: Callable[..., Hashable] | None = checks.function("key", key, "the call")
+        self.max_keys: int = checks.count("max_keys", max_keys)
         largest = self.rate.burst if isinstance(self.rate, TokenBucket) else inf
         if isinstance(permits, int) and permits > largest and not max_wait:
             raise ValueError(f"permits={permits!r}: expected at most burst={largest:g}, or no call can ever pass")
         self._cost = permits if isinstance(permits, int) else 1
-        self.asks_call = key is not None or callable(permits)
+        self.asks_call: bool = key is not None or callable(permits)
         self._reserve = self.rate.reserve
         self._lock = RLock()  # garbage collection may close a waiting coroutine while we hold it
         self._whole = Bucket(self.rate)

@@ -50,10 +50,11 @@ class TokenBucket:
     __slots__ = ("_depth", "_full_at", "_interval", "burst", "limit", "per", "rate")
 
     def __init__(self, limit: float, *, per: float = 1.0, burst: float | None = None) -> None:
-        self.limit = checks.number("limit", limit, min_value=1e-9)
-        self.per = checks.seconds("per", per)
+        self.limit: float = checks.number("limit", limit, min_value=1e-9)
+        self.per: float = checks.seconds("per", per)
+        self.rate: float
         self.rate = rate = limit / per  # permits per second
-        self.burst = max(1.0, limit) if burst is None else checks.number("burst", burst, min_value=1.0)
+        self.burst: float = max(1.0, limit) if burst is None else checks.number("burst", burst, min_value=1.0)
         self._interval = 1.0 / rate
         self._depth = self.burst / rate + _SLACK
         self._full_at = -inf
@@ -99,11 +100,11 @@ class Smooth:
     def __init__(
         self, limit: int, *, per: float = 1.0, burst: int = 1, aligned: bool = False, start: float = 0.0
     ) -> None:
-        self.limit = checks.count("limit", limit)
-        self.per = checks.seconds("per", per)
-        self.burst = checks.count("burst", burst)
-        self.aligned = aligned
-        self.start = checks.number("start", start)
+        self.limit: int = checks.count("limit", limit)
+        self.per: float = checks.seconds("per", per)
+        self.burst: int = checks.count("burst", burst)
+        self.aligned: bool = aligned
+        self.start: float = checks.number("start", start)
         self._start = nanos(start)
         self._interval = nanos(per) / limit if nanos(per) % limit else nanos(per) // limit
         self._next: float = -inf
@@ -156,9 +157,9 @@ class Cycles:
     __slots__ = ("_cycle", "_permits", "_start", "limit", "per", "start")
 
     def __init__(self, limit: int, *, per: float = 1.0, start: float = 0.0) -> None:
-        self.limit = checks.count("limit", limit)
-        self.per = checks.seconds("per", per)
-        self.start = checks.number("start", start)
+        self.limit: int = checks.count("limit", limit)
+        self.per: float = checks.seconds("per", per)
+        self.start: float = checks.number("start", start)
         self._start = nanos(start)
         self._cycle = 0
         self._permits = limit

@@ -20,10 +20,10 @@ class FixedWindow:
     __slots__ = ("_ends", "_period", "_used", "aligned", "limit", "per")
 
     def __init__(self, limit: int, *, per: float = 1.0, aligned: bool = True) -> None:
-        self.limit = checks.count("limit", limit)
-        self.per = checks.seconds("per", per)
+        self.limit: int = checks.count("limit", limit)
+        self.per: float = checks.seconds("per", per)
         self._period = nanos(per)
-        self.aligned = aligned
+        self.aligned: bool = aligned
         self._ends: float = -inf
         self._used = 0
 
@@ -84,8 +84,8 @@ class SlidingWindow:
     __slots__ = ("_period", "_used", "_uses", "limit", "per")
 
     def __init__(self, limit: int, *, per: float = 1.0) -> None:
-        self.limit = checks.count("limit", limit)
-        self.per = checks.seconds("per", per)
+        self.limit: int = checks.count("limit", limit)
+        self.per: float = checks.seconds("per", per)
         self._period = nanos(per)
         self._used = 0  # permits in `_uses`
         self._uses: deque[list[int]] = deque()  # [nanoseconds, permits], in order; some may lie ahead

@@ -6,6 +6,7 @@ withdraws a lot, and when the balance is gone, calls fail as they would without 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from math import inf
 from threading import Lock
@@ -30,8 +31,8 @@ class Budget:
     counts_attempts: ClassVar[bool] = False
 
     def __init__(self, *, name: str) -> None:
-        self.name = checks.name(name)
-        self.port = Port()
+        self.name: str = checks.name(name)
+        self.port: Port = Port()
         self._lock = Lock()
         forked.register(self)
 
@@ -85,11 +86,11 @@ class RetryBudget(Budget):
         self, ratio: float = 0.2, *, min_per_second: float = 10.0, ttl: float = 10.0, name: str = "retries"
     ) -> None:
         super().__init__(name=name)
-        self.ratio = checks.ratio("ratio", ratio, zero=True, above_one=True)
+        self.ratio: float = checks.ratio("ratio", ratio, zero=True, above_one=True)
         if self.ratio > 1000:
             raise ValueError(f"ratio={ratio!r}: expected a ratio from 0 to 1000")
-        self.min_per_second = checks.number("min_per_second", min_per_second, min_value=0.0)
-        self.ttl = checks.number("ttl", ttl, min_value=1.0)
+        self.min_per_second: float = checks.number("min_per_second", min_per_second, min_value=0.0)
+        self.ttl: float = checks.number("ttl", ttl, min_value=1.0)
         if self.ttl > 60:
             raise ValueError(f"ttl={ttl!r}: expected seconds from 1 to 60")
         self._worth, self._cost = (0, 1) if self.ratio == 0 else (1000, int(1000 / self.ratio))
@@ -97,10 +98,12 @@ class RetryBudget(Budget):
         self._slice = self.ttl / _SLICES
         # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
         self._deposits = count()
-        self.step = self._deposits.__next__  # before `plain_until` (monotonic seconds) a deposit is this alone
+        self.step: Callable[[], int] = (
+            self._deposits.__next__
+        )  # before `plain_until` (monotonic seconds) a deposit is this alone
         self._seen = 0  # deposits that belong to older slices
         self._withdrawn = 0
-        self.plain_until = -inf
+        self.plain_until: float = -inf
         self._rolled = 0.0
         # The slices before it, and the next one to be overwritten.
         self._past = [0] * (_SLICES - 1)
@@ -204,11 +207,11 @@ class ConcurrencyBudget(Budget):
         self, ratio: float = 0.2, *, min_concurrent: int = 3, among_all: bool = False, name: str = "retries"
     ) -> None:
         super().__init__(name=name)
-        self.ratio = checks.ratio("ratio", ratio, zero=True)
+        self.ratio: float = checks.ratio("ratio", ratio, zero=True)
         self.among_all = among_all
-        self.min_concurrent = checks.count("min_concurrent", min_concurrent, min_value=0)
-        self.calls = 0
-        self.retries = 0
+        self.min_concurrent: int = checks.count("min_concurrent", min_concurrent, min_value=0)
+        self.calls: int = 0
+        self.retries: int = 0
 
     def _after_fork(self) -> None:
         super()._after_fork()
@@ -258,10 +261,10 @@ class TokenBudget(Budget):
 
     def __init__(self, max_tokens: int = 10, *, ratio: float = 0.1, name: str = "retries") -> None:
         super().__init__(name=name)
-        self.max_tokens = checks.count("max_tokens", max_tokens)
+        self.max_tokens: int = checks.count("max_tokens", max_tokens)
         if max_tokens > 1000:
             raise checks.refused("max_tokens", max_tokens, "a whole number from 1 to 1000")
-        self.ratio = checks.ratio("ratio", ratio, above_one=True)
+        self.ratio: float = checks.ratio("ratio", ratio, above_one=True)
         self._earned = max(1, int(self.ratio * 1000))
         self._thousandths = max_tokens * 1000
 

@@ -60,20 +60,24 @@ class Hedge(CallPolicy):
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name, runtime=runtime)
-        self.delay = delay if delay is None or callable(delay) else _seconds("delay", delay)
+        self.delay: Callable[[int], float] | float | None = (
+            delay if delay is None or callable(delay) else _seconds("delay", delay)
+        )
         if delay is not None and percentile is not None:
             raise ValueError(f"delay={delay!r}, percentile={percentile!r}: expected one of the two")
-        self.max_extra_load = checks.ratio("max_extra_load", max_extra_load, zero=True)
+        self.max_extra_load: float = checks.ratio("max_extra_load", max_extra_load, zero=True)
         settings = percentile if isinstance(percentile, Percentile) else Percentile(percentile)
-        self.max_hedges = checks.count("max_hedges", max_hedges)
-        self.budget = checked_budget("budget", budget)
-        self.load = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
+        self.max_hedges: int = checks.count("max_hedges", max_hedges)
+        self.budget: Budget | None = checked_budget("budget", budget)
+        self.load: RetryBudget = RetryBudget(max_extra_load, min_per_second=min_per_second, name=name)
         self.on_failure = on_failure
         self.last_failure = last_failure
-        self.discard = checks.function("discard", discard, "the result", may_be_async=True) or _no_discard
+        self.discard: Callable[[Any], object] | Callable[[object], None] = (
+            checks.function("discard", discard, "the result", may_be_async=True) or _no_discard
+        )
         self.sent = 0
         self.won = 0
-        self.estimate = HedgeDelay(settings, 1.0 - max_extra_load) if delay is None else None
+        self.estimate: HedgeDelay | None = HedgeDelay(settings, 1.0 - max_extra_load) if delay is None else None
         self._lock = Lock()
 
     def _after_fork(self) -> None:
@@ -145,10 +149,10 @@ class HedgedCall(Generic[R]):
         self._call = call
         self._run = run
         self._classify = classify
-        self.delay = delay
-        self.next_on_failure = hedge.on_failure and call.replayable
-        self.last_failure = hedge.last_failure
-        self.decided = False
+        self.delay: float = delay
+        self.next_on_failure: bool = hedge.on_failure and call.replayable
+        self.last_failure: bool = hedge.last_failure
+        self.decided: bool = False
         self._paid = 0
 
     async def attempt(self, number: int) -> R:

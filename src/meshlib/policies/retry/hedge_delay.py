@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -42,10 +43,10 @@ class HedgeDelay:
     __slots__ = ("_delay", "_histogram", "_percentile", "_refresh_at", "record", "settings")
 
     def __init__(self, settings: Percentile, default: float) -> None:
-        self.settings = settings
+        self.settings: Percentile = settings
         self._percentile = default if settings.percentile is None else settings.percentile
         self._histogram = Histogram(width=settings.window / 3)
-        self.record = self._histogram.record  # bound: one call less for each answer
+        self.record: Callable[[float, float], None] = self._histogram.record  # bound: one call less for each answer
         self._delay = inf
         self._refresh_at: float | None = None
 

@@ -47,7 +47,8 @@ class RaceState(Generic[R]):
         self._racer = racer
         self._kept: tuple[R | None, BaseException | None] | None = None  # the outcome if no attempt wins
         self._stopped = False
-        self.running = self.started = 1
+        self.running: int = 1
+        self.started: int = 1
         self.winner: tuple[R | None, BaseException | None] | None = None
         self.discarded: list[R] = []
 

@@ -73,21 +73,23 @@ class Retry(CallPolicy):
             raise ValueError(f"attempts={attempts!r}, stop={stop!r}: expected one of the two")
         if stop is not None:
             self.attempts = None
-        self.backoff = recipe("backoff", backoff)
-        self.budget = RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked_budget("budget", budget)
-        self.on = None if on is None else error_predicate("on", on)
-        self.on_result = checks.function("on_result", on_result, "the result")
+        self.backoff: Waits = recipe("backoff", backoff)
+        self.budget: RetryBudget | Budget | None = (
+            RetryBudget(name=name) if isinstance(budget, EllipsisType) else checked_budget("budget", budget)
+        )
+        self.on: Callable[[BaseException], bool] | None = None if on is None else error_predicate("on", on)
+        self.on_result: Callable[[Any], bool] | None = checks.function("on_result", on_result, "the result")
         self.rejections = rejections
-        self.max_retry_after = checks.seconds("max_retry_after", max_retry_after, zero=True)
+        self.max_retry_after: float = checks.seconds("max_retry_after", max_retry_after, zero=True)
         if not isinstance(hooks, RetryHooks):
             raise checks.refused("hooks", hooks, "RetryHooks(…)")
         self.hooks = hooks
-        self.discard = hooks.discard
-        self.stop = checks.function("stop", stop, "tenacity's retry state")
-        self.wait = checks.function("wait", wait, "tenacity's retry state")
-        self.retry = checks.function("retry", retry, "tenacity's retry state")
-        self.uses_tenacity = stop is not None or wait is not None or retry is not None
-        self.judges_results = judges_results(retry)
+        self.discard: Callable[[Any], object] | None = hooks.discard
+        self.stop: Callable[[Any], bool] | None = checks.function("stop", stop, "tenacity's retry state")
+        self.wait: Callable[[Any], float] | None = checks.function("wait", wait, "tenacity's retry state")
+        self.retry: Callable[[Any], bool] | None = checks.function("retry", retry, "tenacity's retry state")
+        self.uses_tenacity: bool = stop is not None or wait is not None or retry is not None
+        self.judges_results: bool = judges_results(retry)
 
     def decide(
         self, now: float, *, classify: Classifier = raised, random: Callable[[], float] = SYSTEM.random

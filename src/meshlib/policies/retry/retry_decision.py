@@ -41,8 +41,8 @@ class RetryDecision:
         self._waited = 0.0
         self._paid = False
         self._limits: ClusterLimits | None = None  # those that the retry under way is counted by
-        self.attempt = 0
-        self.reason = ""  # why the retry gave up; empty until then
+        self.attempt: int = 0
+        self.reason: str = ""  # why the retry gave up; empty until then
 
     def next_delay(self, call: Call, result: object, error: BaseException | None, now: float) -> float | None:
         """Seconds until the next attempt, which the budget has paid; None: this outcome is the call's.

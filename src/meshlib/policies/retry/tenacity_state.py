@@ -15,7 +15,7 @@ class TenacityOutcome:
     __slots__ = ("_error", "_result", "attempt_number")
 
     def __init__(self, attempt: int, result: object, error: BaseException | None) -> None:
-        self.attempt_number = attempt
+        self.attempt_number: int = attempt
         self._result = result
         self._error = error
 
@@ -55,17 +55,17 @@ class RetryState:
         self, call: Call, attempt: int, outcome: TenacityOutcome, start: float, now: float, waited: float, retry: object
     ) -> None:
         packed = call.what if isinstance(call.what, Packed) else Packed((call.what,), {})
-        self.fn = None
-        self.args = packed.args
-        self.kwargs = packed.kwargs
-        self.attempt_number = attempt
-        self.outcome = outcome
-        self.start_time = start
-        self.outcome_timestamp = now
-        self.idle_for = waited
-        self.upcoming_sleep = 0.0
-        self.next_action = None
-        self.retry_object = retry
+        self.fn: None = None
+        self.args: tuple[Any, ...] = packed.args
+        self.kwargs: dict[str, Any] = packed.kwargs
+        self.attempt_number: int = attempt
+        self.outcome: TenacityOutcome = outcome
+        self.start_time: float = start
+        self.outcome_timestamp: float = now
+        self.idle_for: float = waited
+        self.upcoming_sleep: float = 0.0
+        self.next_action: None = None
+        self.retry_object: object = retry
 
     @property
     def seconds_since_start(self) -> float:

@@ -30,8 +30,8 @@ class Packed:
     __slots__ = ("args", "kwargs")
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.args = args
-        self.kwargs = kwargs
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
 
     def __repr__(self) -> str:
         parts = [repr(arg) for arg in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
@@ -49,9 +49,9 @@ class CallPolicy:
     hides: bool = False  # turns failures into answers
 
     def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
-        self.name = checks.name(name)
+        self.name: str = checks.name(name)
         self.runtime = runtime
-        self.port = Port()
+        self.port: Port = Port()
         forked.register(self)
 
     def _after_fork(self) -> None:

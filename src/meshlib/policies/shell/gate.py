@@ -60,16 +60,16 @@ class Gate:
     """Whether it must see the `Call` in order to decide: then a pipeline makes one, around plain functions too."""
 
     def __init__(self, name: str, *, classify: Classifier | None = None, runtime: Runtime = SYSTEM) -> None:
-        self.name = checks.name(name)
-        self.classify = checks.function("classify", classify, "the call, the result and the error")
-        self.runtime = runtime
-        self.port = Port()
-        self.admits = False
-        self.quiet = False
-        self.generation = 0
-        self.counted = -1
-        self.plain_until = -inf
-        self.slow_call = inf
+        self.name: str = checks.name(name)
+        self.classify: Classifier | None = checks.function("classify", classify, "the call, the result and the error")
+        self.runtime: Runtime = runtime
+        self.port: Port = Port()
+        self.admits: bool = False
+        self.quiet: bool = False
+        self.generation: int = 0
+        self.counted: int = -1
+        self.plain_until: float = -inf
+        self.slow_call: float = inf
         self.step: Callable[[], object] = int
         self._blocks = OpenBlocks()
         forked.register(self)

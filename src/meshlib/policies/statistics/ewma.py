@@ -17,11 +17,11 @@ class Ema:
     __slots__ = ("stamp", "value", "window")
 
     def __init__(self, window: float) -> None:
-        self.window = checks.seconds("window", window, zero=True)
+        self.window: float = checks.seconds("window", window, zero=True)
         self.reset()
 
     def reset(self) -> None:
-        self.value = 0.0
+        self.value: float = 0.0
         self.stamp: float | None = None
 
     def observe(self, sample: float, stamp: float) -> float:
@@ -59,11 +59,11 @@ class PeakLatency:
         settles: bool = False,
         now: float = 0.0,
     ) -> None:
-        self.decay = checks.seconds("decay", decay)
-        self.cost = checks.seconds("first_guess", first_guess, zero=True)
-        self.penalty = checks.seconds("penalty", penalty, zero=True)
-        self.settles = settles
-        self.stamp = now
+        self.decay: float = checks.seconds("decay", decay)
+        self.cost: float = checks.seconds("first_guess", first_guess, zero=True)
+        self.penalty: float = checks.seconds("penalty", penalty, zero=True)
+        self.settles: bool = settles
+        self.stamp: float = now
 
     def observe(self, took: float, now: float) -> float:
         """Take in one latency in seconds; the cost after it. A sample above the cost replaces it."""

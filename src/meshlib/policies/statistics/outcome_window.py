@@ -35,7 +35,7 @@ class CountWindow:
     """Counts one call that was not bad. Before `turns` it needs no lock."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size: int = size
         self.turns = inf
         self.clear()
 
@@ -78,9 +78,9 @@ class TimeWindow:
     step: Callable[[], int]
 
     def __init__(self, seconds: float, buckets: int, aligned: bool = True) -> None:
-        self.seconds = seconds
-        self.buckets = buckets
-        self.aligned = aligned
+        self.seconds: float = seconds
+        self.buckets: int = buckets
+        self.aligned: bool = aligned
         self._width = seconds / buckets
         self.clear()
 

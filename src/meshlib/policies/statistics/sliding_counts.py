@@ -17,9 +17,10 @@ class SlidingCounts:
 
     def __init__(self, window: float, buckets: int) -> None:
         self._width = checks.seconds("window", window) / checks.count("buckets", buckets, max_value=MOST)
-        self.buckets = buckets
-        self.first = self.second = 0  # in the whole window, as of the last call
-        self.turns = -inf  # when the current slice is over
+        self.buckets: int = buckets
+        self.first: int = 0  # in the whole window, as of the last call
+        self.second: int = 0
+        self.turns: float = -inf  # when the current slice is over
         self._past: deque[tuple[int, int, int]] = deque()
         self._number = 0
         self._first = self._second = 0  # when the current slice began: what the window had seen in all

@@ -75,11 +75,12 @@ class SreThrottle:
         max_shed: float = 1.0,
         minimum_calls: int = 10,
     ) -> None:
-        self.k = checks.number("k", k, min_value=1.0)
-        self.max_shed = checks.ratio("max_shed", max_shed)
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
-        self.counts = SlidingCounts(window, buckets)
+        self.k: float = checks.number("k", k, min_value=1.0)
+        self.max_shed: float = checks.ratio("max_shed", max_shed)
+        self.minimum_calls: int = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.counts: SlidingCounts = SlidingCounts(window, buckets)
         self._in_flight = InFlight()
+        self.begin: Callable[[float], int]
         self.begin, self._end = self._in_flight.begin, self._in_flight.end
 
     def ask(self, now: float) -> float:
@@ -132,10 +133,10 @@ class FailureThrottle:
         buckets: int = 20,
         minimum_calls: int = 0,
     ) -> None:
-        self.threshold = checks.ratio("threshold", threshold)
-        self.max_shed = checks.ratio("max_shed", max_shed)
-        self.minimum_calls = checks.count("minimum_calls", minimum_calls, min_value=0)
-        self.counts = SlidingCounts(window, buckets)
+        self.threshold: float = checks.ratio("threshold", threshold)
+        self.max_shed: float = checks.ratio("max_shed", max_shed)
+        self.minimum_calls: int = checks.count("minimum_calls", minimum_calls, min_value=0)
+        self.counts: SlidingCounts = SlidingCounts(window, buckets)
 
     def probability(self, now: float) -> float:
         calls, successes = self.counts.totals(now)
@@ -175,15 +176,15 @@ class NackThrottle:
         min_rate: float = 5.0,
         start: float | None = None,
     ) -> None:
-        self.window = checks.seconds("window", window)
-        self.threshold = checks.ratio("threshold", threshold)
+        self.window: float = checks.seconds("window", window)
+        self.threshold: float = checks.ratio("threshold", threshold)
         if self.threshold >= 1.0:
             raise ValueError(f"threshold={threshold!r}: expected a ratio above 0 and below 1")
-        self.max_shed = checks.ratio("max_shed", max_shed)
-        self.min_rate = checks.number("min_rate", min_rate, min_value=0.0)
-        self.average = 1.0
+        self.max_shed: float = checks.ratio("max_shed", max_shed)
+        self.min_rate: float = checks.number("min_rate", min_rate, min_value=0.0)
+        self.average: float = 1.0
         self.last = None if start is None else checks.number("start", start)  # when the average was moved last
-        self.counts = SlidingCounts(1.0, 10)
+        self.counts: SlidingCounts = SlidingCounts(1.0, 10)
         self._begun = False
 
     def probability(self, now: float) -> float:
@@ -255,12 +256,14 @@ class Throttle(Gate):
                 raise checks.refused("nack", nack, "no on, ignore, on_result or classify beside it")
             chosen = nacks(nack)
         super().__init__(name, classify=chosen, runtime=runtime)
-        self.by = (
+        self.by: SreThrottle | Shedding = (
             SreThrottle() if by is None else checks.like("by", by, "refuse", "a throttle, such as SreThrottle(k=2.0)")
         )
         if isinstance(self.by, NackThrottle) and self.by.last is None:
             self.by.last = runtime.now()
-        self.random = runtime.random if random is None else checks.function("random", random, "no argument")
+        self.random: Callable[[], float] = (
+            runtime.random if random is None else checks.function("random", random, "no argument")
+        )
         self._ask, self._begin, self._record = self.by.ask, self.by.begin, self.by.record
         self._lock = RLock()
         self._sent = -inf  # when the last call was let through
