@@ -25,10 +25,10 @@ import _harness as harness
 from meshlib import Mesh
 from meshlib.config.reader import MeshReader
 from meshlib.routing.binding import Interpreter
+from meshlib.routing.dtab_reader import read_path
 from meshlib.routing.dtab_router import DtabRouter
 from meshlib.routing.match import Match, PrefixPath, RegexPath, TemplatePath
 from meshlib.routing.namer import SourceNamer
-from meshlib.routing.path import Path as Name
 from meshlib.routing.request import RouteRequest
 from meshlib.routing.route import Route
 from meshlib.routing.split import Split, Sticky, StickyKey
@@ -77,7 +77,7 @@ def cases() -> list[tuple[str, RouteTable, RouteRequest]]:
     user = RouteRequest("users", path="/api/v1/resource-7/x", key="user-7")
     many = RouteTable(services(RULES // SERVICES))
     big = ServiceRoutes("big", routes=[rule(number) for number in range(RULES)], default=Split("v1"))
-    fs = Name.read("/#/io.l5d.fs")
+    fs = read_path("/#/io.l5d.fs")
     dtab = DtabRouter(Interpreter("/svc => /#/io.l5d.fs", namers=[(fs, SourceNamer(fs, {"users": "users"}))]))
     regex = Route(match=Match(path=RegexPath("/api/v[0-9]+/resource-[a-z0-9]+/.*")), to=Split("v2"))
     template = Route(match=Match(path=TemplatePath("/api/{version}/{resource}/**")), to=Split("v2"))

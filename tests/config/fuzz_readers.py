@@ -25,10 +25,9 @@ from meshlib.config.load import load_document
 from meshlib.config.manifests import read_manifests
 from meshlib.routing.binding import Interpreter
 from meshlib.routing.delegation import delegate
-from meshlib.routing.dtab_reader import read_dtab, read_prefix, read_tree
+from meshlib.routing.dtab_reader import read_dtab, read_path, read_prefix, read_tree
 from meshlib.routing.namer import NamingError
 from meshlib.routing.nametree import show_tree
-from meshlib.routing.path import Path as Name
 from meshlib.routing.regex import Regex
 
 LONGEST = 5.0  # seconds of processor time for one text: more is a hang
@@ -90,7 +89,7 @@ TOKENS = [
 
 
 def dtab(text: str) -> None:
-    for read in (Name.read, read_prefix):
+    for read in (read_path, read_prefix):
         try:
             assert read(str(read(text))) == read(text)
         except ConfigError:
@@ -105,9 +104,9 @@ def dtab(text: str) -> None:
     assert read_dtab(str(table)) == table, text
     interpreter = Interpreter(table)
     for name in ("/svc/users", "/a", "/"):
-        str(delegate(interpreter, Name.read(name)).to_json())
+        str(delegate(interpreter, read_path(name)).to_json())
         try:
-            interpreter.bind(Name.read(name))
+            interpreter.bind(read_path(name))
         except NamingError:
             pass
 
