@@ -17,7 +17,7 @@ def price(client: SyncMeshClient, item: str) -> int:
 
 def test_a_failing_endpoint_is_covered_by_another() -> None:
     mesh = Mesh.from_dict({"services": {"prices": {}}, "clusters": {"prices": {"endpoints": ["a:80", "b:80"]}}})
-    fleet = ScriptedTransport({"a:80": [503], "b:80": [503, httpx.Response(200, text="12")]})
+    fleet = ScriptedTransport({"a:80": [503], "b:80": [httpx.Response(200, text="12")]})
     with mesh, SyncMeshClient(mesh=mesh, transport=fleet) as client:
         assert price(client, "tea") == 12
 
