@@ -168,7 +168,7 @@ class ClusterHealth:
                 if not ejection.held and (ejection.probe or ejection.claimed or ejection.due == inf):
                     ejection.state, ejection.claimed, ejection.probe = "ejected", False, 0
                     self._schedule(endpoint, ejection, min(ejection.due, ejection.again))
-        self.version += 1  # whoever was writing this in the parent may not have come to it
+        self.version += 1  # a thread of the parent may have been stopped just before this
 
     def observe(self, took: float, first: bool = False) -> None:
         """Record an answer of any endpoint after `took` seconds. The `first` of an endpoint may include the time to
