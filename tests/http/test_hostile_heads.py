@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -74,8 +73,6 @@ WAYS = [(client_kind, loop) for client_kind in WIRED for loop in (LOOPS if clien
 
 @pytest.fixture(params=WAYS, ids=lambda way: f"{way[0].name}-{way[1]}")
 def way(request: pytest.FixtureRequest) -> tuple[ClientKind, str]:
-    if request.param[1] == "uvloop" and importlib.util.find_spec("uvloop") is None:
-        pytest.skip("uvloop is not installed")
     found: tuple[ClientKind, str] = request.param
     return found
 

@@ -13,8 +13,6 @@ from textwrap import dedent
 
 import pytest
 
-pytest.importorskip("gevent")
-
 PATCH = "from gevent import monkey; monkey.patch_all()\n"
 LOAD = "import httpx, meshlib, meshlib.loading, meshlib.http.health.health_thread\n"
 BEFORE = """
