@@ -40,9 +40,8 @@ class EndpointSet:
         self.equal: bool = not weights or min(weights) == max(weights)
         if self.equal:
             weights = [weights[0] or 1.0] * self.size if weights else []
-        self.ends: list[float] = (
-            [] if self.equal else list(accumulate(weights[:-1]))
-        )  # a draw above all of them is the last endpoint
+        # A draw above all of them is the last endpoint.
+        self.ends: list[float] = [] if self.equal else list(accumulate(weights[:-1]))
         few = self.size if self.equal and self.size < 4 else 0  # so few that `Default` looks at all of them
         self.rotations: tuple[tuple[Endpoint, ...], ...] = tuple(
             members[first:] + members[:first] for first in range(few)

@@ -67,9 +67,7 @@ class Fallback(CallPolicy):
         self.on: Callable[[BaseException], bool] | None = None if on is None else error_predicate("on", on)
         self.on_result: Callable[[Any], bool] | None = checks.function("on_result", on_result, "the result")
         self.hides: bool = on is None and classify is None
-        self.max_concurrent: float | int = (
-            inf if max_concurrent is None else checks.count("max_concurrent", max_concurrent)
-        )
+        self.max_concurrent: float = inf if max_concurrent is None else checks.count("max_concurrent", max_concurrent)
         self.active: int = 0
         self.stale: float | None = None if stale is None else checks.seconds("stale", stale, infinite=True)
         self.key: Callable[..., Hashable] | None = checks.function("key", key, "the arguments")

@@ -64,9 +64,7 @@ class DtabRouter:
         clusters: Container[str] | None = None,
     ) -> None:
         self.interpreter: Interpreter = interpreter
-        self.identifiers: tuple[Identifier, ...] | tuple[HeaderTokenIdentifier] = tuple(identifiers) or (
-            HeaderTokenIdentifier(),
-        )
+        self.identifiers: tuple[Identifier, ...] = tuple(identifiers) or (HeaderTokenIdentifier(),)
         self.override: Override = override
         self.sticky: Sticky | None = sticky
         self.announce: bool = announce

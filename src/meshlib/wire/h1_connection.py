@@ -78,7 +78,6 @@ class Connection(ExchangeEnd, asyncio.Protocol):
             outbox.put(self, waiter, head + body if body else head, write)
         seconds = write if self._paused else read
         now = self._time()
-        self.by: float
         self.by = by = now + left
         self._due = due = by if seconds is None or seconds >= left else now + seconds
         if due < self._armed:

@@ -69,9 +69,8 @@ class Exchange:
         start: float,
         cut: Callable[[Exchange], MeshError | None] | None = None,
     ) -> None:
-        self.cut: Callable[[Exchange], MeshError | None] | None = (
-            cut  # says what it ends with, if its client was closed
-        )
+        # What it ends with, if its client was closed.
+        self.cut: Callable[[Exchange], MeshError | None] | None = cut
         self.request: Any = request
         self.family: Family = family
         self.road: Road = road

@@ -50,9 +50,8 @@ class First:
         self.retry: Retry | None = retry
         budget = None if retry is None else retry.budget
         self.deposit: Callable[[float], None] | None = None if budget is None else budget.deposit
-        self.budget: RetryBudget | None = (
-            budget if type(budget) is RetryBudget else None
-        )  # most deposits are but a step of its counter
+        # Most deposits are only a step of its counter.
+        self.budget: RetryBudget | None = budget if type(budget) is RetryBudget else None
         self.classify: Classifier = service.pipeline.classify
         self.again: Any = None
         if retry is not None:

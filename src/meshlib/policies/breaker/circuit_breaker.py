@@ -105,6 +105,10 @@ class CircuitBreaker(ManualOperations, Gate):
         # Re-entrant: a cooldown function may look at the breaker, and garbage collection, which may come at any moment,
         # may close a generator that this breaker guards.
         self._lock = RLock()
+        # Copied from the trip by `_mirror`, for the wrappers.
+        self.step: Callable[[], object]
+        self.plain_until: float
+        self.quiet: bool
         self._numbers, self._rejections = count(1), count()
         self._rejected_before = 0  # how many rejections there had been when the window was last emptied
         self._trips = self._half_opens = 0  # since it was last closed; they drive the cooldown
@@ -210,9 +214,6 @@ class CircuitBreaker(ManualOperations, Gate):
             if reason:
                 self._open(reason, now)
                 return True
-            self.step: Callable[[], object]
-            self.plain_until: float
-            self.quiet: bool
             self.step, self.plain_until, self.quiet = trip.step, trip.plain_until, trip.quiet  # as `_mirror` does
             return False
         self._mirror()

@@ -69,7 +69,7 @@ class FailFast(Gate):
     ) -> None:
         super().__init__(name, classify=classify or refused_connects, runtime=runtime)
         checks.function("delays", delays, "nothing, which makes the delays")
-        self.delays: Callable[[], Iterable[float]] | Callable[[], Iterator[float]] = (
+        self.delays: Callable[[], Iterable[float]] = (
             delays if delays is not None else lambda: finagle_delays(runtime.random)
         )
         self.lease: float = checks.seconds("lease", lease)

@@ -100,7 +100,7 @@ class AdaptiveLimit(Slots):
         runtime: Runtime = SYSTEM,
     ) -> None:
         wanted = "a limit, such as Vegas()"
-        self.limit: Gradient2 | Limit = (
+        self.limit: Limit = (
             Gradient2(short_window=30) if limit is None else checks.like("limit", limit, "update", wanted)
         )
         if isinstance(max_wait, EllipsisType):

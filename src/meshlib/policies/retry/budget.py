@@ -98,9 +98,8 @@ class RetryBudget(Budget):
         self._slice = self.ttl / _SLICES
         # The current slice, written without a lock: deposits are steps of a counter, which is atomic.
         self._deposits = count()
-        self.step: Callable[[], int] = (
-            self._deposits.__next__
-        )  # before `plain_until` (monotonic seconds) a deposit is this alone
+        # Before `plain_until` (monotonic seconds) a deposit is this alone.
+        self.step: Callable[[], int] = self._deposits.__next__
         self._seen = 0  # deposits that belong to older slices
         self._withdrawn = 0
         self.plain_until: float = -inf
